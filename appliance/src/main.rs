@@ -1,0 +1,2 @@
+//! The appliance binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The configuration file as types; every refusal names file, line and column.

@@ -1,0 +1,1 @@
+//! Reload, health, netlink, operator socket.

@@ -1,0 +1,1 @@
+//! Parse once; flow keys; the keyed symmetric hash.

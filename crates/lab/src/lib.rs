@@ -1,0 +1,1 @@
+//! Testbeds as a library: namespaces, veth pairs, peers, traffic.

@@ -1,0 +1,1 @@
+//! Counters and histograms that one worker owns and others read.

@@ -1,0 +1,1 @@
+//! The frozen decisions workers read, and how they are published.

@@ -1,0 +1,1 @@
+//! Translations: compile a mode into one, apply it.

@@ -1,0 +1,1 @@
+//! AF_XDP and AF_PACKET as ports; the steering program.

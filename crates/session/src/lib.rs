@@ -1,0 +1,1 @@
+//! The lock-free session table and its ageing.

@@ -1,0 +1,1 @@
+//! A deterministic, seeded world around the engine.
