@@ -20,8 +20,9 @@ pub const BURST_FRAMES_MAX: usize = 64;
 /// 96 holds Ethernet + 802.1Q + IPv6 + UDP + GUE with room to spare.
 pub const HEAD_ROOM_BYTES: usize = 96;
 
-/// The longest frame a ring must carry, Ethernet header included and frame check sequence excluded.
-pub const FRAME_BYTES_MAX: usize = 1_900;
+/// The longest frame a ring must carry, Ethernet header included and frame check sequence excluded: MTU 1500 with two
+/// VLAN tags and an outer IPv6 header fits, and so does the 2 KiB UMEM chunk behind the kernel's own 256 bytes.
+pub const FRAME_BYTES_MAX: usize = 1_600;
 
 /// Which port of the appliance, in the order of the configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
