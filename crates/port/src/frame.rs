@@ -30,7 +30,11 @@ impl<'a> Frame<'a> {
     /// buffer is longer than a [`crate::Verdict`] can name.
     pub fn new(buffer: &'a mut [u8], start: usize, length: usize) -> Option<Self> {
         let end = start.checked_add(length)?;
-        (end <= buffer.len() && buffer.len() <= usize::from(u16::MAX)).then_some(Self { buffer, start, length })
+        (end <= buffer.len() && buffer.len() <= usize::from(u16::MAX)).then_some(Self {
+            buffer,
+            start,
+            length,
+        })
     }
 
     /// Offset of the first byte in the buffer.

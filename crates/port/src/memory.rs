@@ -2,7 +2,9 @@
 //!
 //! Buffers are allocated when the ports are made and reused, so that a turn over memory ports allocates nothing.
 
-use crate::{BURST_FRAMES_MAX, Burst, FRAME_BYTES_MAX, Frame, HEAD_ROOM_BYTES, PortIndex, Ports, Settled, Verdict};
+use crate::{
+    BURST_FRAMES_MAX, Burst, FRAME_BYTES_MAX, Frame, HEAD_ROOM_BYTES, PortIndex, Ports, Settled, Verdict,
+};
 use std::collections::VecDeque;
 
 /// Bytes of one buffer: head room, the longest frame, some tail room.
@@ -127,7 +129,9 @@ impl Ports for MemoryPorts {
                     buffer.start = usize::from(start);
                     buffer.length = usize::from(length);
                     match self.queues.get_mut(egress.index()) {
-                        Some(queue) if queue.sent.len() < self.transmit_capacity => queue.sent.push_back(buffer),
+                        Some(queue) if queue.sent.len() < self.transmit_capacity => {
+                            queue.sent.push_back(buffer)
+                        }
                         _ => {
                             settled.refused += 1;
                             self.free.push(buffer);
