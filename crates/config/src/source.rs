@@ -1,0 +1,141 @@
+//! The text of a file, and places in it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity};
+
+/// A run of hexadecimal digits this long is taken for a key, wherever it stands, and never shown.
+const SECRET_DIGITS_MIN: usize = 16;
+
+/// Where a value stands in its file.
+///
+/// All positions are equal: a service that only moved to another line is still the same service when an old and a new
+/// configuration are compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position {
+    /// Byte offsets in the text.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// From 1; 0 in a `Position::default()`, which is nowhere.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+impl PartialEq for Position {
+    fn eq(&self, _: &Position) -> bool {
+        true
+    }
+}
+
+impl Eq for Position {}
+
+/// A file's name and text; cheap to clone. Like [`Position`]s, all sources are equal: they say where, not what.
+#[derive(Clone, Default)]
+pub struct Source(Arc<Text>);
+
+#[derive(Default)]
+struct Text {
+    name: String,
+    /// As it may be shown: secrets are starred out, byte for byte.
+    shown: String,
+    /// Byte offset of each line's first byte.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    /// `secrets` are byte ranges that no message may ever show.
+    pub(crate) fn new(name: &str, text: &str, secrets: &[Range<usize>]) -> Source {
+        let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
+        Source(Arc::new(Text {
+            name: name.to_owned(),
+            shown: without_secrets(text, secrets),
+            lines: std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect(),
+        }))
+    }
+
+    /// The file's name as the operator gave it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// A refusal of what stands at `at`, for checks that compare the file with a machine. Codes from `E0500` on are
+    /// theirs.
+    pub fn error(&self, code: &'static str, at: Position, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.clone(), Severity::Error, code, at, message.into())
+    }
+
+    /// A warning about what stands at `at`.
+    pub fn warning(&self, code: &'static str, at: Position, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.clone(), Severity::Warning, code, at, message.into())
+    }
+
+    /// The place of a byte range; clipped to the text and to character boundaries.
+    pub(crate) fn position(&self, span: Range<usize>) -> Position {
+        let text = &self.0.shown;
+        let start = text.floor_char_boundary(span.start.min(text.len()));
+        let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+        let line = self.0.lines.partition_point(|&first| first <= start);
+        // The first line starts at 0, so that `line` is never 0.
+        let column = text[self.0.lines[line - 1]..start].chars().count() + 1;
+        Position { start, end, line, column }
+    }
+
+    /// The whole lines that `at` touches, the number of the first, and where `at` lies in them.
+    pub(crate) fn excerpt(&self, at: Position) -> (&str, usize, Range<usize>) {
+        let text = &self.0.shown;
+        let line = at.line.max(1);
+        let first = self.0.lines.get(line - 1).copied().unwrap_or(0);
+        let last = text[at.end..].find('\n').map_or(text.len(), |length| at.end + length);
+        (&text[first..last], line, at.start - first..at.end - first)
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Source({:?})", self.0.name)
+    }
+}
+
+/// A copy of `text` of the same length in which every secret is a row of stars: the given ranges, what follows
+/// `hash_key` on its line, and every long run of hexadecimal digits (a key under a misspelt name).
+fn without_secrets(text: &str, secrets: &[Range<usize>]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for secret in secrets {
+        star_out(&mut bytes[secret.clone()]);
+    }
+    for (at, word) in text.match_indices("hash_key") {
+        let value = at + word.len();
+        let line = text[value..].find('\n').map_or(text.len(), |length| value + length);
+        let from = text[value..line].find('=').map_or(value, |length| value + length + 1);
+        star_out(&mut bytes[from..line]);
+    }
+    let mut at = 0;
+    for run in text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()) {
+        if run.len() >= SECRET_DIGITS_MIN {
+            bytes[at..at + run.len()].fill(b'*');
+        }
+        at += run.len() + 1;
+    }
+    // Only whole ASCII characters or whole ranges of the text were replaced, by ASCII.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Stars in place of everything but quotes and white space.
+fn star_out(bytes: &mut [u8]) {
+    for byte in bytes {
+        if !matches!(byte, b'"' | b'\'' | b' ' | b'\t' | b'\r' | b'\n') {
+            *byte = b'*';
+        }
+    }
+}
