@@ -1,0 +1,197 @@
+//! TCP (RFC 9293).
+
+use core::fmt;
+use core::ops::BitOr;
+
+use crate::Refusal;
+use crate::checksum::{Checksum, ChecksumDelta};
+use crate::field::{get_u16, get_u32, header, set_u16, set_u32};
+
+/// The control bits of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// The sender has no more data.
+    pub const FIN: Self = Self(0x01);
+    /// Opens a connection.
+    pub const SYN: Self = Self(0x02);
+    /// Ends it at once.
+    pub const RST: Self = Self(0x04);
+    /// Hand the data over now.
+    pub const PSH: Self = Self(0x08);
+    /// The acknowledgement number counts.
+    pub const ACK: Self = Self(0x10);
+    /// The urgent pointer counts.
+    pub const URG: Self = Self(0x20);
+    /// Congestion was seen (RFC 3168).
+    pub const ECE: Self = Self(0x40);
+    /// The congestion window was reduced (RFC 3168).
+    pub const CWR: Self = Self(0x80);
+
+    /// Whether all of `flags` are set.
+    #[inline]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub const fn intersects(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+}
+
+impl BitOr for TcpFlags {
+    type Output = Self;
+
+    #[inline]
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        let mut separator = "";
+        for (bit, name) in NAMES.into_iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 != 0) {
+            write!(f, "{separator}{name}")?;
+            separator = "|";
+        }
+        if *self == Self::NONE { f.write_str("-") } else { Ok(()) }
+    }
+}
+
+header! {
+    /// The TCP header without its options.
+    Tcp, 20
+}
+
+impl<'a> Tcp<'a> {
+    /// Takes header and options off the front of an IP payload: header, options, data.
+    #[inline]
+    pub fn split(payload: &'a mut [u8]) -> Result<(Self, &'a mut [u8], &'a mut [u8]), Refusal> {
+        let (tcp, rest) = Self::take(payload).ok_or(Refusal::TcpTruncated)?;
+        let options_bytes =
+            tcp.data_offset_bytes().checked_sub(Self::LENGTH).ok_or(Refusal::TcpDataOffset)?;
+        let (options, data) = rest.split_at_mut_checked(options_bytes).ok_or(Refusal::TcpDataOffset)?;
+        Ok((tcp, options, data))
+    }
+
+    /// The sender's port.
+    #[inline]
+    pub fn source_port(&self) -> u16 {
+        get_u16::<0, _>(self.0)
+    }
+
+    /// Sets the sender's port.
+    #[inline]
+    pub fn set_source_port(&mut self, port: u16) {
+        set_u16::<0, _>(self.0, port);
+    }
+
+    /// The receiver's port.
+    #[inline]
+    pub fn destination_port(&self) -> u16 {
+        get_u16::<2, _>(self.0)
+    }
+
+    /// Sets the receiver's port.
+    #[inline]
+    pub fn set_destination_port(&mut self, port: u16) {
+        set_u16::<2, _>(self.0, port);
+    }
+
+    /// Sequence number of the first byte of data, or of the SYN.
+    #[inline]
+    pub fn sequence(&self) -> u32 {
+        get_u32::<4, _>(self.0)
+    }
+
+    /// Sets the sequence number.
+    #[inline]
+    pub fn set_sequence(&mut self, sequence: u32) {
+        set_u32::<4, _>(self.0, sequence);
+    }
+
+    /// The next sequence number that the sender expects.
+    #[inline]
+    pub fn acknowledgement(&self) -> u32 {
+        get_u32::<8, _>(self.0)
+    }
+
+    /// Sets the acknowledgement number.
+    #[inline]
+    pub fn set_acknowledgement(&mut self, acknowledgement: u32) {
+        set_u32::<8, _>(self.0, acknowledgement);
+    }
+
+    /// Length of header and options; a multiple of 4.
+    #[inline]
+    pub fn data_offset_bytes(&self) -> usize {
+        usize::from(self.0[12] >> 4) * 4
+    }
+
+    /// Sets the length of header and options, at most 60, and clears the reserved bits. A remainder of 4 is cut off.
+    #[inline]
+    pub fn set_data_offset_bytes(&mut self, bytes: u8) {
+        self.0[12] = bytes / 4 << 4;
+    }
+
+    /// The control bits.
+    #[inline]
+    pub fn flags(&self) -> TcpFlags {
+        TcpFlags(self.0[13])
+    }
+
+    /// Sets the control bits.
+    #[inline]
+    pub fn set_flags(&mut self, flags: TcpFlags) {
+        self.0[13] = flags.0;
+    }
+
+    /// The window, not scaled.
+    #[inline]
+    pub fn window(&self) -> u16 {
+        get_u16::<14, _>(self.0)
+    }
+
+    /// Sets the window.
+    #[inline]
+    pub fn set_window(&mut self, window: u16) {
+        set_u16::<14, _>(self.0, window);
+    }
+
+    /// The checksum. Zero is a value like any other.
+    #[inline]
+    pub fn checksum(&self) -> Checksum {
+        Checksum::from_bits(get_u16::<16, _>(self.0))
+    }
+
+    /// Sets the checksum.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: Checksum) {
+        set_u16::<16, _>(self.0, checksum.to_bits());
+    }
+
+    /// Follows a change of what the checksum covers.
+    #[inline]
+    pub fn update_checksum(&mut self, delta: ChecksumDelta) {
+        self.set_checksum(self.checksum().updated(delta));
+    }
+
+    /// The urgent pointer.
+    #[inline]
+    pub fn urgent_pointer(&self) -> u16 {
+        get_u16::<18, _>(self.0)
+    }
+
+    /// Sets the urgent pointer.
+    #[inline]
+    pub fn set_urgent_pointer(&mut self, pointer: u16) {
+        set_u16::<18, _>(self.0, pointer);
+    }
+}
