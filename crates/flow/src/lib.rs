@@ -1,1 +1,21 @@
-//! Parse once; flow keys; the keyed symmetric hash.
+//! Parse once: what a frame is, whose flow it belongs to, and the keyed hash of that flow.
+//!
+//! [`parse`] turns the bytes of a frame into the headers themselves, as disjoint mutable views, plus [`FlowKey`] and
+//! hash. Nothing downstream indexes raw bytes again.
+//!
+//! Two words never blur here. *Steer* is which worker sees a frame: a matter of speed. *Dispatch* is which member
+//! serves a flow: a matter of correctness, decided by [`FlowHasher::dispatch`].
+//!
+//! Everything is a pure function of its arguments: any thread may call it. Refuses malformed frames by
+//! [`wire::Refusal`].
+#![forbid(unsafe_code)]
+
+mod family;
+mod hash;
+mod key;
+mod parse;
+
+pub use family::{Family, NetworkHeader, V4, V6};
+pub use hash::FlowHasher;
+pub use key::{FlowKey, KeyV4, KeyV6, Zone};
+pub use parse::{Network, Packet, Parsed, Transport, parse};

@@ -1,0 +1,211 @@
+//! The two address families behind one trait, so that what holds for both is written once.
+
+use crate::key::{FlowKey, KeyV4, KeyV6};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::checksum::ChecksumDelta;
+use wire::ipv4::Ipv4;
+use wire::ipv6::Ipv6;
+use wire::protocol;
+
+/// What every IP header has, whichever its version.
+pub trait NetworkHeader {
+    /// The family's address type.
+    type Address;
+    /// Source address.
+    fn source(&self) -> Self::Address;
+    /// Destination address.
+    fn destination(&self) -> Self::Address;
+    /// Overwrites both addresses. No checksum is touched.
+    fn set_addresses(&mut self, source: Self::Address, destination: Self::Address);
+    /// TTL, or hop limit.
+    fn hop_limit(&self) -> u8;
+    /// Overwrites TTL or hop limit. No checksum is touched.
+    fn set_hop_limit(&mut self, hop_limit: u8);
+    /// Brings the header's own checksum up to date; IPv6 has none.
+    fn update_checksum(&mut self, delta: ChecksumDelta);
+    /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
+    fn dont_fragment(&self) -> bool;
+}
+
+/// An address family.
+pub trait Family: Copy + Debug + Default + 'static {
+    /// Its addresses.
+    type Address: Copy + Eq + Ord + Hash + Debug + Send + Sync + Into<IpAddr> + 'static;
+    /// Its header, lent from a frame.
+    type Header<'a>: NetworkHeader<Address = Self::Address>;
+    /// Its flow key.
+    type Key: FlowKey<Address = Self::Address> + Send + Sync;
+    /// The protocol number of its ICMP.
+    const ICMP: u8;
+
+    /// How the sum of both addresses changes in a pseudo header.
+    fn address_delta(old: Self::Address, new: Self::Address) -> ChecksumDelta;
+    /// How its header checksum changes when the hop limit falls by one: not at all in IPv6.
+    fn hop_delta() -> ChecksumDelta;
+    /// The address out of an [`IpAddr`] of this family.
+    fn address(from: IpAddr) -> Option<Self::Address>;
+    /// The value that stands for no address.
+    fn unspecified() -> Self::Address;
+    /// Whether a packet from this source is never to be believed: unspecified, loopback, multicast, broadcast
+    /// (RFC 1812 section 5.3.7, RFC 4291 section 2).
+    fn is_martian_source(address: Self::Address) -> bool;
+    /// Whether this destination is one host's, outside the link: not multicast, broadcast, loopback, link-local, unspecified.
+    fn is_routable_destination(address: Self::Address) -> bool;
+}
+
+/// IPv4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct V4;
+
+/// IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct V6;
+
+impl NetworkHeader for Ipv4<'_> {
+    type Address = Ipv4Addr;
+
+    #[inline]
+    fn source(&self) -> Ipv4Addr {
+        Ipv4::source(self)
+    }
+
+    #[inline]
+    fn destination(&self) -> Ipv4Addr {
+        Ipv4::destination(self)
+    }
+
+    #[inline]
+    fn set_addresses(&mut self, source: Ipv4Addr, destination: Ipv4Addr) {
+        self.set_source(source);
+        self.set_destination(destination);
+    }
+
+    #[inline]
+    fn hop_limit(&self) -> u8 {
+        self.ttl()
+    }
+
+    #[inline]
+    fn set_hop_limit(&mut self, hop_limit: u8) {
+        self.set_ttl(hop_limit);
+    }
+
+    #[inline]
+    fn update_checksum(&mut self, delta: ChecksumDelta) {
+        Ipv4::update_checksum(self, delta);
+    }
+
+    #[inline]
+    fn dont_fragment(&self) -> bool {
+        Ipv4::dont_fragment(self)
+    }
+}
+
+impl NetworkHeader for Ipv6<'_> {
+    type Address = Ipv6Addr;
+
+    #[inline]
+    fn source(&self) -> Ipv6Addr {
+        Ipv6::source(self)
+    }
+
+    #[inline]
+    fn destination(&self) -> Ipv6Addr {
+        Ipv6::destination(self)
+    }
+
+    #[inline]
+    fn set_addresses(&mut self, source: Ipv6Addr, destination: Ipv6Addr) {
+        self.set_source(source);
+        self.set_destination(destination);
+    }
+
+    #[inline]
+    fn hop_limit(&self) -> u8 {
+        Ipv6::hop_limit(self)
+    }
+
+    #[inline]
+    fn set_hop_limit(&mut self, hop_limit: u8) {
+        Ipv6::set_hop_limit(self, hop_limit);
+    }
+
+    #[inline]
+    fn update_checksum(&mut self, _delta: ChecksumDelta) {}
+
+    #[inline]
+    fn dont_fragment(&self) -> bool {
+        true
+    }
+}
+
+impl Family for V4 {
+    type Address = Ipv4Addr;
+    type Header<'a> = Ipv4<'a>;
+    type Key = KeyV4;
+    const ICMP: u8 = protocol::ICMP;
+
+    fn address_delta(old: Ipv4Addr, new: Ipv4Addr) -> ChecksumDelta {
+        ChecksumDelta::between_ipv4(old, new)
+    }
+
+    fn hop_delta() -> ChecksumDelta {
+        ChecksumDelta::TTL_DECREMENT
+    }
+
+    fn address(from: IpAddr) -> Option<Ipv4Addr> {
+        match from {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn unspecified() -> Ipv4Addr {
+        Ipv4Addr::UNSPECIFIED
+    }
+
+    fn is_martian_source(address: Ipv4Addr) -> bool {
+        // 0/8 names only a host that does not know its address yet (RFC 1122 section 3.2.1.3).
+        address.octets()[0] == 0 || address.is_loopback() || address.is_multicast() || address.is_broadcast()
+    }
+
+    fn is_routable_destination(address: Ipv4Addr) -> bool {
+        !Self::is_martian_source(address) && !address.is_link_local()
+    }
+}
+
+impl Family for V6 {
+    type Address = Ipv6Addr;
+    type Header<'a> = Ipv6<'a>;
+    type Key = KeyV6;
+    const ICMP: u8 = protocol::ICMPV6;
+
+    fn address_delta(old: Ipv6Addr, new: Ipv6Addr) -> ChecksumDelta {
+        ChecksumDelta::between_ipv6(old, new)
+    }
+
+    fn hop_delta() -> ChecksumDelta {
+        ChecksumDelta::default()
+    }
+
+    fn address(from: IpAddr) -> Option<Ipv6Addr> {
+        match from {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    fn unspecified() -> Ipv6Addr {
+        Ipv6Addr::UNSPECIFIED
+    }
+
+    fn is_martian_source(address: Ipv6Addr) -> bool {
+        address.is_unspecified() || address.is_loopback() || address.is_multicast()
+    }
+
+    fn is_routable_destination(address: Ipv6Addr) -> bool {
+        !Self::is_martian_source(address) && !address.is_unicast_link_local()
+    }
+}

@@ -1,0 +1,127 @@
+//! What makes two packets one flow: zone, protocol, both ends.
+
+use std::fmt;
+use std::hash::Hash;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A routing domain. All routed ports form zone 0; the same address may mean another host in another zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Zone(pub u8);
+
+/// A flow's key, as words that a table can compare and a hash can swallow.
+pub trait FlowKey: Copy + Eq + Hash + fmt::Debug {
+    /// The family's address type.
+    type Address;
+    /// The key of packets from `source` to `destination`. Ports are 0 where the protocol has none.
+    fn new(zone: Zone, protocol: u8, source: (Self::Address, u16), destination: (Self::Address, u16))
+    -> Self;
+    /// Source address and port.
+    fn source(&self) -> (Self::Address, u16);
+    /// Destination address and port.
+    fn destination(&self) -> (Self::Address, u16);
+    /// IP protocol number.
+    fn protocol(&self) -> u8;
+    /// The routing domain.
+    fn zone(&self) -> Zone;
+    /// The key of the packets that go the other way.
+    fn swapped(&self) -> Self {
+        Self::new(self.zone(), self.protocol(), self.destination(), self.source())
+    }
+}
+
+fn ports_word(zone: Zone, protocol: u8, source_port: u16, destination_port: u16) -> u64 {
+    u64::from(source_port) << 48
+        | u64::from(destination_port) << 32
+        | u64::from(protocol) << 24
+        | u64::from(zone.0) << 16
+}
+
+/// The key of an IPv4 flow: two words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyV4(pub [u64; 2]);
+
+/// The key of an IPv6 flow: five words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyV6(pub [u64; 5]);
+
+impl FlowKey for KeyV4 {
+    type Address = Ipv4Addr;
+
+    #[inline]
+    fn new(zone: Zone, protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
+        let addresses = u64::from(source.0.to_bits()) << 32 | u64::from(destination.0.to_bits());
+        Self([addresses, ports_word(zone, protocol, source.1, destination.1)])
+    }
+
+    #[inline]
+    fn source(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::from_bits((self.0[0] >> 32) as u32), (self.0[1] >> 48) as u16)
+    }
+
+    #[inline]
+    fn destination(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::from_bits(self.0[0] as u32), (self.0[1] >> 32) as u16)
+    }
+
+    #[inline]
+    fn protocol(&self) -> u8 {
+        (self.0[1] >> 24) as u8
+    }
+
+    #[inline]
+    fn zone(&self) -> Zone {
+        Zone((self.0[1] >> 16) as u8)
+    }
+}
+
+impl FlowKey for KeyV6 {
+    type Address = Ipv6Addr;
+
+    #[inline]
+    fn new(zone: Zone, protocol: u8, source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16)) -> Self {
+        let (from, to) = (source.0.to_bits(), destination.0.to_bits());
+        Self([
+            (from >> 64) as u64,
+            from as u64,
+            (to >> 64) as u64,
+            to as u64,
+            ports_word(zone, protocol, source.1, destination.1),
+        ])
+    }
+
+    #[inline]
+    fn source(&self) -> (Ipv6Addr, u16) {
+        let address = u128::from(self.0[0]) << 64 | u128::from(self.0[1]);
+        (Ipv6Addr::from_bits(address), (self.0[4] >> 48) as u16)
+    }
+
+    #[inline]
+    fn destination(&self) -> (Ipv6Addr, u16) {
+        let address = u128::from(self.0[2]) << 64 | u128::from(self.0[3]);
+        (Ipv6Addr::from_bits(address), (self.0[4] >> 32) as u16)
+    }
+
+    #[inline]
+    fn protocol(&self) -> u8 {
+        (self.0[4] >> 24) as u8
+    }
+
+    #[inline]
+    fn zone(&self) -> Zone {
+        Zone((self.0[4] >> 16) as u8)
+    }
+}
+
+macro_rules! show_as_five_tuple {
+    ($key:ty) => {
+        impl fmt::Debug for $key {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let (source, destination) = (self.source(), self.destination());
+                write!(f, "{}:{} > {}:{}", source.0, source.1, destination.0, destination.1)?;
+                write!(f, "/{} zone {}", self.protocol(), self.zone().0)
+            }
+        }
+    };
+}
+show_as_five_tuple!(KeyV4);
+show_as_five_tuple!(KeyV6);
