@@ -1,0 +1,123 @@
+//! The record, how a mode is compiled into it, and how it is replayed.
+
+use flow::{Family, NetworkHeader, Packet, Transport};
+use wire::checksum::ChecksumDelta;
+
+/// Which row of the link table a packet leaves by; 0 means that no link is known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkIndex(pub u16);
+
+impl LinkIndex {
+    /// The next hop was not resolved when the translation was made: ask the routes again.
+    pub const UNRESOLVED: LinkIndex = LinkIndex(0);
+}
+
+/// Which server serves a session: an index that is used again, and a generation that tells its users apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberId {
+    /// Row of the member tables.
+    pub index: u16,
+    /// Counts how often the row was given to somebody new.
+    pub generation: u16,
+}
+
+/// Which way the packets of a translation go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client towards the server.
+    #[default]
+    Request,
+    /// From the server towards the client.
+    Reply,
+}
+
+/// What becomes of every packet of one direction of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation<F: Family> {
+    /// Source address and port that the packet leaves with.
+    pub source: (F::Address, u16),
+    /// Destination address and port that the packet leaves with.
+    pub destination: (F::Address, u16),
+    /// Change of the IP header's checksum, hop limit included; nothing in IPv6.
+    pub header_delta: ChecksumDelta,
+    /// Change of the transport checksum: pseudo header and ports.
+    pub transport_delta: ChecksumDelta,
+    /// The way out.
+    pub link: LinkIndex,
+    /// The server that the session belongs to.
+    pub member: MemberId,
+    /// Which way.
+    pub direction: Direction,
+}
+
+/// Source and destination of a packet, each an address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints<F: Family> {
+    /// Where it comes from.
+    pub source: (F::Address, u16),
+    /// Where it goes.
+    pub destination: (F::Address, u16),
+}
+
+impl<F: Family> Endpoints<F> {
+    /// The endpoints of a packet that answers one with these.
+    pub fn swapped(self) -> Self {
+        Self { source: self.destination, destination: self.source }
+    }
+}
+
+/// Compiles routed mode (SPEC section 4): packets that arrive with `arriving` leave with `leaving`, and the hop limit
+/// falls by one. The reply's translation is the same call with both arguments swapped, and exchanged.
+pub fn routed<F: Family>(
+    arriving: Endpoints<F>,
+    leaving: Endpoints<F>,
+    member: MemberId,
+    direction: Direction,
+    link: LinkIndex,
+) -> Translation<F> {
+    let addresses = F::address_delta(arriving.source.0, leaving.source.0)
+        .plus(F::address_delta(arriving.destination.0, leaving.destination.0));
+    let ports = ChecksumDelta::between16(arriving.source.1, leaving.source.1)
+        .plus(ChecksumDelta::between16(arriving.destination.1, leaving.destination.1));
+    Translation {
+        source: leaving.source,
+        destination: leaving.destination,
+        // IPv6 has no header checksum; the delta is carried all the same and never used.
+        header_delta: addresses.plus(F::hop_delta()),
+        transport_delta: addresses.plus(ports),
+        link,
+        member,
+        direction,
+    }
+}
+
+/// Replays `translation` on `packet`: addresses, ports, hop limit and every checksum. The caller has seen that the hop
+/// limit is above 1, and sets the MAC addresses itself, from the link's row.
+#[inline]
+pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>) {
+    let header = &mut packet.header;
+    header.set_addresses(translation.source.0, translation.destination.0);
+    header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+    header.update_checksum(translation.header_delta);
+    match &mut packet.transport {
+        Transport::Tcp { header, .. } => {
+            header.set_source_port(translation.source.1);
+            header.set_destination_port(translation.destination.1);
+            header.update_checksum(translation.transport_delta);
+        }
+        Transport::Udp(header) => {
+            header.set_source_port(translation.source.1);
+            header.set_destination_port(translation.destination.1);
+            header.update_checksum(translation.transport_delta);
+        }
+        Transport::Icmp(_) | Transport::Fragment | Transport::Other => {}
+    }
+}
+
+/// What routing alone does to a packet: the hop limit falls by one (RFC 1812 section 5.3.1, RFC 8200 section 3).
+#[inline]
+pub fn decrement_hop_limit<F: Family>(packet: &mut Packet<'_, F>) {
+    let header = &mut packet.header;
+    header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+    header.update_checksum(F::hop_delta());
+}
