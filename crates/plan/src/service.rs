@@ -1,0 +1,184 @@
+//! A service with its members, and the choice among them.
+
+use crate::rows::PreferenceRows;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::vips::PortRange;
+use flow::{Family, FlowHasher, FlowKey};
+use rewrite::MemberId;
+use std::net::IpAddr;
+
+/// How a member fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemberState {
+    /// Takes new sessions.
+    Up,
+    /// Keeps its sessions and takes no new ones: draining, weight 0, not checked yet.
+    Draining,
+    /// Its sessions are reset.
+    #[default]
+    Dead,
+}
+
+/// A server inside a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceMember<F: Family> {
+    /// Its row in the member tables.
+    pub id: MemberId,
+    /// Its address.
+    pub address: F::Address,
+    /// The port that it listens on; `None` keeps the port that the client called.
+    pub port: Option<u16>,
+    /// How it fares.
+    pub state: MemberState,
+    /// Its share of new sessions, where the scheduler has shares.
+    pub weight: u32,
+}
+
+/// The place in the round, shared by all workers and kept over reloads, so that a user sees one round.
+#[derive(Clone, Debug)]
+pub struct Cursor(Arc<AtomicU64>);
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(0)))
+    }
+}
+
+impl Cursor {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Which parts of a flow decide under `scheduler = "hash"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashFields {
+    /// The client's address.
+    pub source_address: bool,
+    /// The VIP.
+    pub destination_address: bool,
+    /// The client's port.
+    pub source_port: bool,
+    /// The VIP's port.
+    pub destination_port: bool,
+}
+
+/// How a member is chosen.
+#[derive(Clone, Debug)]
+pub enum Scheduler {
+    /// Each in turn.
+    RoundRobin(Cursor),
+    /// By a keyed hash of chosen fields over preference rows.
+    Hash {
+        /// The fields.
+        fields: HashFields,
+        /// The rows, over all configured members.
+        rows: PreferenceRows,
+    },
+}
+
+/// Where sessions of a service get another source address from.
+#[derive(Clone, Debug)]
+pub struct SourceNatPool<F: Family> {
+    /// The addresses, never none.
+    pub addresses: Box<[F::Address]>,
+}
+
+/// Whether the source is translated.
+#[derive(Clone, Debug)]
+pub enum SourceNat<F: Family> {
+    /// Servers see the client's own address.
+    Never,
+    /// Servers see an address of the pool.
+    Always(SourceNatPool<F>),
+}
+
+/// What a client calls.
+#[derive(Clone, Debug)]
+pub struct Service<F: Family> {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The VIP.
+    pub address: F::Address,
+    /// The IP protocol; `None` for any.
+    pub protocol: Option<u8>,
+    /// The ports.
+    pub ports: PortRange,
+    /// Whether ARP and ND for the VIP are answered.
+    pub announce: bool,
+    /// All configured members, in the order of the file.
+    pub members: Box<[ServiceMember<F>]>,
+    /// Positions of the members that take new sessions, rising.
+    pub available: Box<[u16]>,
+    /// How one of them is chosen.
+    pub scheduler: Scheduler,
+    /// Whether, and from where, the source is translated.
+    pub source_nat: SourceNat<F>,
+}
+
+/// A chosen member, and where it stands, so that the next one can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a, F: Family> {
+    /// The member.
+    pub member: &'a ServiceMember<F>,
+    position: usize,
+}
+
+/// Separates the dispatch hash from other uses of the secret.
+const PURPOSE_DISPATCH: u64 = 0x6469_7370_6174_6368;
+
+impl<F: Family> Service<F> {
+    /// The member for a new session of the flow `key`; `None` when none takes sessions.
+    pub fn choose(&self, key: &F::Key, hasher: &FlowHasher) -> Option<Choice<'_, F>> {
+        match &self.scheduler {
+            Scheduler::RoundRobin(cursor) => {
+                let count = self.available.len() as u64;
+                if count == 0 {
+                    return None;
+                }
+                self.choice((cursor.next() % count) as usize)
+            }
+            Scheduler::Hash { fields, rows } => {
+                let position = rows.member(hash_of_fields::<F>(*fields, key, hasher))?;
+                let place = self.available.binary_search(&(position as u16)).ok()?;
+                self.choice(place)
+            }
+        }
+    }
+
+    /// The member after `choice`, for a flow that cannot be told from another one at that server.
+    pub fn choose_after(&self, choice: &Choice<'_, F>) -> Option<Choice<'_, F>> {
+        self.choice((choice.position + 1) % self.available.len().max(1))
+    }
+
+    fn choice(&self, position: usize) -> Option<Choice<'_, F>> {
+        let member = self.members.get(usize::from(*self.available.get(position)?))?;
+        Some(Choice { member, position })
+    }
+}
+
+fn hash_of_fields<F: Family>(fields: HashFields, key: &F::Key, hasher: &FlowHasher) -> u64 {
+    // Each field has its own place, so that no two choices of fields can be mistaken for each other.
+    let mut bytes = [0u8; 36];
+    let ((source, source_port), (destination, destination_port)) = (key.source(), key.destination());
+    if fields.source_address {
+        bytes[..16].copy_from_slice(&address_bytes(source.into()));
+    }
+    if fields.destination_address {
+        bytes[16..32].copy_from_slice(&address_bytes(destination.into()));
+    }
+    if fields.source_port {
+        bytes[32..34].copy_from_slice(&source_port.to_be_bytes());
+    }
+    if fields.destination_port {
+        bytes[34..].copy_from_slice(&destination_port.to_be_bytes());
+    }
+    hasher.dispatch(PURPOSE_DISPATCH, &bytes)
+}
+
+fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}

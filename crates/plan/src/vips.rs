@@ -1,0 +1,94 @@
+//! The addresses that the appliance owns, and what listens on them.
+
+use crate::service::Service;
+use flow::Family;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Ports that a service listens on, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Every port, and protocols without ports, whose packets have port 0.
+    pub const ANY: PortRange = PortRange { first: 0, last: u16::MAX };
+
+    /// Whether `port` is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// One owned address: a VIP, a source-NAT address, or both.
+#[derive(Clone, Debug)]
+pub struct Vip<F: Family> {
+    /// Services on exactly one protocol and port.
+    exact: HashMap<(u8, u16), Arc<Service<F>>>,
+    /// Services on a range, or on any protocol; no two of them overlap.
+    ranges: Vec<Arc<Service<F>>>,
+    /// Whether ARP and ND for it are answered.
+    pub announce: bool,
+}
+
+/// What the appliance has at an address.
+pub type Owned<F> = Vip<F>;
+
+/// All owned addresses of one family.
+#[derive(Clone, Debug)]
+pub struct OwnedAddresses<F: Family> {
+    by_address: HashMap<F::Address, Vip<F>>,
+}
+
+impl<F: Family> Default for OwnedAddresses<F> {
+    fn default() -> Self {
+        Self { by_address: HashMap::new() }
+    }
+}
+
+impl<F: Family> OwnedAddresses<F> {
+    /// Owns `address`; it is announced if any of its users wants that.
+    pub fn own(&mut self, address: F::Address, announce: bool) {
+        let fresh = || Vip { exact: HashMap::new(), ranges: Vec::new(), announce: false };
+        self.by_address.entry(address).or_insert_with(fresh).announce |= announce;
+    }
+
+    /// Lets `service` listen at its address, which is owned from then on.
+    pub fn listen(&mut self, service: Arc<Service<F>>) {
+        self.own(service.address, service.announce);
+        if let Some(vip) = self.by_address.get_mut(&service.address) {
+            match (service.protocol, service.ports) {
+                (Some(protocol), PortRange { first, last }) if first == last => {
+                    vip.exact.insert((protocol, first), service);
+                }
+                _ => vip.ranges.push(service),
+            }
+        }
+    }
+
+    /// What is at `address`.
+    #[inline]
+    pub fn get(&self, address: F::Address) -> Option<&Vip<F>> {
+        self.by_address.get(&address)
+    }
+
+    /// Every owned address.
+    pub fn addresses(&self) -> impl Iterator<Item = (F::Address, &Vip<F>)> {
+        self.by_address.iter().map(|(&address, vip)| (address, vip))
+    }
+}
+
+impl<F: Family> Vip<F> {
+    /// The service that listens on `protocol` and `port`.
+    pub fn service(&self, protocol: u8, port: u16) -> Option<&Arc<Service<F>>> {
+        self.exact.get(&(protocol, port)).or_else(|| {
+            self.ranges.iter().find(|service| {
+                service.protocol.is_none_or(|own| own == protocol) && service.ports.contains(port)
+            })
+        })
+    }
+}
