@@ -9,10 +9,27 @@
 //! point into the text through the [`Position`]s of the model and [`Source::error`]. No finding ever shows the hash key.
 #![forbid(unsafe_code)]
 
+mod appliance;
 pub mod code;
 mod diagnostic;
+mod duration;
+mod findings;
+mod health_check;
+mod later;
 mod model;
+mod nearest;
+mod relations;
+mod section;
+mod service;
 mod source;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use findings::Findings;
+use section::Section;
+use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
@@ -33,29 +50,63 @@ pub struct Outcome {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Keys at the top of a file.
+const TOP_KEYS: &[&str] = &["appliance", "timeouts", "port", "service", "health_check"];
+
 /// Reads `text`; `file_name` only appears in the findings.
 pub fn parse(text: &str, file_name: &str) -> Outcome {
-    let (_, errors) = toml::de::DeTable::parse_recoverable(text);
-    let source = Source::new(file_name, text, &[]);
-    let diagnostics = errors
-        .iter()
-        .map(|error| {
-            source.error(code::SYNTAX, source.position(error.span().unwrap_or_default()), error.message())
-        })
-        .collect();
-    Outcome { config: None, diagnostics }
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    let table = document.get_ref();
+    let hash_key = table.get("appliance").and_then(|appliance| appliance.get_ref().get("hash_key"));
+    let secrets: Vec<_> = hash_key.map(|value| value.span()).into_iter().collect();
+    let findings = Findings::new(Source::new(file_name, text, &secrets));
+    for error in syntax_errors {
+        let at = findings.source().position(error.span().unwrap_or_default());
+        findings.syntax_error(at, error.message());
+    }
+    let config = read(Section::top(table, TOP_KEYS, &findings), &findings);
+    relations::examine(&config, &findings);
+    let diagnostics = findings.into_sorted();
+    let valid = !diagnostics.iter().any(Diagnostic::is_error);
+    Outcome { config: valid.then_some(config), diagnostics }
+}
+
+fn read(top: Section<'_>, findings: &Findings) -> Config {
+    let health_checks = health_check::health_checks(top);
+    Config {
+        appliance: appliance::appliance(top, findings),
+        timeouts: appliance::timeouts(top),
+        ports: appliance::ports(top, findings),
+        services: service::services(top, &health_checks, findings),
+        health_checks,
+        source: findings.source().clone(),
+    }
 }
 
 impl Config {
-    /// Reads the file at `path`, at most [`FILE_BYTES_MAX`] of it.
-    pub fn load(path: &std::path::Path) -> Outcome {
+    /// Reads the file at `path`, which holds at most [`FILE_BYTES_MAX`].
+    pub fn load(path: &Path) -> Outcome {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        let refuse = |message: String| {
+            let source = Source::new(&name, "", &[]);
+            let unreadable = source.error(code::UNREADABLE, Position::default(), message);
+            Outcome { config: None, diagnostics: vec![unreadable] }
+        };
+        let mut bytes = Vec::new();
+        let read =
+            File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            return refuse(format!("cannot read the file: {error}"));
+        }
+        if bytes.len() > FILE_BYTES_MAX {
+            return refuse(format!("the file is longer than {FILE_BYTES_MAX} bytes"));
+        }
+        match String::from_utf8(bytes) {
             Ok(text) => parse(&text, &name),
             Err(error) => {
-                let source = Source::new(&name, "", &[]);
-                let unreadable = source.error(code::UNREADABLE, Position::default(), error.to_string());
-                Outcome { config: None, diagnostics: vec![unreadable] }
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+                refuse(format!("line {line} is not UTF-8"))
             }
         }
     }

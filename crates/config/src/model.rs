@@ -30,6 +30,13 @@ pub struct Config {
     pub source: Source,
 }
 
+/// `source_nat` of a service that does not say. The format's own default is to decide by topology, which comes with the
+/// one-arm modes; in routed mode between two ports that decision is this one.
+pub const SOURCE_NAT_DEFAULT: SourceNat = SourceNat::Never;
+
+/// The lowest port that source NAT takes of an address of its pool: below it lie the well-known ports.
+pub const POOL_PORT_FIRST: u16 = 1_024;
+
 /// `[appliance]`: the box itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appliance {
@@ -37,11 +44,11 @@ pub struct Appliance {
     pub name: Option<String>,
     /// On which CPUs the workers run.
     pub workers: Workers,
-    /// Where `workers` stands, or the table when the key is absent.
+    /// Where `workers` stands, or else the table, or else nowhere.
     pub workers_at: Position,
     /// The CPU of the control thread.
     pub control_cpu: usize,
-    /// Where `control_cpu` stands, or the table when the key is absent.
+    /// Where `control_cpu` stands, or else the table, or else nowhere.
     pub control_cpu_at: Position,
     /// Whether an idle worker sleeps.
     pub polling: Polling,
@@ -180,6 +187,8 @@ pub struct Service {
     pub address_at: Position,
     /// Where `source_addresses` stands, or the table when the key is absent.
     pub source_addresses_at: Position,
+    /// Where `health_check` stands, or the table when the key is absent.
+    pub health_check_at: Position,
 }
 
 /// Transport protocols of a service.
@@ -213,7 +222,7 @@ pub enum PortSet {
         /// Highest port.
         last: u16,
     },
-    /// Every port.
+    /// Every port but 0.
     Any,
 }
 
@@ -223,7 +232,7 @@ impl PortSet {
         match self {
             PortSet::One(port) => (port, port),
             PortSet::Range { first, last } => (first, last),
-            PortSet::Any => (0, u16::MAX),
+            PortSet::Any => (1, u16::MAX),
         }
     }
 
@@ -332,6 +341,10 @@ pub struct Server {
     pub weight: u32,
     /// Where the address stands.
     pub at: Position,
+    /// Where `port` stands, or the table when the key is absent.
+    pub port_at: Position,
+    /// Where `weight` stands, or the table when the key is absent.
+    pub weight_at: Position,
 }
 
 /// `[[health_check]]`: how a server's life is felt.

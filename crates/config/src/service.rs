@@ -1,0 +1,214 @@
+//! Reads `[[service]]` and its `[[service.server]]`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::code;
+use crate::findings::Findings;
+use crate::model::{
+    HashField, HashFields, HealthCheck, Mode, PortSet, Protocol, SOURCE_NAT_DEFAULT, Scheduler, Server,
+    Service, SourceNat,
+};
+use crate::section::{Section, Value};
+
+/// Services at the most.
+const SERVICES_MAX: usize = 4_096;
+/// Servers of all services together at the most: a member's number is 16 bits wide, and one of them means none.
+const SERVERS_MAX: usize = 65_535;
+/// Largest weight.
+const WEIGHT_MAX: u32 = 65_535;
+/// Addresses of one pool at the most: four million ports towards each server.
+const SOURCE_ADDRESSES_MAX: usize = 64;
+
+/// Stands for an address that could not be read. No address of the file can be equal to it.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Stands for ports that could not be read. No other port set overlaps with it.
+const NO_PORT: PortSet = PortSet::One(0);
+
+const SERVICE_KEYS: &[&str] = &[
+    "name",
+    "address",
+    "protocol",
+    "port",
+    "mode",
+    "source_nat",
+    "source_addresses",
+    "announce",
+    "scheduler",
+    "hash_fields",
+    "health_check",
+    "server",
+];
+const SERVER_KEYS: &[&str] = &["address", "port", "weight"];
+
+/// Reads every `[[service]]`.
+pub(crate) fn services(top: Section<'_>, checks: &[HealthCheck], findings: &Findings) -> Vec<Service> {
+    let mut servers_left = SERVERS_MAX;
+    let mut services = Vec::new();
+    for section in top.tables("service", "service", SERVICE_KEYS, SERVICES_MAX) {
+        let service = service(section, checks, servers_left, findings);
+        servers_left -= service.servers.len();
+        services.push(service);
+    }
+    services
+}
+
+fn service(
+    section: Section<'_>,
+    checks: &[HealthCheck],
+    servers_left: usize,
+    findings: &Findings,
+) -> Service {
+    let mode = section.required("mode", "\"routed\"").and_then(|value| value.word());
+    let hash_fields = section.optional("hash_fields");
+    let source_addresses = section.optional("source_addresses");
+    let service = Service {
+        name: section.required("name", "\"web\"").and_then(|value| value.name()).unwrap_or_default(),
+        address: section
+            .required("address", "\"198.18.0.10\"")
+            .and_then(|value| value.address())
+            .unwrap_or(NO_ADDRESS),
+        protocol: section.optional("protocol").and_then(|value| value.word()).unwrap_or(Protocol::Tcp),
+        ports: section.optional("port").map_or(PortSet::One(80), |value| port_set(value).unwrap_or(NO_PORT)),
+        mode: mode.unwrap_or(Mode::Routed),
+        source_nat: section
+            .optional("source_nat")
+            .and_then(|value| value.word())
+            .unwrap_or(SOURCE_NAT_DEFAULT),
+        source_addresses: source_addresses
+            .and_then(|value| {
+                value.distinct(SOURCE_ADDRESSES_MAX, "[\"198.18.1.250\"]", |item| item.address())
+            })
+            .unwrap_or_default(),
+        announce: section.optional("announce").and_then(|value| value.boolean()).unwrap_or(true),
+        scheduler: section
+            .optional("scheduler")
+            .and_then(|value| value.word())
+            .unwrap_or(Scheduler::RoundRobin),
+        hash_fields: hash_fields.and_then(read_hash_fields).unwrap_or_default(),
+        health_check: section.optional("health_check").and_then(|value| reference(value, checks)),
+        servers: section
+            .tables("server", "service.server", SERVER_KEYS, servers_left)
+            .into_iter()
+            .map(server)
+            .collect(),
+        at: section.at("name"),
+        address_at: section.at("address"),
+        source_addresses_at: section.at("source_addresses"),
+        health_check_at: section.at("health_check"),
+    };
+    if let Some(value) = hash_fields.filter(|_| service.scheduler != Scheduler::Hash) {
+        let message = format!("`hash_fields` means nothing to the scheduler \"{}\"", service.scheduler);
+        value.error(code::MEANINGLESS_KEY, message, "add `scheduler = \"hash\"`, or remove `hash_fields`");
+    }
+    if let Some(value) = source_addresses.filter(|_| service.source_nat == SourceNat::Never) {
+        let message = "`source_addresses` without source NAT".to_owned();
+        value.error(
+            code::MEANINGLESS_KEY,
+            message,
+            "add `source_nat = \"always\"`, or remove `source_addresses`",
+        );
+    }
+    examine_servers(&service, findings);
+    service
+}
+
+/// 80, "8000-8099" or "any".
+fn port_set(value: Value<'_>) -> Option<PortSet> {
+    const FORM: &str = "write 80, \"8000-8099\" or \"any\"";
+    let Some(text) = value.as_text() else {
+        return value.integer(1..=u16::MAX).map(PortSet::One);
+    };
+    if text == "any" {
+        return Some(PortSet::Any);
+    }
+    let malformed = |help: &str| {
+        value.error(code::MALFORMED, format!("{text:?} is neither a port nor a range of ports"), help);
+        None
+    };
+    let port = |digits: &str| digits.parse().ok().filter(|port: &u16| *port != 0 && !digits.starts_with('+'));
+    let Some((first, last)) = text.split_once('-') else {
+        return match port(text) {
+            Some(number) => malformed(&format!("write {number}, without quotes")),
+            None => malformed(FORM),
+        };
+    };
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first < last => Some(PortSet::Range { first, last }),
+        (Some(first), Some(last)) if first == last => Some(PortSet::One(first)),
+        (Some(first), Some(last)) => malformed(&format!("the lower port comes first: \"{last}-{first}\"")),
+        _ => malformed(FORM),
+    }
+}
+
+fn read_hash_fields(value: Value<'_>) -> Option<HashFields> {
+    let fields =
+        value.distinct(usize::from(u8::MAX), "[\"source-address\"]", |item| item.word::<HashField>())?;
+    Some(HashFields {
+        source_address: fields.contains(&HashField::SourceAddress),
+        destination_address: fields.contains(&HashField::DestinationAddress),
+        source_port: fields.contains(&HashField::SourcePort),
+        destination_port: fields.contains(&HashField::DestinationPort),
+    })
+}
+
+fn reference(value: Value<'_>, checks: &[HealthCheck]) -> Option<usize> {
+    let name = value.text("\"web-tcp\"")?;
+    let index = checks.iter().position(|check| check.name == name && !name.is_empty());
+    if index.is_none() {
+        let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+        let help = match crate::nearest::nearest(name, &names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("add a `[[health_check]]` with `name = {name:?}`"),
+        };
+        value.error(code::UNKNOWN_REFERENCE, format!("no health check has the name {name:?}"), help);
+    }
+    index
+}
+
+fn server(section: Section<'_>) -> Server {
+    Server {
+        address: section
+            .required("address", "\"198.18.1.11\"")
+            .and_then(|value| value.address())
+            .unwrap_or(NO_ADDRESS),
+        port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
+        weight: section.optional("weight").and_then(|value| value.integer(0..=WEIGHT_MAX)).unwrap_or(1),
+        at: section.at("address"),
+        port_at: section.at("port"),
+        weight_at: section.at("weight"),
+    }
+}
+
+/// How servers fit their service.
+fn examine_servers(service: &Service, findings: &Findings) {
+    let address = service.address;
+    for server in service.servers.iter().filter(|server| !server.address.is_unspecified()) {
+        if !address.is_unspecified() && server.address.is_ipv4() != address.is_ipv4() {
+            let message =
+                format!("server {} is not of the address family of its VIP {address}", server.address);
+            let help = "make one service for IPv4 and one for IPv6";
+            findings.error(code::MIXED_FAMILIES, server.at, message, help);
+        }
+    }
+    for server in
+        service.servers.iter().filter(|server| server.port.is_some() && service.ports.single().is_none())
+    {
+        let message = format!("a server port in a service of several ports ({})", service.ports);
+        let help = "remove it: such a service keeps the port that the client called";
+        findings.error(code::MEANINGLESS_KEY, server.port_at, message, help);
+    }
+    if service.servers.is_empty() {
+        let message = format!("service {:?} has no server: every client is refused", service.name);
+        findings.warning(code::NO_SERVERS, service.at, message, "add a `[[service.server]]` below it");
+    }
+    let ignored = |server: &&Server| service.scheduler == Scheduler::RoundRobin && server.weight > 1;
+    if let Some(server) = service.servers.iter().find(ignored) {
+        let message = "the scheduler \"round-robin\" ignores weights other than 0".to_owned();
+        findings.warning(
+            code::WEIGHT_IGNORED,
+            server.weight_at,
+            message,
+            "add `scheduler = \"hash\"` to honour them",
+        );
+    }
+}
