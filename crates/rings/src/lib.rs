@@ -6,9 +6,9 @@ pub mod ethtool;
 pub mod interface;
 pub mod memory;
 pub mod namespace;
-mod packet;
+pub mod packet;
 pub mod steering;
-mod wait;
+pub mod wait;
 mod worker_ports;
 mod xdp;
 
