@@ -1,0 +1,22 @@
+//! The only place where this crate takes its atomics from: the standard library, or loom when a model is checked.
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+/// How often a thread looks again at a slot that another one is writing, before it gives up and says so. The writer is
+/// inside a dozen stores, so a few looks suffice unless it lost its core; waiting for a scheduler would stall a worker.
+#[cfg(not(loom))]
+pub(crate) const WAIT_LOOKS: u32 = 256;
+
+/// A model explores every interleaving and has no time: two looks show both the wait and the giving up.
+#[cfg(loom)]
+pub(crate) const WAIT_LOOKS: u32 = 2;

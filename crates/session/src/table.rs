@@ -1,0 +1,287 @@
+//! The table itself: making it, looking up, and the few words that every packet writes.
+
+use crossbeam::utils::CachePadded;
+
+use crate::{
+    slot::{Contents, Slot},
+    sync::{AtomicU64, Ordering, WAIT_LOOKS, spin_loop},
+    tags::{Probe, SLOTS_PER_SET, TagSet},
+    tcp::Observation,
+    word::{Activity, Direction, Flags, Progress, SlotIndex},
+};
+
+/// Slots per thousand that may be taken when the table holds its capacity. Higher saves memory, but two candidate sets of
+/// 16 begin to refuse: 0.02 % at 900, 1 % at 950.
+pub const LOAD_PER_MILLE: usize = 900;
+
+/// Shards of the session counter: enough that workers which insert at once seldom meet in one.
+const COUNTER_SHARDS: usize = 16;
+
+/// How often a packet's update of the activity word is tried against others. Each failure means that another thread
+/// updated it in the same tick, so the last word lost is worth a tick.
+const ACTIVITY_TRIES: usize = 8;
+
+/// The shared session table; see the crate's documentation. All methods may be called by any number of threads at once.
+pub struct Table<const KEY: usize, const PAYLOAD: usize, const LINES: usize> {
+    pub(crate) tags: Box<[TagSet]>,
+    pub(crate) slots: Box<[Slot<KEY, PAYLOAD, LINES>]>,
+    pub(crate) count: [CachePadded<AtomicU64>; COUNTER_SHARDS],
+    capacity_sessions: usize,
+}
+
+/// A stretch of memory that the table holds, for advice to the kernel about page sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRegion {
+    /// Address of its first byte.
+    pub address: usize,
+    /// Length in bytes.
+    pub bytes: usize,
+}
+
+/// A live side of a session, as it was at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit<const PAYLOAD: usize> {
+    /// The slot found.
+    pub slot: SlotIndex,
+    /// The birth number that both sides share.
+    pub birth: u16,
+    /// The slot of the other side.
+    pub peer: SlotIndex,
+    /// The payload words of this direction.
+    pub payload: [u64; PAYLOAD],
+    /// Activity and progress of this direction.
+    pub direction: Direction,
+}
+
+impl<const PAYLOAD: usize> Hit<PAYLOAD> {
+    pub(crate) fn new<const KEY: usize>(slot: SlotIndex, contents: &Contents<KEY, PAYLOAD>) -> Self {
+        let Contents { header, payload, direction, .. } = *contents;
+        Self { slot, birth: header.birth(), peer: header.peer(), payload, direction }
+    }
+
+    /// Whether this is the client's side.
+    #[inline]
+    pub fn is_client(&self) -> bool {
+        self.direction.activity.flags().contains(Flags::CLIENT)
+    }
+
+    /// The slot of the client side, which names the session: [`Table::session`] and [`Table::remove`] take it.
+    #[inline]
+    pub fn client_slot(&self) -> SlotIndex {
+        if self.is_client() { self.slot } else { self.peer }
+    }
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<const PAYLOAD: usize> {
+    /// The key's session.
+    Hit(Hit<PAYLOAD>),
+    /// No such key.
+    Miss,
+    /// A slot with the key's tag was being written all the while: wait or drop the packet, but never reset its sender.
+    Busy,
+}
+
+impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYLOAD, LINES> {
+    /// A table that really holds `sessions` sessions of two sides each. All its memory is taken and touched here.
+    ///
+    /// # Panics
+    /// When that needs more slots than 32 bits can number: over 1.9 thousand million sessions.
+    pub fn with_capacity(sessions: usize) -> Self {
+        let set_count = (sessions * 2 * 1000).div_ceil(LOAD_PER_MILLE * SLOTS_PER_SET).max(1);
+        let slot_count = set_count * SLOTS_PER_SET;
+        assert!(slot_count < SlotIndex::VACANT.index(), "{sessions} sessions need more than 2^32 slots");
+        let tags: Box<[TagSet]> = (0..set_count).map(|_| TagSet::new()).collect();
+        tags.iter().for_each(TagSet::clear);
+        Self {
+            tags,
+            slots: (0..slot_count).map(|_| Slot::new()).collect(),
+            count: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(0))),
+            capacity_sessions: sessions,
+        }
+    }
+
+    /// Sessions that the table was made for.
+    pub fn capacity_sessions(&self) -> usize {
+        self.capacity_sessions
+    }
+
+    /// Bytes that the table holds.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.memory_regions().iter().map(|region| region.bytes).sum::<usize>()
+    }
+
+    /// Where the slots and the tags lie. They stay there for as long as the table lives.
+    pub fn memory_regions(&self) -> [MemoryRegion; 2] {
+        let slots = MemoryRegion { address: self.slots.as_ptr().addr(), bytes: size_of_val(&*self.slots) };
+        let tags = MemoryRegion { address: self.tags.as_ptr().addr(), bytes: size_of_val(&*self.tags) };
+        [slots, tags]
+    }
+
+    /// Sets in the table: what [`sweep`](Self::sweep), [`visit`](Self::visit) and [`inspect`](Self::inspect) walk.
+    pub fn set_count(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// Sessions in the table now: exact when no thread is writing.
+    pub fn len(&self) -> usize {
+        let sum = self.count.iter().fold(0u64, |sum, shard| sum.wrapping_add(shard.load(Ordering::Relaxed)));
+        sum as usize
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn counter(&self, client: SlotIndex) -> &AtomicU64 {
+        &self.count[client.index() / SLOTS_PER_SET % COUNTER_SHARDS]
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
+        self.slots.get(index.index())
+    }
+
+    /// First pass over a burst: loads the tags of both candidate sets. `hash` is the key's 64-bit keyed hash.
+    #[inline]
+    pub fn probe(&self, hash: u64) -> Probe {
+        self.look(Probe::new(hash, self.tags.len()))
+    }
+
+    #[inline]
+    pub(crate) fn look(&self, mut probe: Probe) -> Probe {
+        let [first, second] = probe.sets.map(|set| self.tags[set as usize].matches(probe.tag));
+        probe.matches = if probe.sets[0] == probe.sets[1] { first } else { first | second << SLOTS_PER_SET };
+        probe
+    }
+
+    /// Second pass: loads the first slot whose tag matches, so that the cache misses of a burst overlap. What it returns
+    /// means nothing; a caller sums it into a `black_box` to keep the load.
+    #[inline]
+    pub fn touch(&self, probe: &Probe) -> u64 {
+        let slot = probe.slots().next().and_then(|index| self.slot(index));
+        slot.map_or(0, |slot| slot.header().0)
+    }
+
+    /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one removed
+    /// since is not.
+    #[inline]
+    pub fn find(&self, probe: &Probe, key: &[u64; KEY]) -> Lookup<PAYLOAD> {
+        match self.find_among(*probe, key) {
+            Lookup::Miss => {
+                let mut newer = self.look(*probe);
+                newer.matches &= !probe.matches;
+                self.find_among(newer, key)
+            }
+            found => found,
+        }
+    }
+
+    #[inline]
+    fn find_among(&self, probe: Probe, key: &[u64; KEY]) -> Lookup<PAYLOAD> {
+        let mut otherwise = Lookup::Miss;
+        for index in probe.slots() {
+            match self.examine(index, probe.tag, key) {
+                Lookup::Miss => {}
+                Lookup::Busy => otherwise = Lookup::Busy,
+                hit => return hit,
+            }
+        }
+        otherwise
+    }
+
+    /// Reads one slot for `key`, waiting a little while it is written.
+    #[inline]
+    pub(crate) fn examine(&self, index: SlotIndex, tag: u16, key: &[u64; KEY]) -> Lookup<PAYLOAD> {
+        let Some(slot) = self.slot(index) else { return Lookup::Miss };
+        for _ in 0..WAIT_LOOKS {
+            let header = slot.header();
+            if header.is_even() {
+                if !slot.has_key(key) {
+                    return Lookup::Miss;
+                }
+                let contents = slot.contents(header);
+                if slot.unchanged(header) {
+                    return Lookup::Hit(Hit::new(index, &contents));
+                }
+            } else if self.tag_of(index) != tag {
+                return Lookup::Miss;
+            }
+            spin_loop();
+        }
+        Lookup::Busy
+    }
+
+    pub(crate) fn tag_of(&self, index: SlotIndex) -> u16 {
+        self.tags[index.index() / SLOTS_PER_SET].tag(index.index() % SLOTS_PER_SET)
+    }
+
+    /// Notes one packet of the direction that was hit. Touches the slot's own lines only.
+    ///
+    /// The activity word is written only when it changes (once a tick, or for a new flag), by a compare-and-swap that
+    /// loses no flag. Progress is a load and a store: when two workers forward the same direction at once a count may be
+    /// lost, and the sequence end may step back by a segment, which the next one repairs. Call it packet by packet,
+    /// after the `find` of that packet; not for sessions in [`State::Reset`](crate::State::Reset), whose time must run out.
+    #[inline]
+    pub fn record(&self, hit: &Hit<PAYLOAD>, now_tick: u32, seen: Observation) {
+        let Some(slot) = self.slot_of(hit) else { return };
+        let current = hit.direction.activity;
+        if current.after(now_tick, seen.flags) != current {
+            self.advance_activity(slot, hit, |activity| activity.after(now_tick, seen.flags));
+        }
+        slot.set_progress(slot.progress().after(seen));
+    }
+
+    /// Sets the route epoch of the direction that was hit. False when its session has ended.
+    pub fn set_epoch(&self, hit: &Hit<PAYLOAD>, epoch: u16) -> bool {
+        let Some(slot) = self.slot_of(hit) else { return false };
+        self.advance_activity(slot, hit, |activity| activity.with_epoch(epoch))
+    }
+
+    /// The slot of a hit, if the session that was hit still lives there and nobody is writing it.
+    #[inline]
+    fn slot_of(&self, hit: &Hit<PAYLOAD>) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
+        let slot = self.slot(hit.slot)?;
+        let header = slot.header();
+        (header.is_even() && header.birth() == hit.birth && header.peer() == hit.peer).then_some(slot)
+    }
+
+    /// Changes the activity word, starting from what the hit saw. A slot that has been given to another session fails
+    /// the swap, since the words differ, and then the check of its birth.
+    fn advance_activity(
+        &self,
+        slot: &Slot<KEY, PAYLOAD, LINES>,
+        hit: &Hit<PAYLOAD>,
+        change: impl Fn(Activity) -> Activity,
+    ) -> bool {
+        let mut current = hit.direction.activity;
+        for _ in 0..ACTIVITY_TRIES {
+            match slot.swap_activity(current, change(current)) {
+                Ok(()) => return true,
+                Err(actual) => current = actual,
+            }
+            if self.slot_of(hit).is_none() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// The other direction of a hit, where its session still lives. Costs the other side's cache line.
+    pub fn peer_direction(&self, hit: &Hit<PAYLOAD>) -> Option<Direction> {
+        let peer = self.slot(hit.peer)?.read()?;
+        (peer.header.birth() == hit.birth && peer.header.peer() == hit.slot).then_some(peer.direction)
+    }
+
+    /// The direction as it is now, for a second packet of the same burst that was looked up before the first was noted.
+    pub fn direction(&self, hit: &Hit<PAYLOAD>) -> Option<Direction> {
+        let slot = self.slot_of(hit)?;
+        Some(Direction { activity: slot.activity(), progress: slot.progress() })
+    }
+}
+
+impl Progress {
+    pub(crate) const ZERO: Self = Self(0);
+}

@@ -1,0 +1,149 @@
+//! The tag array: sixteen 16-bit tags a set, compared four at a time in plain 64-bit arithmetic.
+//!
+//! A tag of zero is a free slot. Reserving and freeing a slot are single atomic steps on its tag word.
+
+use crate::{
+    sync::{AtomicU64, Ordering},
+    word::SlotIndex,
+};
+
+/// Slots in one set. Two candidate sets of 16 carry a load of 0.90 with two refusals in ten thousand; 8 would refuse one
+/// in a hundred, 32 would compare twice as many tags a packet.
+pub const SLOTS_PER_SET: usize = 16;
+
+const LANES: usize = 4;
+const ONES: u64 = 0x0001_0001_0001_0001;
+const LOW_BITS: u64 = 0x7fff_7fff_7fff_7fff;
+
+/// The tags of one set. Two sets share a cache line, none straddles two.
+#[repr(align(32))]
+pub(crate) struct TagSet([AtomicU64; SLOTS_PER_SET / LANES]);
+
+impl TagSet {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    /// Writes every word, so that its page is really there.
+    pub(crate) fn clear(&self) {
+        for word in &self.0 {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// One bit for each slot whose tag is `tag`.
+    #[inline]
+    pub(crate) fn matches(&self, tag: u16) -> u32 {
+        let wanted = u64::from(tag) * ONES;
+        let nibble =
+            |lane: usize| zero_lanes(self.0[lane].load(Ordering::Acquire) ^ wanted) << (LANES * lane);
+        nibble(0) | nibble(1) | nibble(2) | nibble(3)
+    }
+
+    /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster everywhere.
+    pub(crate) fn reserve(&self, tag: u16) -> Option<usize> {
+        for (index, word) in self.0.iter().enumerate() {
+            let mut current = word.load(Ordering::Relaxed);
+            while let free @ 1.. = zero_lanes(current) {
+                let lane = free.trailing_zeros() as usize;
+                let next = current | u64::from(tag) << (16 * lane);
+                // Acquire: what the last owner of the slot did is done before this one writes.
+                match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => return Some(index * LANES + lane),
+                    Err(actual) => current = actual,
+                }
+            }
+        }
+        None
+    }
+
+    /// The tag at `place`.
+    pub(crate) fn tag(&self, place: usize) -> u16 {
+        (self.0[place / LANES].load(Ordering::Acquire) >> (16 * (place % LANES))) as u16
+    }
+
+    /// Frees `place`. Only its owner may.
+    pub(crate) fn free(&self, place: usize) {
+        self.0[place / LANES].fetch_and(!(0xffff << (16 * (place % LANES))), Ordering::Release);
+    }
+}
+
+/// One bit for each of the four 16-bit lanes of `word` that is zero, without false ones.
+#[inline]
+fn zero_lanes(word: u64) -> u32 {
+    let high_bits = !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS);
+    // Gathers bits 0, 16, 32 and 48 into the top nibble: bit 16i times 2^(60-15i) is bit 60+i, and nothing else meets it.
+    const GATHER: u64 = 1 << 60 | 1 << 45 | 1 << 30 | 1 << 15;
+    ((high_bits >> 15).wrapping_mul(GATHER) >> 60) as u32
+}
+
+/// Where a key may be, and which of these places bear its tag. Made by [`Table::probe`](crate::Table::probe).
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    pub(crate) sets: [u32; 2],
+    pub(crate) tag: u16,
+    /// Bits 0..16: places in the first set. Bits 16..32: places in the second.
+    pub(crate) matches: u32,
+}
+
+impl Probe {
+    /// Both sets and the tag from one hash. Multiply-shift uses the upper bits of each half, so the set count may be any
+    /// number; the tag uses the lowest byte of each half, which up to 2^24 sets do not reach.
+    #[inline]
+    pub(crate) fn new(hash: u64, set_count: usize) -> Self {
+        let sets = [hash >> 32, hash & 0xffff_ffff].map(|half| (half * set_count as u64 >> 32) as u32);
+        let tag = ((hash >> 24 & 0xff00) | (hash & 0xff)) as u16;
+        Self { sets, tag: tag.max(1), matches: 0 }
+    }
+
+    /// The slots whose tag matches, the first set before the second.
+    #[inline]
+    pub(crate) fn slots(self) -> impl Iterator<Item = SlotIndex> {
+        let mut rest = self.matches;
+        std::iter::from_fn(move || {
+            let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(SlotIndex(self.sets[(bit >> 4) as usize] * SLOTS_PER_SET as u32 + (bit & 15)))
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn zero_lanes_agrees_with_looking_at_each_lane(lanes in prop::array::uniform4(prop_oneof![
+            Just(0u16), Just(1), Just(0x8000), Just(0x7fff), Just(0xffff), any::<u16>()
+        ])) {
+            let word = lanes.iter().rev().fold(0, |word, &lane| word << 16 | u64::from(lane));
+            let plain = (0..4).filter(|&i| lanes[i] == 0).fold(0, |bits, i| bits | 1 << i);
+            prop_assert_eq!(zero_lanes(word), plain);
+        }
+    }
+
+    #[test]
+    fn a_set_hands_out_sixteen_places_and_no_more() {
+        let set = TagSet::new();
+        let places: Vec<_> = (0..16).map(|i| set.reserve(100 + i)).collect();
+        assert_eq!(places, (0..16).map(Some).collect::<Vec<_>>());
+        assert_eq!(set.reserve(7), None);
+        set.free(5);
+        assert_eq!(set.tag(5), 0);
+        assert_eq!(set.tag(4), 104);
+        assert_eq!(set.reserve(107), Some(5));
+        assert_eq!(set.matches(107), 1 << 5 | 1 << 7);
+    }
+
+    #[test]
+    fn any_number_of_sets_is_used_evenly_and_never_exceeded() {
+        for set_count in [1usize, 3, 1000, (1 << 24) - 1] {
+            let last = Probe::new(u64::MAX, set_count);
+            assert_eq!(last.sets, [set_count as u32 - 1; 2]);
+            assert_eq!(Probe::new(0, set_count).sets, [0; 2]);
+        }
+        assert_eq!(Probe::new(0, 3).tag, 1, "zero means free");
+    }
+}
