@@ -1,5 +1,6 @@
 //! What makes two packets one flow: zone, protocol, both ends.
 
+use crate::hash::FlowHasher;
 use std::fmt;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,6 +13,14 @@ pub struct Zone(pub u8);
 pub trait FlowKey: Copy + Eq + Hash + fmt::Debug {
     /// The family's address type.
     type Address;
+    /// The key as an array of words.
+    type Words: Copy;
+    /// The key's words.
+    fn words(&self) -> &Self::Words;
+    /// The key that these are the words of.
+    fn from_words(words: Self::Words) -> Self;
+    /// The keyed hash of the flow; the same for both directions.
+    fn hash(&self, hasher: &FlowHasher) -> u64;
     /// The key of packets from `source` to `destination`. Ports are 0 where the protocol has none.
     fn new(zone: Zone, protocol: u8, source: (Self::Address, u16), destination: (Self::Address, u16))
     -> Self;
@@ -46,6 +55,22 @@ pub struct KeyV6(pub [u64; 5]);
 
 impl FlowKey for KeyV4 {
     type Address = Ipv4Addr;
+    type Words = [u64; 2];
+
+    #[inline]
+    fn words(&self) -> &[u64; 2] {
+        &self.0
+    }
+
+    #[inline]
+    fn from_words(words: [u64; 2]) -> Self {
+        Self(words)
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &FlowHasher) -> u64 {
+        hasher.flow_v4(self)
+    }
 
     #[inline]
     fn new(zone: Zone, protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
@@ -76,6 +101,22 @@ impl FlowKey for KeyV4 {
 
 impl FlowKey for KeyV6 {
     type Address = Ipv6Addr;
+    type Words = [u64; 5];
+
+    #[inline]
+    fn words(&self) -> &[u64; 5] {
+        &self.0
+    }
+
+    #[inline]
+    fn from_words(words: [u64; 5]) -> Self {
+        Self(words)
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &FlowHasher) -> u64 {
+        hasher.flow_v6(self)
+    }
 
     #[inline]
     fn new(zone: Zone, protocol: u8, source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16)) -> Self {

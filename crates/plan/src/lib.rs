@@ -28,6 +28,7 @@ pub use vips::{Owned, OwnedAddresses, PortRange, Vip};
 use flow::{Family, V4, V6, Zone};
 use hashbrown::HashSet;
 use rewrite::MemberId;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Servers of the whole appliance at the most: a member's index is 16 bits in every session.
@@ -44,6 +45,10 @@ pub struct PortPlan {
     pub mtu_bytes: u16,
     /// Its routing domain.
     pub zone: Zone,
+    /// The host's own IPv4 address there, which ICMP errors come from.
+    pub address_v4: Option<Ipv4Addr>,
+    /// The host's own global IPv6 address there.
+    pub address_v6: Option<Ipv6Addr>,
 }
 
 /// Idle times after which a session ends, in milliseconds.
