@@ -25,9 +25,17 @@ impl Findings {
         &self.source
     }
 
-    /// What is not TOML at `at`; the parser says itself what it expected.
+    /// What is not TOML at `at`, in the parser's words, which mostly say what it expected.
     pub(crate) fn syntax_error(&self, at: Position, message: &str) {
-        self.add(self.source.error(code::SYNTAX, at, message));
+        let unquoted = message.starts_with("string values must be quoted");
+        let (message, help) = match unquoted {
+            true if at.start == at.end => ("a value is missing", Some("write one after the `=`")),
+            true => ("a string without quotes", Some("put it in double quotes")),
+            false => (message, None),
+        };
+        let mut diagnostic = self.source.error(code::SYNTAX, at, format!("not TOML: {message}"));
+        diagnostic.help = help.map(str::to_owned);
+        self.add(diagnostic);
     }
 
     /// What is wrong at `at`, and what would be right.

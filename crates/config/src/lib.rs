@@ -9,6 +9,14 @@
 //! point into the text through the [`Position`]s of the model and [`Source::error`]. No finding ever shows the hash key.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use findings::Findings;
+use section::Section;
+use toml::de::DeTable;
+
 mod appliance;
 pub mod code;
 mod diagnostic;
@@ -23,23 +31,18 @@ mod section;
 mod service;
 mod source;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
-use findings::Findings;
-use section::Section;
-use toml::de::DeTable;
-
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Appliance, CheckKind, Config, Driver, HashFields, HashKey, HealthCheck, Mode, Polling, Port, PortSet,
-    Protocol, Scheduler, Server, Service, SourceNat, Timeouts, Workers,
+    Appliance, CheckKind, Config, Driver, HashFields, HashKey, HealthCheck, Mode, POOL_PORT_FIRST, Polling,
+    Port, PortSet, Protocol, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat, Timeouts, Workers,
 };
 pub use source::{Position, Source};
 
 /// Longest file that [`Config::load`] reads. All limits at once (4096 services, 65 535 servers) fit in half of it.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest line. The places of findings are counted from the start of their line, and a person has to find them.
+const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// What came of reading a file.
 #[derive(Clone, Debug)]
@@ -55,6 +58,9 @@ const TOP_KEYS: &[&str] = &["appliance", "timeouts", "port", "service", "health_
 
 /// Reads `text`; `file_name` only appears in the findings.
 pub fn parse(text: &str, file_name: &str) -> Outcome {
+    if let Some(index) = text.lines().position(|line| line.len() > LINE_BYTES_MAX) {
+        return refusal(file_name, format!("line {} is longer than {LINE_BYTES_MAX} bytes", index + 1));
+    }
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let table = document.get_ref();
     let hash_key = table.get("appliance").and_then(|appliance| appliance.get_ref().get("hash_key"));
@@ -87,27 +93,28 @@ impl Config {
     /// Reads the file at `path`, which holds at most [`FILE_BYTES_MAX`].
     pub fn load(path: &Path) -> Outcome {
         let name = path.display().to_string();
-        let refuse = |message: String| {
-            let source = Source::new(&name, "", &[]);
-            let unreadable = source.error(code::UNREADABLE, Position::default(), message);
-            Outcome { config: None, diagnostics: vec![unreadable] }
-        };
         let mut bytes = Vec::new();
         let read =
             File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
         if let Err(error) = read {
-            return refuse(format!("cannot read the file: {error}"));
+            return refusal(&name, format!("cannot read the file: {error}"));
         }
         if bytes.len() > FILE_BYTES_MAX {
-            return refuse(format!("the file is longer than {FILE_BYTES_MAX} bytes"));
+            return refusal(&name, format!("the file is longer than {FILE_BYTES_MAX} bytes"));
         }
         match String::from_utf8(bytes) {
             Ok(text) => parse(&text, &name),
             Err(error) => {
                 let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
                 let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-                refuse(format!("line {line} is not UTF-8"))
+                refusal(&name, format!("line {line} is not UTF-8"))
             }
         }
     }
+}
+
+/// The only finding about a text that is not looked into.
+fn refusal(file_name: &str, message: String) -> Outcome {
+    let unreadable = Source::new(file_name, "", &[]).error(code::UNREADABLE, Position::default(), message);
+    Outcome { config: None, diagnostics: vec![unreadable] }
 }

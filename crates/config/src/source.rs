@@ -33,10 +33,9 @@ impl PartialEq for Position {
 impl Eq for Position {}
 
 /// A file's name and text; cheap to clone. Like [`Position`]s, all sources are equal: they say where, not what.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Source(Arc<Text>);
 
-#[derive(Default)]
 struct Text {
     name: String,
     /// As it may be shown: secrets are starred out, byte for byte.
@@ -72,24 +71,28 @@ impl Source {
         Diagnostic::new(self.clone(), Severity::Warning, code, at, message.into())
     }
 
-    /// The place of a byte range; clipped to the text and to character boundaries.
+    /// The place of a byte range, of which only the first line counts; clipped to the text and to characters.
     pub(crate) fn position(&self, span: Range<usize>) -> Position {
         let text = &self.0.shown;
         let start = text.floor_char_boundary(span.start.min(text.len()));
-        let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
         let line = self.0.lines.partition_point(|&first| first <= start);
         // The first line starts at 0, so that `line` is never 0.
         let column = text[self.0.lines[line - 1]..start].chars().count() + 1;
+        let end = text.floor_char_boundary(span.end.clamp(start, start + self.rest_of_line(start).len()));
         Position { start, end, line, column }
     }
 
-    /// The whole lines that `at` touches, the number of the first, and where `at` lies in them.
+    /// The line that `at` lies in, its number, and where in it `at` lies.
     pub(crate) fn excerpt(&self, at: Position) -> (&str, usize, Range<usize>) {
-        let text = &self.0.shown;
-        let line = at.line.max(1);
-        let first = self.0.lines.get(line - 1).copied().unwrap_or(0);
-        let last = text[at.end..].find('\n').map_or(text.len(), |length| at.end + length);
-        (&text[first..last], line, at.start - first..at.end - first)
+        let first = self.0.lines[at.line - 1];
+        let line = self.rest_of_line(first);
+        // A span at the end of a line may lie on the line break, which is not shown.
+        let within = |offset: usize| (offset - first).min(line.len());
+        (line, at.line, within(at.start)..within(at.end))
+    }
+
+    fn rest_of_line(&self, start: usize) -> &str {
+        self.0.shown[start..].lines().next().unwrap_or_default()
     }
 }
 
@@ -114,13 +117,15 @@ fn without_secrets(text: &str, secrets: &[Range<usize>]) -> String {
     for secret in secrets {
         star_out(&mut bytes[secret.clone()]);
     }
-    for (at, word) in text.match_indices("hash_key") {
-        let value = at + word.len();
-        let line = text[value..].find('\n').map_or(text.len(), |length| value + length);
-        let from = text[value..line].find('=').map_or(value, |length| value + length + 1);
-        star_out(&mut bytes[from..line]);
-    }
     let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some((_, after)) = line.split_once("hash_key") {
+            let value = after.split_once('=').map_or(after, |(_, value)| value);
+            star_out(&mut bytes[at + line.len() - value.len()..at + line.len()]);
+        }
+        at += line.len();
+    }
+    at = 0;
     for run in text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()) {
         if run.len() >= SECRET_DIGITS_MIN {
             bytes[at..at + run.len()].fill(b'*');

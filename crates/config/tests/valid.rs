@@ -1,0 +1,230 @@
+//! Files that are right: what they mean, and what is meant where they say nothing.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use config::{
+    CheckKind, Config, Driver, HashFields, Mode, Polling, PortSet, Protocol, Scheduler, Severity, SourceNat,
+    Timeouts, Workers, parse,
+};
+
+/// The shortest file that is worth anything.
+const SMALLEST: &str = r#"
+[[port]]
+name = "outside"
+interface = "eth1"
+
+[[service]]
+name = "web"
+address = "198.18.0.10"
+mode = "routed"
+
+[[service.server]]
+address = "198.18.1.11"
+"#;
+
+fn valid(text: &str) -> Config {
+    let outcome = parse(text, "lb.toml");
+    assert_eq!(outcome.diagnostics, [], "{text}");
+    outcome.config.expect("a file without a finding is a configuration")
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn every_example_is_valid_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).expect("configs/ exists") {
+        let path = entry.expect("configs/ is readable").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let outcome = Config::load(&path);
+            assert_eq!(outcome.diagnostics, [], "{path:?}");
+            assert!(outcome.config.is_some());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "configs/ holds examples");
+}
+
+#[test]
+fn what_is_not_said_has_its_documented_default() {
+    let config = valid(SMALLEST);
+    let appliance = &config.appliance;
+    assert_eq!(appliance.name, None);
+    assert_eq!(appliance.workers, Workers::List(vec![1]));
+    assert_eq!(appliance.control_cpu, 0);
+    assert_eq!(appliance.polling, Polling::Adaptive);
+    assert_eq!((appliance.session_capacity, appliance.session_capacity_ipv6), (1_000_000, 100_000));
+    assert_eq!(appliance.socket, Path::new("/run/jeoul/control.sock"));
+    assert_eq!(appliance.state_directory, Path::new("/var/lib/jeoul"));
+    assert_eq!(appliance.hash_key, None);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!(
+        config.timeouts,
+        Timeouts {
+            tcp_established: minutes(124),
+            tcp_transitory: minutes(4),
+            tcp_closing: minutes(1),
+            udp: minutes(5),
+            icmp: minutes(1),
+        }
+    );
+    assert_eq!(config.ports[0].driver, Driver::Auto);
+    let service = &config.services[0];
+    assert_eq!((service.protocol, service.ports), (Protocol::Tcp, PortSet::One(80)));
+    assert_eq!((service.mode, service.source_nat), (Mode::Routed, SourceNat::Never));
+    assert_eq!((service.scheduler, service.hash_fields), (Scheduler::RoundRobin, HashFields::default()));
+    assert!(service.announce && service.source_addresses.is_empty() && service.health_check.is_none());
+    assert_eq!((service.servers[0].port, service.servers[0].weight), (None, 1));
+}
+
+#[test]
+fn a_health_check_has_its_documented_defaults() {
+    let text = SMALLEST.replace("mode =", "health_check = \"tcp\"\nmode =");
+    let config =
+        valid(&format!("{text}\n[[health_check]]\nname = \"tcp\"\nkind = \"tcp\"\ninterval = \"5s\""));
+    assert_eq!(config.services[0].health_check, Some(0));
+    let check = &config.health_checks[0];
+    let seconds = Duration::from_secs;
+    assert_eq!((check.kind, check.port, check.timeout), (CheckKind::Tcp, None, None));
+    assert_eq!(
+        (check.interval, check.response_time, check.dead_interval),
+        (seconds(5), seconds(1), seconds(5))
+    );
+    assert_eq!((check.retries, check.rise), (2, 1));
+}
+
+#[test]
+fn what_is_said_is_what_is_meant() {
+    let config = valid(
+        r#"
+appliance = { name = "저울", workers = "auto", control_cpu = 3, polling = "busy", session_capacity = 4_096, hash_key = "000102030405060708090a0B0C0d0e0f" }
+timeouts.udp = "1m30s"
+[[port]]
+name = "a"
+interface = "eth1.20"
+driver = "af_packet"
+[[service]]
+name = "range"
+address = "2001:db8::10"
+protocol = "any"
+port = "8000-8099"
+mode = "routed"
+source_nat = "always"
+source_addresses = ["2001:db8::f0", "2001:db8::f1"]
+announce = false
+scheduler = "hash"
+hash_fields = ["source-port", "destination-address"]
+[[service.server]]
+address = "2001:db8:1::1"
+weight = 0
+[[service.server]]
+address = "2001:db8:1::2"
+weight = 65535
+"#,
+    );
+    let appliance = &config.appliance;
+    assert_eq!(appliance.name.as_deref(), Some("저울"));
+    assert_eq!((&appliance.workers, appliance.control_cpu), (&Workers::Auto, 3));
+    assert_eq!(appliance.polling, Polling::Busy);
+    assert_eq!((appliance.session_capacity, appliance.session_capacity_ipv6), (4_096, 1_024));
+    let key = appliance.hash_key.expect("a key");
+    assert_eq!(key.bytes(), &std::array::from_fn(|index| index as u8));
+    assert_eq!(format!("{key:?}"), "HashKey(secret)");
+    assert_eq!(config.timeouts.udp, Duration::from_secs(90));
+    assert_eq!(config.ports[0].driver, Driver::AfPacket);
+    let service = &config.services[0];
+    assert_eq!(
+        (service.protocol, service.ports),
+        (Protocol::Any, PortSet::Range { first: 8000, last: 8099 })
+    );
+    assert_eq!(service.source_nat, SourceNat::Always);
+    assert_eq!(service.source_addresses, [address("2001:db8::f0"), address("2001:db8::f1")]);
+    assert!(!service.announce);
+    let fields = HashFields {
+        source_address: false,
+        destination_address: true,
+        source_port: true,
+        destination_port: false,
+    };
+    assert_eq!((service.scheduler, service.hash_fields), (Scheduler::Hash, fields));
+    assert_eq!(service.servers.iter().map(|server| server.weight).collect::<Vec<_>>(), [0, 65_535]);
+}
+
+#[test]
+fn a_service_that_moved_in_the_file_is_the_same_service() {
+    let (old, new) = (valid(SMALLEST), valid(&format!("\n\n# moved\n{SMALLEST}")));
+    assert_ne!(old.services[0].at.line, new.services[0].at.line);
+    assert_eq!(old, new);
+}
+
+#[test]
+fn later_checks_point_into_the_text() {
+    let config = valid(SMALLEST);
+    let found = config
+        .source
+        .error("E0500", config.ports[0].interface_at, "no such interface")
+        .with_help("see `ip link`");
+    assert_eq!(found.to_string(), "lb.toml:4:13: error[E0500]: no such interface (see `ip link`)");
+    let nowhere = config.source.warning("W0500", config.appliance.workers_at, "CPU 1 is offline");
+    assert_eq!(nowhere.severity, Severity::Warning);
+    assert_eq!(nowhere.to_string(), "lb.toml: warning[W0500]: CPU 1 is offline");
+    assert_eq!(nowhere.render(), "warning[W0500]: CPU 1 is offline");
+}
+
+#[test]
+fn words_are_shown_as_the_file_spells_them() {
+    let words = [
+        Driver::AfXdp.to_string(),
+        Protocol::Any.to_string(),
+        Scheduler::RoundRobin.to_string(),
+        Polling::Adaptive.to_string(),
+        SourceNat::Always.to_string(),
+        PortSet::Range { first: 1, last: 9 }.to_string(),
+    ];
+    assert_eq!(words, ["af_xdp", "any", "round-robin", "adaptive", "always", "1-9"]);
+}
+
+#[test]
+fn port_sets_overlap_where_they_share_a_port() {
+    let range = |first, last| PortSet::Range { first, last };
+    for (one, other, share) in [
+        (PortSet::One(80), PortSet::One(80), true),
+        (PortSet::One(80), PortSet::One(81), false),
+        (PortSet::One(80), range(80, 90), true),
+        (PortSet::One(90), range(80, 90), true),
+        (PortSet::One(91), range(80, 90), false),
+        (range(80, 90), range(90, 99), true),
+        (range(80, 90), range(91, 99), false),
+        (PortSet::Any, range(1, 2), true),
+        (PortSet::Any, PortSet::One(65_535), true),
+    ] {
+        assert_eq!(one.overlaps(other), share, "{one} {other}");
+        assert_eq!(other.overlaps(one), share, "{other} {one}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_finding() {
+    let folder = std::env::temp_dir().join(format!("config-load-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a fresh folder");
+    let (latin, long) = (folder.join("latin.toml"), folder.join("long.toml"));
+    std::fs::write(&latin, b"[appliance]\nname = \"caf\xe9\"\n").expect("written");
+    std::fs::write(&long, vec![b'\n'; config::FILE_BYTES_MAX + 1]).expect("written");
+    let message = |path: &Path| {
+        let outcome = Config::load(path);
+        assert!(outcome.config.is_none());
+        assert_eq!(outcome.diagnostics.len(), 1);
+        assert_eq!(outcome.diagnostics[0].code, config::code::UNREADABLE);
+        outcome.diagnostics[0].message.clone()
+    };
+    let messages = [message(&latin), message(&long), message(&folder.join("absent.toml"))];
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert_eq!(messages[0], "line 2 is not UTF-8");
+    assert_eq!(messages[1], "the file is longer than 16777216 bytes");
+    assert!(messages[2].starts_with("cannot read the file: "), "{}", messages[2]);
+}
