@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod appliance;
+mod capture;
 mod client;
 mod error;
 mod ledger;
@@ -21,17 +23,20 @@ mod peer;
 mod process;
 mod program;
 mod testbed;
+pub mod topology;
 
 pub use address::{Prefix, lab_address};
+pub use appliance::Appliance;
+pub use capture::{Capture, Captured, Direction, Frame, Packet, WrongChecksum, read_pcap};
 pub use client::{
     Answer, Failed, Failure, HeldConnections, HeldState, Load, Report, ask_udp, http_get, run_requests,
     udp_ask,
 };
 pub use error::{Error, Result};
-pub use link::{Endpoint, Link, Mac};
+pub use link::{Endpoint, Link};
 pub use namespace::Namespace;
 pub use peer::{Access, NginxServer, TcpHold, UdpEcho};
-pub use process::Process;
+pub use process::{Process, Signal};
 pub use program::find_program;
-pub use rustix::process::Signal;
 pub use testbed::Testbed;
+pub use wire::Mac;

@@ -3,7 +3,7 @@
 //! One queue each way, because a socket on queue 0 of a veth with more queues may receive nothing; every offload that
 //! leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive merging) off at both ends.
 
-use std::fmt;
+use wire::Mac;
 
 use crate::address::Prefix;
 use crate::error::Result;
@@ -28,17 +28,6 @@ pub struct Link {
     pub first: Endpoint,
     /// The other end.
     pub second: Endpoint,
-}
-
-/// A hardware address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
 }
 
 impl Link {

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
+pub use rustix::process::Signal;
 
 use crate::error::{Error, Result};
 use crate::ledger::{self, Ledger, SharedChild, lock};

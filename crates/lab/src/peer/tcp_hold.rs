@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ pub struct TcpHold {
     listener: Option<JoinHandle<()>>,
 }
 
+/// Its thread owns the socket, so that it is closed as soon as the client has closed it.
 #[derive(Debug)]
 struct Connection {
-    stream: Arc<TcpStream>,
+    stream: Weak<TcpStream>,
     thread: JoinHandle<()>,
 }
 
@@ -46,8 +47,8 @@ impl TcpHold {
     /// The clients whose connections are open at this end.
     pub fn clients(&self) -> Vec<SocketAddr> {
         let connections = lock(&self.connections);
-        let open = connections.iter().filter(|connection| !connection.thread.is_finished());
-        let peers = open.filter_map(|connection| connection.stream.peer_addr().ok());
+        let open = connections.iter().filter_map(|connection| connection.stream.upgrade());
+        let peers = open.filter_map(|stream| stream.peer_addr().ok());
         peers.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())).collect()
     }
 
@@ -66,8 +67,11 @@ impl TcpHold {
         let ended: Vec<Connection> = lock(&self.connections).drain(..).collect();
         for connection in ended {
             // These fail only on a connection that the client has already ended.
-            let _ = set_socket_linger(&connection.stream, linger);
-            let _ = connection.stream.shutdown(Shutdown::Read);
+            let stream = connection.stream.upgrade();
+            if let Some(stream) = &stream {
+                let _ = set_socket_linger(stream, linger);
+                let _ = stream.shutdown(Shutdown::Read);
+            }
             let _ = connection.thread.join();
         }
     }
@@ -88,9 +92,9 @@ fn accept_until(ending: &AtomicBool, listener: &TcpListener, list: &Mutex<Vec<Co
         match listener.accept() {
             Ok((stream, _client)) => {
                 let (stream, name) = (Arc::new(stream), name.to_string());
-                let reader = Arc::clone(&stream);
-                let thread = thread::spawn(move || answer_lines(&reader, &name));
-                lock(list).push(Connection { stream, thread });
+                let weak = Arc::downgrade(&stream);
+                let thread = thread::spawn(move || answer_lines(&stream, &name));
+                lock(list).push(Connection { stream: weak, thread });
             }
             // Nobody is waiting, or a client gave up while it waited.
             Err(_) => thread::sleep(POLL_INTERVAL),

@@ -1,0 +1,122 @@
+//! A captured frame in the words in which a test asks about it.
+
+use std::net::IpAddr;
+
+use wire::arp::Arp;
+use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, split_tags};
+use wire::ipv4::Ipv4;
+use wire::ipv6::Ipv6;
+use wire::tcp::{Tcp, TcpFlags};
+use wire::udp::Udp;
+use wire::{Mac, protocol};
+
+/// The fields of a packet that tell where it goes and what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Ethernet source.
+    pub source_mac: Mac,
+    /// Ethernet destination.
+    pub destination_mac: Mac,
+    /// EtherType behind any VLAN tags: ARP, IPv4 or IPv6.
+    pub ethertype: u16,
+    /// IP source; of ARP the sender.
+    pub source: IpAddr,
+    /// IP destination; of ARP the target.
+    pub destination: IpAddr,
+    /// A number of [`wire::protocol`]; 0 for ARP.
+    pub protocol: u8,
+    /// TTL or hop limit; 0 for ARP.
+    pub ttl: u8,
+    /// Source and destination port of TCP and UDP, but for later fragments.
+    pub ports: Option<(u16, u16)>,
+    /// What a TCP segment says.
+    pub tcp_flags: Option<TcpFlags>,
+}
+
+impl Packet {
+    pub(super) fn of(frame: &[u8]) -> Option<Self> {
+        let mut frame = frame.to_vec();
+        let (ethernet, rest) = Ethernet::split(&mut frame).ok()?;
+        let untagged = split_tags(ethernet.ethertype(), rest).ok()?;
+        let packet = Self {
+            source_mac: ethernet.source(),
+            destination_mac: ethernet.destination(),
+            ethertype: untagged.ethertype,
+            source: IpAddr::from([0; 4]),
+            destination: IpAddr::from([0; 4]),
+            protocol: 0,
+            ttl: 0,
+            ports: None,
+            tcp_flags: None,
+        };
+        match untagged.ethertype {
+            ETHERTYPE_ARP => {
+                let (arp, _padding) = Arp::split(untagged.payload).ok()?;
+                let (source, destination) = (arp.sender_address().into(), arp.target_address().into());
+                Some(Self { source, destination, ..packet })
+            }
+            ETHERTYPE_IPV4 => {
+                let ip = Ipv4::split(untagged.payload).ok()?;
+                let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
+                let (protocol, ttl) = (ip.header.protocol(), ip.header.ttl());
+                let first = ip.header.fragment_offset_bytes() == 0;
+                let packet = Self { source, destination, protocol, ttl, ..packet };
+                if first { packet.with_transport(ip.payload) } else { Some(packet) }
+            }
+            ETHERTYPE_IPV6 => {
+                let ip = Ipv6::split(untagged.payload).ok()?;
+                let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
+                let (protocol, ttl) = (ip.protocol, ip.header.hop_limit());
+                let first = ip.fragment.is_none_or(|fragment| fragment.offset_bytes == 0);
+                let packet = Self { source, destination, protocol, ttl, ..packet };
+                if first { packet.with_transport(ip.payload) } else { Some(packet) }
+            }
+            _ => None,
+        }
+    }
+
+    fn with_transport(self, payload: &mut [u8]) -> Option<Self> {
+        match self.protocol {
+            protocol::TCP => {
+                let (tcp, _options, _data) = Tcp::split(payload).ok()?;
+                let ports = Some((tcp.source_port(), tcp.destination_port()));
+                Some(Self { ports, tcp_flags: Some(tcp.flags()), ..self })
+            }
+            protocol::UDP => {
+                let (udp, _data) = Udp::split(payload).ok()?;
+                Some(Self { ports: Some((udp.source_port(), udp.destination_port())), ..self })
+            }
+            _ => Some(self),
+        }
+    }
+
+    /// Whether it is from or to this address.
+    pub fn involves(&self, address: IpAddr) -> bool {
+        self.source == address || self.destination == address
+    }
+
+    /// Whether one of its ports is this.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.ports.is_some_and(|(source, destination)| source == port || destination == port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_packet_in_words() {
+        let frame = wire::build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]))
+            .ipv4([198, 18, 0, 50].into(), [198, 18, 0, 10].into())
+            .tcp(40_000, 80)
+            .flags(TcpFlags::SYN)
+            .finish();
+        let packet = Packet::of(&frame).unwrap();
+        assert!(packet.involves("198.18.0.10".parse().unwrap()));
+        assert!(!packet.involves("198.18.0.11".parse().unwrap()));
+        assert_eq!((packet.protocol, packet.ports), (protocol::TCP, Some((40_000, 80))));
+        assert_eq!(packet.tcp_flags, Some(TcpFlags::SYN));
+        assert!(packet.has_port(80) && !packet.has_port(81));
+    }
+}

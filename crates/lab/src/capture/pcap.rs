@@ -1,0 +1,112 @@
+//! The classic capture file format, as tcpdump writes it: both byte orders, microseconds or nanoseconds, Ethernet only.
+
+use std::time::Duration;
+
+use super::packet::Packet;
+use crate::error::{Error, Result};
+
+const FILE_HEADER_BYTES: usize = 24;
+const RECORD_HEADER_BYTES: usize = 16;
+const MICROSECONDS_MAGIC: u32 = 0xa1b2_c3d4;
+const NANOSECONDS_MAGIC: u32 = 0xa1b2_3c4d;
+const LINK_TYPE_ETHERNET: u32 = 1;
+
+/// One captured frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Since 1970.
+    pub at: Duration,
+    /// From the Ethernet header on, without the frame check sequence.
+    pub bytes: Vec<u8>,
+}
+
+impl Frame {
+    /// What it carries; none if that is neither ARP nor IP, or contradicts itself.
+    pub fn packet(&self) -> Option<Packet> {
+        Packet::of(&self.bytes)
+    }
+}
+
+/// Reads a capture file. A last record that was cut off is left out; a frame that was captured in part is refused.
+pub fn read_pcap(bytes: &[u8]) -> Result<Vec<Frame>> {
+    let refuse = |reason| Error::unusable("capture file", reason);
+    let (header, mut rest) =
+        bytes.split_at_checked(FILE_HEADER_BYTES).ok_or_else(|| refuse("it is shorter than its header"))?;
+    let magic = word(header, 0, u32::from_le_bytes);
+    let (number, nanoseconds): (fn([u8; 4]) -> u32, _) = match (magic, magic.swap_bytes()) {
+        (MICROSECONDS_MAGIC, _) => (u32::from_le_bytes, false),
+        (NANOSECONDS_MAGIC, _) => (u32::from_le_bytes, true),
+        (_, MICROSECONDS_MAGIC) => (u32::from_be_bytes, false),
+        (_, NANOSECONDS_MAGIC) => (u32::from_be_bytes, true),
+        _ => return Err(refuse("it does not begin as a classic pcap file does")),
+    };
+    if word(header, 20, number) != LINK_TYPE_ETHERNET {
+        return Err(refuse("its frames are not Ethernet frames"));
+    }
+    let mut frames = Vec::new();
+    while let Some((record, behind)) = rest.split_at_checked(RECORD_HEADER_BYTES) {
+        let [seconds, fraction, captured, original] = [0, 4, 8, 12].map(|at| word(record, at, number));
+        if captured != original {
+            return Err(refuse("it holds a frame that was captured in part"));
+        }
+        let Some((frame, behind)) = behind.split_at_checked(captured as usize) else { break };
+        let fraction_ns = if nanoseconds { u64::from(fraction) } else { u64::from(fraction) * 1_000 };
+        let at = Duration::from_secs(seconds.into()) + Duration::from_nanos(fraction_ns);
+        frames.push(Frame { at, bytes: frame.to_vec() });
+        rest = behind;
+    }
+    Ok(frames)
+}
+
+/// The word at an offset of a header whose length was proven; beyond it, zero.
+fn word(header: &[u8], offset: usize, number: fn([u8; 4]) -> u32) -> u32 {
+    header.get(offset..).and_then(|bytes| bytes.first_chunk().copied()).map_or(0, number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(magic: u32, number: fn(u32) -> [u8; 4], link_type: u32, records: &[[u32; 4]]) -> Vec<u8> {
+        let header = [magic, 0x0002_0004, 0, 0, 65_535, link_type];
+        let mut bytes: Vec<u8> = header.into_iter().flat_map(number).collect();
+        for record in records {
+            bytes.extend(record.iter().copied().flat_map(number));
+            bytes.extend(vec![0xab; record[2] as usize]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn both_byte_orders_and_both_clocks() {
+        let records = [[5, 7, 60, 60], [6, 0, 14, 14]];
+        for number in [u32::to_le_bytes as fn(u32) -> [u8; 4], u32::to_be_bytes] {
+            for (magic, fraction_ns) in [(MICROSECONDS_MAGIC, 7_000), (NANOSECONDS_MAGIC, 7)] {
+                let frames = read_pcap(&file(magic, number, 1, &records)).unwrap();
+                assert_eq!(frames.len(), 2);
+                assert_eq!(frames[0].at, Duration::new(5, fraction_ns));
+                assert_eq!(frames[0].bytes, [0xab; 60]);
+                assert_eq!(frames[1].bytes.len(), 14);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_is_left_out() {
+        let whole = file(MICROSECONDS_MAGIC, u32::to_le_bytes, 1, &[[5, 7, 60, 60], [6, 0, 14, 14]]);
+        for cut in [1, 14, 15, 29] {
+            assert_eq!(read_pcap(&whole[..whole.len() - cut]).unwrap().len(), 1, "{cut}");
+        }
+        assert!(read_pcap(&whole[..23]).is_err());
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(read_pcap(&file(0x0a0d_0d0a, u32::to_le_bytes, 1, &[])).is_err(), "pcapng");
+        assert!(read_pcap(&file(MICROSECONDS_MAGIC, u32::to_le_bytes, 113, &[])).is_err(), "cooked");
+        assert!(
+            read_pcap(&file(MICROSECONDS_MAGIC, u32::to_le_bytes, 1, &[[0, 0, 60, 1500]])).is_err(),
+            "part"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! The labs that have a name.
+
+pub mod slb_routed;
