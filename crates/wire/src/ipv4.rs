@@ -60,7 +60,7 @@ impl<'a> Ipv4<'a> {
     /// Sets the version to 4 and the length of header and options, at most 60. A remainder of 4 is cut off.
     #[inline]
     pub fn set_header_length(&mut self, bytes: u8) {
-        self.0[0] = 0x40 | bytes / 4 & 0x0f;
+        self.0[0] = 0x40 | (bytes / 4) & 0x0f;
     }
 
     /// Differentiated services code point, 6 bits.

@@ -57,9 +57,11 @@ impl fmt::Debug for TcpFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         let mut separator = "";
-        for (bit, name) in NAMES.into_iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 != 0) {
-            write!(f, "{separator}{name}")?;
-            separator = "|";
+        for (bit, name) in NAMES.into_iter().enumerate() {
+            if self.contains(Self(1 << bit)) {
+                write!(f, "{separator}{name}")?;
+                separator = "|";
+            }
         }
         if *self == Self::NONE { f.write_str("-") } else { Ok(()) }
     }
@@ -138,7 +140,7 @@ impl<'a> Tcp<'a> {
     /// Sets the length of header and options, at most 60, and clears the reserved bits. A remainder of 4 is cut off.
     #[inline]
     pub fn set_data_offset_bytes(&mut self, bytes: u8) {
-        self.0[12] = bytes / 4 << 4;
+        self.0[12] = (bytes / 4) << 4;
     }
 
     /// The control bits.
