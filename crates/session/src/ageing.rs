@@ -151,7 +151,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
             let Some(session) = self.session_at(client) else { continue };
             match decide(&session) {
                 Visit::Keep => {}
-                Visit::MarkReset => drop(self.mark_reset(client, session.birth, now_tick)),
+                Visit::MarkReset => {
+                    self.mark_reset(client, session.birth, now_tick);
+                }
                 Visit::End => {
                     if let Some(session) = self.remove(client, session.birth) {
                         ended(&session);

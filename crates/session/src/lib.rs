@@ -3,6 +3,7 @@
 
 mod ageing;
 mod insert;
+mod quarantine;
 mod slot;
 mod state;
 mod sync;
@@ -14,6 +15,7 @@ mod word;
 
 pub use ageing::Visit;
 pub use insert::{Entry, Insert, Opening};
+pub use quarantine::Quarantine;
 pub use state::{State, TICK_NS, Timeouts, tick_from_ns, ticks_in};
 pub use table::{Hit, LOAD_PER_MILLE, Lookup, MemoryRegion, Table};
 pub use tags::{Probe, SLOTS_PER_SET};

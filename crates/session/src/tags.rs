@@ -91,9 +91,15 @@ impl Probe {
     /// number; the tag uses the lowest byte of each half, which up to 2^24 sets do not reach.
     #[inline]
     pub(crate) fn new(hash: u64, set_count: usize) -> Self {
-        let sets = [hash >> 32, hash & 0xffff_ffff].map(|half| (half * set_count as u64 >> 32) as u32);
+        let sets = [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * set_count as u64) >> 32) as u32);
         let tag = ((hash >> 24 & 0xff00) | (hash & 0xff)) as u16;
         Self { sets, tag: tag.max(1), matches: 0 }
+    }
+
+    /// How many slots bore the key's tag: zero says that the key was absent, and a few thousandths of all keys see more
+    /// than one.
+    pub fn candidates(self) -> u32 {
+        self.matches.count_ones()
     }
 
     /// The slots whose tag matches, the first set before the second.

@@ -1,0 +1,194 @@
+//! Every interleaving, up to two preemptions, of the table's races, each in a model of one set.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::thread;
+use session::{
+    Entry, Hit, Insert, Lookup, Opening, Protocol, Session, TableV4, Timeouts, Visit, tcp::Observation,
+};
+
+const TIMEOUTS: Timeouts = Timeouts {
+    tcp_established_ticks: 10,
+    tcp_transitory_ticks: 10,
+    tcp_closing_ticks: 10,
+    udp_ticks: 10,
+    icmp_ticks: 10,
+};
+const OPENING: Opening = Opening { tick: 0, protocol: Protocol::Udp, epoch: 0, seen: Observation::NOTHING };
+
+/// All keys share one tag, so that every look meets every slot.
+fn entry(number: u64) -> Entry<2, 3> {
+    Entry { hash: 7, key: [number, !number], payload: [number; 3] }
+}
+
+fn insert(table: &TableV4, client: u64, server: u64) -> Insert<3> {
+    table.insert(&OPENING, &entry(client), &entry(server), |_| panic!("nothing is evicted"))
+}
+
+fn inserted(table: &TableV4, client: u64, server: u64) -> Hit<3> {
+    match insert(table, client, server) {
+        Insert::Inserted { client, .. } => client,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Looks a key up and checks that what is found is its own and whole.
+fn find(table: &TableV4, number: u64) -> Lookup<3> {
+    let Entry { hash, key, payload } = entry(number);
+    let found = table.find(&table.probe(hash), &key);
+    if let Lookup::Hit(hit) = found {
+        assert_eq!(hit.payload, payload, "a mixed slot");
+    }
+    found
+}
+
+fn live(table: &TableV4) -> Vec<Session<2, 3>> {
+    let mut sessions = Vec::new();
+    table.inspect(0..1, |session| sessions.push(*session));
+    assert_eq!(sessions.len(), table.len());
+    sessions
+}
+
+fn check(model: impl Fn(&Arc<TableV4>) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        let table = Arc::new(TableV4::with_capacity(1));
+        assert_eq!(table.set_count(), 1);
+        model(&table);
+    });
+}
+
+fn spawn<T: 'static>(
+    table: &Arc<TableV4>,
+    run: impl FnOnce(&TableV4) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let table = Arc::clone(table);
+    thread::spawn(move || run(&table))
+}
+
+#[test]
+fn a_session_appears_whole() {
+    check(|table| {
+        let writer = spawn(table, |table| inserted(table, 1, 2));
+        find(table, 1);
+        find(table, 2);
+        writer.join().unwrap();
+        assert!(matches!(find(table, 1), Lookup::Hit(_)));
+        assert!(matches!(find(table, 2), Lookup::Hit(_)));
+    });
+}
+
+/// Two inserts at once that share a client key, a server key or both. At most one may stay, and one does unless a thread gave up.
+fn duel(clients: [u64; 2], servers: [u64; 2]) {
+    check(move |table| {
+        let other = spawn(table, move |table| insert(table, clients[1], servers[1]));
+        let outcomes = [insert(table, clients[0], servers[0]), other.join().unwrap()];
+        let winners = outcomes.iter().filter(|outcome| matches!(outcome, Insert::Inserted { .. })).count();
+        let sessions = live(table);
+        assert_eq!(sessions.len(), winners, "{outcomes:?}");
+        assert!(winners <= 1, "{outcomes:?}");
+        if !outcomes.contains(&Insert::Busy) {
+            assert_eq!(winners, 1, "{outcomes:?}");
+        }
+        for outcome in outcomes {
+            if let (Insert::Duplicate(winner), 1) = (outcome, winners) {
+                assert_eq!((winner.slot, winner.birth), (sessions[0].client.slot, sessions[0].birth));
+            }
+        }
+        assert_eq!(table.sweep(0..1, 11, &TIMEOUTS, |_| ()), winners);
+        assert_eq!(table.probe(7).candidates(), 0, "a loser left a tag behind");
+    });
+}
+
+#[test]
+fn of_two_inserts_of_one_client_key_one_stays() {
+    duel([1, 1], [2, 3]);
+}
+
+#[test]
+fn of_two_inserts_of_one_server_key_one_stays() {
+    duel([1, 2], [3, 3]);
+}
+
+#[test]
+fn of_two_inserts_of_both_keys_one_stays() {
+    duel([1, 1], [2, 2]);
+}
+
+#[test]
+fn a_reader_never_sees_two_sessions_in_one_slot() {
+    check(|table| {
+        let old = inserted(table, 1, 2);
+        let writer = spawn(table, move |table| {
+            assert!(table.remove(old.slot, old.birth).is_some());
+            // The server side takes the freed client slot or the other one: both are rewritten.
+            inserted(table, 3, 4)
+        });
+        find(table, 1);
+        find(table, 3);
+        writer.join().unwrap();
+        assert_eq!(find(table, 1), Lookup::Miss);
+        assert!(matches!(find(table, 3), Lookup::Hit(_)));
+    });
+}
+
+#[test]
+fn one_thread_ends_a_session() {
+    check(|table| {
+        let old = inserted(table, 1, 2);
+        let other = spawn(table, |table| table.sweep(0..1, 11, &TIMEOUTS, |_| ()));
+        let here = usize::from(table.remove(old.slot, old.birth).is_some());
+        assert_eq!(here + other.join().unwrap(), 1);
+        assert_eq!((table.len(), find(table, 1), find(table, 2)), (0, Lookup::Miss, Lookup::Miss));
+    });
+}
+
+#[test]
+fn a_sweep_against_a_packet() {
+    check(|table| {
+        inserted(table, 1, 2);
+        let sweeper = spawn(table, |table| table.sweep(0..1, 11, &TIMEOUTS, |_| ()));
+        if let Lookup::Hit(hit) = find(table, 2) {
+            table.record(&hit, 11, Observation::NOTHING);
+        }
+        let ended = sweeper.join().unwrap();
+        assert_eq!(live(table).len(), 1 - ended);
+        let found = matches!(find(table, 1), Lookup::Hit(_));
+        assert_eq!(found, ended == 0);
+    });
+}
+
+#[test]
+fn a_payload_word_changes_whole_and_never_in_another_session() {
+    check(|table| {
+        let old = inserted(table, 1, 2);
+        let writer = spawn(table, move |table| {
+            table.remove(old.slot, old.birth);
+            insert(table, 3, 4)
+        });
+        table.set_payload_word(&old, 1, 99);
+        writer.join().unwrap();
+        for session in live(table) {
+            let expected = if session.client.key[0] == 1 { 99 } else { 3 };
+            assert_eq!(session.client.payload[1], expected);
+        }
+    });
+}
+
+#[test]
+fn a_reset_mark_is_not_lost_to_a_packet() {
+    check(|table| {
+        inserted(table, 1, 2);
+        let marker = spawn(table, |table| table.visit(0..1, 5, |_| Visit::MarkReset, |_| ()));
+        if let Lookup::Hit(hit) = find(table, 1) {
+            table.record(&hit, 6, Observation::NOTHING);
+        }
+        marker.join().unwrap();
+        assert_eq!(live(table)[0].state(), session::State::Reset);
+    });
+}
