@@ -31,7 +31,7 @@ const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest idle time: a week.
 const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-const APPLIANCE_KEYS: &[&str] = &[
+pub(crate) const APPLIANCE_KEYS: &[&str] = &[
     "name",
     "workers",
     "control_cpu",
@@ -42,8 +42,8 @@ const APPLIANCE_KEYS: &[&str] = &[
     "hash_key",
     "state_directory",
 ];
-const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp", "icmp"];
-const PORT_KEYS: &[&str] = &["name", "interface", "driver"];
+pub(crate) const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp", "icmp"];
+pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "driver"];
 
 /// Reads `[appliance]`; without it, all defaults.
 pub(crate) fn appliance(top: Section<'_>, findings: &Findings) -> Appliance {
@@ -54,7 +54,7 @@ pub(crate) fn appliance(top: Section<'_>, findings: &Findings) -> Appliance {
     let capacity = |key| value(key).and_then(|value: Value| value.integer(SESSIONS_MIN..=SESSIONS_MAX));
     let session_capacity = capacity("session_capacity").unwrap_or(1_000_000);
     let path = |key, bytes_max, default: &str| {
-        let path = value(key).and_then(|value: Value| value.path(bytes_max));
+        let path = value(key).and_then(|value: Value| value.path(bytes_max, default));
         PathBuf::from(path.unwrap_or_else(|| default.to_owned()))
     };
     let appliance = Appliance {
@@ -90,6 +90,10 @@ fn workers(value: Value<'_>) -> Option<Workers> {
         Some("auto") => Some(Workers::Auto),
         Some(text) => {
             value.refuse_word(text, &["auto"]);
+            None
+        }
+        None if !value.is_list() => {
+            value.wrong_type("a list of CPU numbers or \"auto\"", "for example `workers = [1, 2]`");
             None
         }
         None => value.distinct(CPUS_MAX, "[1, 2]", |cpu| cpu.integer(0..=CPUS_MAX - 1)).map(Workers::List),
@@ -139,14 +143,9 @@ pub(crate) fn timeouts(top: Section<'_>) -> Timeouts {
 /// Reads every `[[port]]`.
 pub(crate) fn ports(top: Section<'_>, findings: &Findings) -> Vec<Port> {
     let sections = top.tables("port", "port", PORT_KEYS, PORTS_MAX);
-    if sections.is_empty() && top.optional("port").is_none() {
+    if sections.is_empty() && top.optional("port").is_none_or(|value| value.is_list()) {
         let help = "add `[[port]]` with `name` and `interface`";
-        findings.error(
-            code::MISSING_KEY,
-            Position::default(),
-            "no `[[port]]`: no frame would be taken".into(),
-            help,
-        );
+        findings.error(code::MISSING_KEY, top.at, "no `[[port]]`: no frame would be taken".into(), help);
     }
     sections
         .into_iter()

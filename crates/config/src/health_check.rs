@@ -16,7 +16,7 @@ const RESPONSE_TIME_MIN: Duration = Duration::from_millis(10);
 /// Most failures forgiven, and most successes asked for.
 const STREAK_MAX: u32 = 100;
 
-const KEYS: &[&str] =
+pub(crate) const KEYS: &[&str] =
     &["name", "kind", "port", "interval", "response_time", "retries", "timeout", "dead_interval", "rise"];
 
 /// Reads every `[[health_check]]`.

@@ -118,3 +118,20 @@ fn refusal(file_name: &str, message: String) -> Outcome {
     let unreadable = Source::new(file_name, "", &[]).error(code::UNREADABLE, Position::default(), message);
     Outcome { config: None, diagnostics: vec![unreadable] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_explains_every_key() {
+        let example = include_str!("../../../configs/slb-routed.toml");
+        let keys = [TOP_KEYS, appliance::APPLIANCE_KEYS, appliance::TIMEOUT_KEYS, appliance::PORT_KEYS];
+        let keys = keys.iter().chain([&health_check::KEYS, &service::SERVICE_KEYS, &service::SERVER_KEYS]);
+        for key in keys.flat_map(|keys| keys.iter()) {
+            let header = |line: &&str| line.trim_end_matches(']').ends_with(key) && line.starts_with('[');
+            let setting = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+            assert!(example.lines().any(|line| header(&line) || setting(&line)), "{key}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let (steps, candidate) = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
-    (steps <= (candidate.len() / 3).max(1)).then_some(candidate)
+    (steps <= candidate.len() / 3).then_some(candidate)
 }
 
 /// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment). Case, and which of `-`

@@ -160,11 +160,11 @@ fn roles(config: &Config, by_vip: &HashMap<IpAddr, Vec<&Service>>, findings: &Fi
 }
 
 fn checks(config: &Config, findings: &Findings) {
-    let mut used = vec![false; config.health_checks.len()];
+    let mut used = HashSet::from([""]);
     for service in &config.services {
         let Some(index) = service.health_check else { continue };
         let check = &config.health_checks[index];
-        used[index] = true;
+        used.insert(check.name.as_str());
         if check.port.is_some() || !service.is_readable() {
             continue;
         }
@@ -185,13 +185,9 @@ fn checks(config: &Config, findings: &Findings) {
             findings.warning(code::CHECK_PROTOCOL, service.health_check_at, message, help);
         }
     }
-    for (check, _) in config.health_checks.iter().zip(used).filter(|(_, used)| !used) {
+    for check in config.health_checks.iter().filter(|check| !used.contains(check.name.as_str())) {
         let message = format!("no service uses health check {:?}", check.name);
-        findings.warning(
-            code::UNUSED_CHECK,
-            check.at,
-            message,
-            "name it in `health_check` of a service, or remove it",
-        );
+        let help = "name it in `health_check` of a service, or remove it";
+        findings.warning(code::UNUSED_CHECK, check.at, message, help);
     }
 }

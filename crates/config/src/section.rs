@@ -185,6 +185,16 @@ impl<'a> Value<'a> {
         self.error(code::WRONG_TYPE, format!("`{}` must be {wanted}, this is {found}", self.key), help);
     }
 
+    /// Whether this is a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
+    /// Whether this is an integer, in or out of any bounds.
+    pub(crate) fn is_integer(&self) -> bool {
+        matches!(self.value, DeValue::Integer(_))
+    }
+
     /// The text of a string.
     pub(crate) fn as_text(&self) -> Option<&'a str> {
         match self.value {
@@ -204,23 +214,21 @@ impl<'a> Value<'a> {
 
     /// A string that people and programs are shown as it is: not empty, not long, no control characters.
     pub(crate) fn name(&self) -> Option<String> {
-        self.line_of_text(NAME_BYTES_MAX, "\"web\"")
+        self.line_of_text(NAME_BYTES_MAX, "web")
     }
 
     /// A path.
-    pub(crate) fn path(&self, bytes_max: usize) -> Option<String> {
-        self.line_of_text(bytes_max, "\"/run/jeoul/control.sock\"")
+    pub(crate) fn path(&self, bytes_max: usize, example: &str) -> Option<String> {
+        self.line_of_text(bytes_max, example)
     }
 
     fn line_of_text(&self, bytes_max: usize, example: &str) -> Option<String> {
-        let text = self.text(example)?;
+        let example = format!("\"{example}\"");
+        let text = self.text(&example)?;
         let key = self.key;
         if text.is_empty() {
-            self.error(
-                code::MALFORMED,
-                format!("`{key}` is empty"),
-                format!("for example `{key} = {example}`"),
-            );
+            let help = format!("for example `{key} = {example}`");
+            self.error(code::MALFORMED, format!("`{key}` is empty"), help);
         } else if let Some(control) = text.chars().find(|letter| letter.is_control()) {
             let message = format!("`{key}` holds the control character {control:?}");
             self.error(code::MALFORMED, message, "use printable characters");
@@ -299,27 +307,28 @@ impl<'a> Value<'a> {
 
     /// One of the words that `T` is spelt with.
     pub(crate) fn word<T: DeserializeOwned>(&self) -> Option<T> {
-        let text = self.text("\"...\"");
-        match T::deserialize(StrDeserializer::<NoSuchWord>::new(text?)) {
-            Ok(word) => Some(word),
-            Err(NoSuchWord(words)) => {
-                self.refuse_word(text?, words);
-                None
-            }
+        // No word is empty, so that no text at all gets the same refusal: the words that there are.
+        let text = self.as_text();
+        match T::deserialize(StrDeserializer::<NoSuchWord>::new(text.unwrap_or_default())) {
+            Ok(word) => return Some(word),
+            Err(NoSuchWord(words)) => match text {
+                Some(text) => self.refuse_word(text, words),
+                None => self.wrong_type("a string", format!("known here: {}", quoted(words))),
+            },
         }
+        None
     }
 
     /// Reports that `text` is none of `words`.
     pub(crate) fn refuse_word(&self, text: &str, words: &[&'static str]) {
-        let all = || words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         if let Some(what) = later::word(self.section, self.key, text) {
             let message = format!("not built yet in this version: {what} (`{} = \"{text}\"`)", self.key);
-            self.error(code::NOT_BUILT, message, format!("this version takes {}", all()));
+            self.error(code::NOT_BUILT, message, format!("this version takes {}", quoted(words)));
             return;
         }
         let help = match nearest(text, words) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("known here: {}", all()),
+            None => format!("known here: {}", quoted(words)),
         };
         self.error(code::UNKNOWN_WORD, format!("unknown {} {text:?}", self.key), help);
     }
@@ -357,6 +366,10 @@ impl<'a> Value<'a> {
         }
         Some(distinct)
     }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// Why no server, VIP or pool can have the address.

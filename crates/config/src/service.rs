@@ -18,13 +18,15 @@ const SERVERS_MAX: usize = 65_535;
 const WEIGHT_MAX: u32 = 65_535;
 /// Addresses of one pool at the most: four million ports towards each server.
 const SOURCE_ADDRESSES_MAX: usize = 64;
+/// Fields that can be hashed.
+const HASH_FIELDS_MAX: usize = 4;
 
 /// Stands for an address that could not be read. No address of the file can be equal to it.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Stands for ports that could not be read. No other port set overlaps with it.
 const NO_PORT: PortSet = PortSet::One(0);
 
-const SERVICE_KEYS: &[&str] = &[
+pub(crate) const SERVICE_KEYS: &[&str] = &[
     "name",
     "address",
     "protocol",
@@ -38,7 +40,7 @@ const SERVICE_KEYS: &[&str] = &[
     "health_check",
     "server",
 ];
-const SERVER_KEYS: &[&str] = &["address", "port", "weight"];
+pub(crate) const SERVER_KEYS: &[&str] = &["address", "port", "weight"];
 
 /// Reads every `[[service]]`.
 pub(crate) fn services(top: Section<'_>, checks: &[HealthCheck], findings: &Findings) -> Vec<Service> {
@@ -115,8 +117,12 @@ fn service(
 /// 80, "8000-8099" or "any".
 fn port_set(value: Value<'_>) -> Option<PortSet> {
     const FORM: &str = "write 80, \"8000-8099\" or \"any\"";
-    let Some(text) = value.as_text() else {
+    if value.is_integer() {
         return value.integer(1..=u16::MAX).map(PortSet::One);
+    }
+    let Some(text) = value.as_text() else {
+        value.wrong_type("a port or a range of ports", FORM);
+        return None;
     };
     if text == "any" {
         return Some(PortSet::Any);
@@ -141,8 +147,7 @@ fn port_set(value: Value<'_>) -> Option<PortSet> {
 }
 
 fn read_hash_fields(value: Value<'_>) -> Option<HashFields> {
-    let fields =
-        value.distinct(usize::from(u8::MAX), "[\"source-address\"]", |item| item.word::<HashField>())?;
+    let fields = value.distinct(HASH_FIELDS_MAX, "[\"source-address\"]", |item| item.word::<HashField>())?;
     Some(HashFields {
         source_address: fields.contains(&HashField::SourceAddress),
         destination_address: fields.contains(&HashField::DestinationAddress),
@@ -198,7 +203,7 @@ fn examine_servers(service: &Service, findings: &Findings) {
         findings.error(code::MEANINGLESS_KEY, server.port_at, message, help);
     }
     if service.servers.is_empty() {
-        let message = format!("service {:?} has no server: every client is refused", service.name);
+        let message = "a service without a server: every client is refused".to_owned();
         findings.warning(code::NO_SERVERS, service.at, message, "add a `[[service.server]]` below it");
     }
     let ignored = |server: &&Server| service.scheduler == Scheduler::RoundRobin && server.weight > 1;

@@ -71,24 +71,22 @@ impl Source {
         Diagnostic::new(self.clone(), Severity::Warning, code, at, message.into())
     }
 
-    /// The place of a byte range, of which only the first line counts; clipped to the text and to characters.
+    /// The place of a byte range, of which only the first line counts, without its line break.
     pub(crate) fn position(&self, span: Range<usize>) -> Position {
         let text = &self.0.shown;
-        let start = text.floor_char_boundary(span.start.min(text.len()));
-        let line = self.0.lines.partition_point(|&first| first <= start);
+        let line = self.0.lines.partition_point(|&first| first <= span.start);
         // The first line starts at 0, so that `line` is never 0.
-        let column = text[self.0.lines[line - 1]..start].chars().count() + 1;
-        let end = text.floor_char_boundary(span.end.clamp(start, start + self.rest_of_line(start).len()));
-        Position { start, end, line, column }
+        let first = self.0.lines[line - 1];
+        let last = first + self.rest_of_line(first).len();
+        let start = text.floor_char_boundary(span.start.min(last));
+        let end = text.floor_char_boundary(span.end.clamp(start, last));
+        Position { start, end, line, column: text[first..start].chars().count() + 1 }
     }
 
     /// The line that `at` lies in, its number, and where in it `at` lies.
     pub(crate) fn excerpt(&self, at: Position) -> (&str, usize, Range<usize>) {
         let first = self.0.lines[at.line - 1];
-        let line = self.rest_of_line(first);
-        // A span at the end of a line may lie on the line break, which is not shown.
-        let within = |offset: usize| (offset - first).min(line.len());
-        (line, at.line, within(at.start)..within(at.end))
+        (self.rest_of_line(first), at.line, at.start - first..at.end - first)
     }
 
     fn rest_of_line(&self, start: usize) -> &str {

@@ -1,0 +1,145 @@
+//! No text makes the reader panic, and every finding has its place in the text.
+
+use config::{Diagnostic, parse};
+use proptest::prelude::*;
+
+const EXAMPLE: &str = include_str!("../../../configs/slb-routed.toml");
+
+/// What holds of any text.
+fn examine(text: &str) {
+    let outcome = parse(text, "f");
+    assert_eq!(outcome.config.is_some(), !outcome.diagnostics.iter().any(Diagnostic::is_error));
+    let lines: Vec<&str> = text.split('\n').collect();
+    for found in &outcome.diagnostics {
+        let shown = found.render();
+        if found.line > 0 {
+            let line = lines[found.line - 1];
+            assert!((1..=line.chars().count() + 1).contains(&found.column), "{found}");
+            assert!(shown.contains(&format!("--> f:{}:{}\n", found.line, found.column)), "{found}\n{shown}");
+        }
+        assert!(!found.to_string().chars().any(char::is_control), "{found:?}");
+        assert!(!shown.chars().any(|letter| letter.is_control() && letter != '\n'), "{shown:?}");
+    }
+    assert!(outcome.diagnostics.is_sorted_by_key(|found| (found.line == 0, found.line, found.column)));
+}
+
+/// Pieces of which files that are nearly right are made.
+fn piece() -> impl Strategy<Value = String> {
+    let fixed = prop::sample::select(vec![
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        ".",
+        ",",
+        "\"",
+        "'",
+        "'''",
+        "#",
+        " ",
+        "\n",
+        "\r\n",
+        "\\",
+        "0",
+        "-1",
+        "80",
+        "true",
+        "1.5",
+        "\"any\"",
+        "\"80-90\"",
+        "\"3s\"",
+        "\"198.18.0.10\"",
+        "\"2001:db8::1\"",
+        "\"routed\"",
+        "\"hash\"",
+        "appliance",
+        "timeouts",
+        "port",
+        "service",
+        "server",
+        "service.server",
+        "health_check",
+        "bridge",
+        "name",
+        "interface",
+        "address",
+        "hash_key",
+        "workers",
+        "udp",
+        "weight",
+        "hash_fields",
+        "source_addresses",
+        "source_nat",
+        "\"always\"",
+        "mode",
+        "저울",
+        "\u{1b}",
+        "\u{feff}",
+        "\u{2028}",
+    ]);
+    prop_oneof![8 => fixed.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text(text in any::<String>()) {
+        examine(&text);
+    }
+
+    #[test]
+    fn any_row_of_pieces(pieces in prop::collection::vec(piece(), 0..60)) {
+        examine(&pieces.concat());
+    }
+
+    #[test]
+    fn any_change_of_the_example(
+        at in any::<prop::sample::Index>(),
+        removed in 0_usize..40,
+        pieces in prop::collection::vec(piece(), 0..3),
+    ) {
+        // From somewhere on in the example, so that comments do not swallow most changes.
+        let example: Vec<&str> = EXAMPLE.lines().filter(|line| !line.starts_with('#')).collect();
+        let example = example.join("\n");
+        let start = example.floor_char_boundary(at.index(example.len()));
+        let end = example.floor_char_boundary((start + removed).min(example.len()));
+        examine(&format!("{}{}{}", &example[..start], pieces.concat(), &example[end..]));
+    }
+}
+
+#[test]
+fn deep_and_long_texts_are_refused_in_bounded_time() {
+    examine(&"[".repeat(16_000));
+    examine(&format!("a = {}", "[".repeat(16_000)));
+    examine(&format!("a = {}", "{a=".repeat(5_000)));
+    examine(&format!("a{} = 1", ".a".repeat(8_000)));
+    examine(&"hash_key = 0\n".repeat(2_000));
+    let long = format!("name = \"{}\"", "x".repeat(20_000));
+    assert_eq!(
+        parse(&long, "f").diagnostics[0].to_string(),
+        "f: error[E0109]: line 1 is longer than 16384 bytes"
+    );
+}
+
+#[test]
+fn what_is_too_many_is_refused_where_it_begins() {
+    let many = |count: usize| -> String {
+        (0..count).map(|port| format!("[[port]]\nname = \"p{port}\"\ninterface = \"e{port}\"\n")).collect()
+    };
+    assert!(parse(&many(64), "f").config.is_some());
+    let found = parse(&many(65), "f").diagnostics;
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "f:193:1: error[E0107]: more than 64 tables `port` (use several appliances)"
+    );
+
+    let noise = "[[port]]\nx = 1\n".repeat(60) + &"[[service]]\n".repeat(4_000);
+    let found = parse(&noise, "f").diagnostics;
+    assert_eq!(found.len(), 1_001);
+    assert_eq!(found[1_000].message, "more than 1000 findings; the others are not shown");
+}

@@ -1,0 +1,120 @@
+//! How findings look to a person, and what they never show.
+
+use config::parse;
+
+/// All findings as a compiler would show them.
+fn rendered(text: &str) -> String {
+    let findings = parse(text, "lb.toml").diagnostics;
+    findings.iter().map(|found| found.render() + "\n").collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn all_errors_of_a_file_in_one_pass_each_with_its_line_and_a_caret() {
+    let text = "[appliance]
+pollling = \"busy\"      # 저울
+[[port]]
+\tname = \"저울\", interface = \"eth1\"
+[[service]]
+name = \"a\" \r
+mode = \"l2-dsr\"
+[timeouts]
+udp = \"5 \u{9}minutes\" # \u{2066}
+icmp = '''
+1''' # a value of two lines is shown by its first
+";
+    let expected = r#"error[E0101]: unknown key "pollling" in `appliance`
+ --> lb.toml:2:1
+  |
+2 | pollling = "busy"      # 저울
+  | ^^^^^^^^
+  |
+  = help: did you mean `polling`?
+
+error[E0100]: not TOML: unexpected key or value, expected newline, `#`
+ --> lb.toml:4:13
+  |
+4 |     name = "저울", interface = "eth1"
+  |                  ^
+
+error[E0108]: not built yet in this version: direct server return (`mode = "l2-dsr"`)
+ --> lb.toml:7:8
+  |
+7 | mode = "l2-dsr"
+  |        ^^^^^^^^
+  |
+  = help: this version takes "routed"
+
+error[E0105]: "5 \tminutes" is not a duration
+ --> lb.toml:9:7
+  |
+9 | udp = "5     minutes" # �
+  |       ^^^^^^^^^^^^^^^
+  |
+  = help: write a duration as "300ms", "3s", "5m" or "2h4m"
+
+error[E0105]: "1" is not a duration
+  --> lb.toml:10:8
+   |
+10 | icmp = '''
+   |        ^^^
+   |
+   = help: write a duration as "300ms", "3s", "5m" or "2h4m"
+"#;
+    assert_eq!(rendered(text), expected);
+}
+
+#[test]
+fn a_warning_looks_like_one() {
+    let text = "[[port]]\nname = \"p\"\ninterface = \"e\"\n[[health_check]]\nname = \"c\"\nkind = \"tcp\"";
+    let expected = r#"warning[W0304]: no service uses health check "c"
+ --> lb.toml:5:8
+  |
+5 | name = "c"
+  |        ^^^
+  |
+  = help: name it in `health_check` of a service, or remove it
+"#;
+    assert_eq!(rendered(text), expected);
+}
+
+#[test]
+fn the_hash_key_is_never_shown() {
+    // Digits that no message, line number or code holds.
+    const KEY: &str = "facadefacadefacadefacadefacadefa";
+    for lines in [
+        "[appliance]\nhash_key = \"KEY7\"",
+        "[appliance]\nhash_key = KEY",
+        "[appliance]\nhash_key = \"KEY",
+        "[appliance]\nhash_key = \"KEY\\q\"",
+        "[appliance]\nhash_key = [\"KEY\"]",
+        "[appliance]\nhash_key = [\n  \"KEY\" 3\n]",
+        "[appliance]\nhash_key = \"\"\"\nKEY\\q\"\"\"",
+        "[appliance]\nhash_key = \"KEY\"\nhash_key = \"KEY\"",
+        "[appliance]\nhsh_kye = \"KEY\"",
+        "[appliance]\nkey = \"KEY\"",
+        "[appliance]\n\"hash\\u005fkey\" = \"KEY\" 3",
+        "[appliance]\nhash_key \"KEY\"",
+        "[[appliance]]\nhash_key = \"KEY\" oops",
+        "[timeouts]\nhash_key = \"KEY\"",
+        "appliance.hash_key = \"KEYg\"\nappliance.workers = 3",
+        "appliance = { hash_key = \"KEY\", workers = 3 }",
+        "appliance = { workers = 3, hash_key = \"KEY\" }",
+    ] {
+        // A key that is cut short is as secret as a whole one.
+        for key in [KEY, &KEY[..12]] {
+            let text = lines.replace("KEY", key);
+            let outcome = parse(&text, "lb.toml");
+            assert!(!outcome.diagnostics.is_empty());
+            let misspelt = !text.contains("hash");
+            for found in &outcome.diagnostics {
+                let shown = format!("{}\n{found}\n{found:?}", found.render());
+                assert!(!shown.contains("facade") || (misspelt && key != KEY), "{shown}");
+            }
+        }
+        let valid = format!(
+            "{}\n[[port]]\nname = \"p\"\ninterface = \"e\"",
+            "[appliance]\nhash_key = \"KEY\"".replace("KEY", KEY)
+        );
+        assert!(!format!("{:?}", parse(&valid, "lb.toml").config.expect("valid")).contains("facade"));
+    }
+}
