@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::source::{Position, Source};
+use crate::source::{Position, Source, printable};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let message = normalize_untrusted_str(&self.message);
+        let message = printable(&self.message);
         let mut group = Group::with_title(level.primary_title(message).id(self.code));
         if self.at.line != 0 {
             let (lines, number, span) = self.source.excerpt(self.at);
@@ -81,7 +81,7 @@ impl Diagnostic {
             );
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+            group = group.element(Level::HELP.message(printable(help)));
         }
         Renderer::plain().render(&[group])
     }
@@ -98,9 +98,9 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(formatter, ": {severity}[{}]: {}", self.code, normalize_untrusted_str(&self.message))?;
+        write!(formatter, ": {severity}[{}]: {}", self.code, printable(&self.message))?;
         match &self.help {
-            Some(help) => write!(formatter, " ({})", normalize_untrusted_str(help)),
+            Some(help) => write!(formatter, " ({})", printable(help)),
             None => Ok(()),
         }
     }

@@ -129,7 +129,10 @@ mod tests {
         let keys = [TOP_KEYS, appliance::APPLIANCE_KEYS, appliance::TIMEOUT_KEYS, appliance::PORT_KEYS];
         let keys = keys.iter().chain([&health_check::KEYS, &service::SERVICE_KEYS, &service::SERVER_KEYS]);
         for key in keys.flat_map(|keys| keys.iter()) {
-            let header = |line: &&str| line.trim_end_matches(']').ends_with(key) && line.starts_with('[');
+            let header = |line: &&str| {
+                let header = line.split(' ').next().unwrap_or_default();
+                header.starts_with('[') && header.trim_end_matches(']').ends_with(key)
+            };
             let setting = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(example.lines().any(|line| header(&line) || setting(&line)), "{key}");
         }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use annotate_snippets::normalize_untrusted_str;
+
 use crate::diagnostic::{Diagnostic, Severity};
 
 /// A run of hexadecimal digits this long is taken for a key, wherever it stands, and never shown.
@@ -49,13 +51,13 @@ impl Source {
     pub(crate) fn new(name: &str, text: &str, secrets: &[Range<usize>]) -> Source {
         let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
         Source(Arc::new(Text {
-            name: name.to_owned(),
-            shown: without_secrets(text, secrets),
+            name: printable(name),
+            shown: without_secrets(text, secrets).replace(is_c1, "·"),
             lines: std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect(),
         }))
     }
 
-    /// The file's name as the operator gave it.
+    /// The file's name as the operator gave it, control characters made visible.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -108,37 +110,54 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A copy of `text` of the same length in which every secret is a row of stars: the given ranges, what follows
-/// `hash_key` on its line, and every long run of hexadecimal digits (a key under a misspelt name).
-fn without_secrets(text: &str, secrets: &[Range<usize>]) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    for secret in secrets {
-        star_out(&mut bytes[secret.clone()]);
-    }
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if let Some((_, after)) = line.split_once("hash_key") {
-            let value = after.split_once('=').map_or(after, |(_, value)| value);
-            star_out(&mut bytes[at + line.len() - value.len()..at + line.len()]);
-        }
-        at += line.len();
-    }
-    at = 0;
-    for run in text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()) {
-        if run.len() >= SECRET_DIGITS_MIN {
-            bytes[at..at + run.len()].fill(b'*');
-        }
-        at += run.len() + 1;
-    }
-    // Only whole ASCII characters or whole ranges of the text were replaced, by ASCII.
-    String::from_utf8(bytes).unwrap_or_default()
+/// A control character of ISO 6429's upper half, which terminals obey as they do ESC; the renderer knows only the lower
+/// half. As long in UTF-8 as the "·" that is shown for it.
+fn is_c1(letter: char) -> bool {
+    ('\u{80}'..='\u{9f}').contains(&letter)
 }
 
-/// Stars in place of everything but quotes and white space.
-fn star_out(bytes: &mut [u8]) {
-    for byte in bytes {
-        if !matches!(byte, b'"' | b'\'' | b' ' | b'\t' | b'\r' | b'\n') {
-            *byte = b'*';
+/// `text` with a visible sign for each control character.
+pub(crate) fn printable(text: &str) -> String {
+    normalize_untrusted_str(&text.replace(is_c1, "·"))
+}
+
+/// A copy of `text`, of the same bytes and characters in length, in which every secret is a row of stars: the given
+/// ranges, what follows `hash_key` on its line, and every long run of hexadecimal digits (a key under a misspelt name).
+fn without_secrets(text: &str, secrets: &[Range<usize>]) -> String {
+    let mut shown = text.as_bytes().to_vec();
+    let mut star_out = |range: Range<usize>| {
+        let stars: String = text[range.clone()].chars().map(star).collect();
+        shown[range].copy_from_slice(stars.as_bytes());
+    };
+    secrets.iter().cloned().for_each(&mut star_out);
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        if let Some((_, after)) = line.split_once("hash_key") {
+            let value = after.split_once('=').map_or(after, |(_, value)| value);
+            star_out(end - value.len()..end);
         }
+    }
+    end = 0;
+    for run in text.split(|letter: char| !letter.is_ascii_hexdigit()) {
+        let start = end;
+        end += run.len();
+        if run.len() >= SECRET_DIGITS_MIN {
+            star_out(start..end);
+        }
+        end += text[end..].chars().next().map_or(0, char::len_utf8);
+    }
+    // Characters were replaced by characters of the same length.
+    String::from_utf8(shown).unwrap_or_default()
+}
+
+/// What is shown for a character of a secret; quotes and white space stay.
+fn star(letter: char) -> char {
+    match letter.len_utf8() {
+        1 if matches!(letter, '"' | '\'' | ' ' | '\t' | '\r' | '\n') => letter,
+        1 => '*',
+        2 => '·',
+        3 => '•',
+        _ => '🞄',
     }
 }
