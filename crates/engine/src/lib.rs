@@ -1,1 +1,35 @@
-//! The worker's turn.
+//! The worker's turn: receive, parse, look up, decide, rewrite, settle.
+//!
+//! ```text
+//!   Ports ─receive─▶ burst ──parse──▶ touch tags ──▶ touch slots ──▶ look up ─hit──▶ replay ─┐
+//!                       │ malformed                                    │ miss                │ Verdict
+//!                       ▼                                              ▼                     ▼
+//!                    counted drop                first ▶ admit ▶ insert ▶ replay  ────▶ Ports.settle
+//!                                                  │ ▶ route
+//!                                                  └ ▶ answer in place, park
+//! ```
+//!
+//! A [`Worker`] belongs to one thread and has one method, [`Worker::turn`]; what it shares with others ([`Shared`]) are
+//! tables of atomics and bounded queues. Time is a parameter. A worker never blocks, allocates, locks, logs or panics: what
+//! it refuses is a counted drop ([`DropReason`]), and what it cannot do itself it reports to control ([`Report`]).
+#![forbid(unsafe_code)]
+
+mod admit;
+mod answer;
+mod burst;
+mod counters;
+mod first;
+mod park;
+mod path;
+mod reason;
+mod replay;
+mod scratch;
+mod shared;
+mod source_nat;
+mod sweep;
+mod worker;
+
+pub use counters::{MemberCounters, PortCounters, WorkerCounters};
+pub use reason::DropReason;
+pub use shared::{ORDER_BYTES_MAX, Order, Orders, Report, Shared, orders};
+pub use worker::{Parts, Turn, Worker};

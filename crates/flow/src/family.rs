@@ -51,6 +51,9 @@ pub trait Family: Copy + Debug + Default + 'static {
     /// Whether a packet from this source is never to be believed: unspecified, loopback, multicast, broadcast
     /// (RFC 1812 section 5.3.7, RFC 4291 section 2).
     fn is_martian_source(address: Self::Address) -> bool;
+    /// Whether the address means something on one link only, so that no router may forward it (RFC 3927 section 7,
+    /// RFC 4291 section 2.5.6).
+    fn is_link_local(address: Self::Address) -> bool;
     /// Whether this destination is one host's, outside the link: not multicast, broadcast, loopback, link-local, unspecified.
     fn is_routable_destination(address: Self::Address) -> bool;
 }
@@ -171,8 +174,12 @@ impl Family for V4 {
         address.octets()[0] == 0 || address.is_loopback() || address.is_multicast() || address.is_broadcast()
     }
 
+    fn is_link_local(address: Ipv4Addr) -> bool {
+        address.is_link_local()
+    }
+
     fn is_routable_destination(address: Ipv4Addr) -> bool {
-        !Self::is_martian_source(address) && !address.is_link_local()
+        !Self::is_martian_source(address) && !Self::is_link_local(address)
     }
 }
 
@@ -205,7 +212,11 @@ impl Family for V6 {
         address.is_unspecified() || address.is_loopback() || address.is_multicast()
     }
 
+    fn is_link_local(address: Ipv6Addr) -> bool {
+        address.is_unicast_link_local()
+    }
+
     fn is_routable_destination(address: Ipv6Addr) -> bool {
-        !Self::is_martian_source(address) && !address.is_unicast_link_local()
+        !Self::is_martian_source(address) && !Self::is_link_local(address)
     }
 }

@@ -110,14 +110,19 @@ impl<F: Family> RouteTable<F> {
         self.lengths.iter().find_map(|(length, routes)| routes.get(&masked(bits, *length)))
     }
 
-    /// How a packet to `destination` leaves; `hash` chooses among equal ways, one for each flow.
+    /// Port and next hop of a packet to `destination`; `hash` chooses among equal ways, one for each flow.
+    pub fn next_hop(&self, destination: F::Address, hash: u64) -> Option<(u16, F::Address)> {
+        let Some(Route::Forward(hops)) = self.route(destination) else { return None };
+        let hop = hops.get(((u128::from(hash) * hops.len() as u128) >> 64) as usize)?;
+        Some((hop.port, hop.gateway.unwrap_or(destination)))
+    }
+
+    /// How a packet to `destination` leaves.
     pub fn resolve(&self, destination: F::Address, hash: u64) -> Resolution<F> {
-        let Some(Route::Forward(hops)) = self.route(destination) else { return Resolution::Unreachable };
-        let hop = hops[((u128::from(hash) * hops.len() as u128) >> 64) as usize];
-        let next_hop = hop.gateway.unwrap_or(destination);
-        match self.links.get(&(hop.port, next_hop)) {
+        let Some((port, next_hop)) = self.next_hop(destination, hash) else { return Resolution::Unreachable };
+        match self.links.get(&(port, next_hop)) {
             Some(&link) => Resolution::Link(link),
-            None => Resolution::Unresolved { port: hop.port, next_hop },
+            None => Resolution::Unresolved { port, next_hop },
         }
     }
 

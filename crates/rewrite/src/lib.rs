@@ -12,6 +12,6 @@ mod translation;
 mod words;
 
 pub use translation::{
-    Direction, Endpoints, LinkIndex, MemberId, Translation, apply, decrement_hop_limit, routed,
+    Birth, Direction, Endpoints, LinkIndex, MemberId, Translation, apply, decrement_hop_limit, routed,
 };
 pub use words::Words;

@@ -48,6 +48,38 @@ pub struct Translation<F: Family> {
     pub member: MemberId,
     /// Which way.
     pub direction: Direction,
+    /// When the session was made, so that a person can be told its age.
+    pub born: Birth,
+}
+
+/// A coarse point in time: 15 bits of 2^32 ns (4.3 s) each, which come round after 39 hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Birth(u16);
+
+impl Birth {
+    /// Bits that are kept.
+    pub const BITS: u32 = 15;
+    const UNIT_NS_LOG2: u32 = 32;
+
+    /// The point that `now_ns` of the monotonic clock falls into.
+    pub fn at(now_ns: u64) -> Self {
+        Self::from_bits((now_ns >> Self::UNIT_NS_LOG2) as u16)
+    }
+
+    /// Nanoseconds since then, to within one unit; wrong by multiples of 39 hours after that time.
+    pub fn age_ns(self, now_ns: u64) -> u64 {
+        u64::from(Self::at(now_ns).0.wrapping_sub(self.0) & Self::MASK) << Self::UNIT_NS_LOG2
+    }
+
+    const MASK: u16 = (1 << Self::BITS) - 1;
+
+    pub(crate) fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u16) -> Self {
+        Self(bits & Self::MASK)
+    }
 }
 
 /// Source and destination of a packet, each an address and a port.
@@ -74,6 +106,7 @@ pub fn routed<F: Family>(
     member: MemberId,
     direction: Direction,
     link: LinkIndex,
+    born: Birth,
 ) -> Translation<F> {
     let addresses = F::address_delta(arriving.source.0, leaving.source.0)
         .plus(F::address_delta(arriving.destination.0, leaving.destination.0));
@@ -88,6 +121,7 @@ pub fn routed<F: Family>(
         link,
         member,
         direction,
+        born,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A translation as the plain words that a session slot keeps.
 
-use crate::translation::{Direction, LinkIndex, MemberId, Translation};
+use crate::translation::{Birth, Direction, LinkIndex, MemberId, Translation};
 use flow::{V4, V6};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::checksum::ChecksumDelta;
@@ -20,16 +20,20 @@ pub trait Words: Sized {
 /// Bit of the last word that marks the reply's direction.
 const REPLY_BIT: u64 = 1;
 
-/// member index:16 ‖ member generation:16 ‖ link:16 ‖ flags:16.
-fn decision_word(member: MemberId, link: LinkIndex, direction: Direction) -> u64 {
+/// member index:16 ‖ member generation:16 ‖ link:16 ‖ birth:15 ‖ reply:1.
+fn decision_word(member: MemberId, link: LinkIndex, direction: Direction, born: Birth) -> u64 {
     let reply = if direction == Direction::Reply { REPLY_BIT } else { 0 };
-    u64::from(member.index) << 48 | u64::from(member.generation) << 32 | u64::from(link.0) << 16 | reply
+    u64::from(member.index) << 48
+        | u64::from(member.generation) << 32
+        | u64::from(link.0) << 16
+        | u64::from(born.to_bits()) << 1
+        | reply
 }
 
-fn decision(word: u64) -> (MemberId, LinkIndex, Direction) {
+fn decision(word: u64) -> (MemberId, LinkIndex, Direction, Birth) {
     let member = MemberId { index: (word >> 48) as u16, generation: (word >> 32) as u16 };
     let direction = if word & REPLY_BIT == 0 { Direction::Request } else { Direction::Reply };
-    (member, LinkIndex((word >> 16) as u16), direction)
+    (member, LinkIndex((word >> 16) as u16), direction, Birth::from_bits((word >> 1) as u16))
 }
 
 /// source port:16 ‖ destination port:16 ‖ header delta:16 ‖ transport delta:16.
@@ -54,14 +58,14 @@ impl Words for Translation<V4> {
         [
             u64::from(self.source.0.to_bits()) << 32 | u64::from(self.destination.0.to_bits()),
             ports_word(self.source.1, self.destination.1, self.header_delta, self.transport_delta),
-            decision_word(self.member, self.link, self.direction),
+            decision_word(self.member, self.link, self.direction, self.born),
         ]
     }
 
     #[inline]
     fn from_words(words: &[u64; 3]) -> Self {
         let (source_port, destination_port, header_delta, transport_delta) = ports(words[1]);
-        let (member, link, direction) = decision(words[2]);
+        let (member, link, direction, born) = decision(words[2]);
         Self {
             source: (Ipv4Addr::from_bits((words[0] >> 32) as u32), source_port),
             destination: (Ipv4Addr::from_bits(words[0] as u32), destination_port),
@@ -70,6 +74,7 @@ impl Words for Translation<V4> {
             link,
             member,
             direction,
+            born,
         }
     }
 }
@@ -88,7 +93,7 @@ impl Words for Translation<V6> {
             (destination >> 64) as u64,
             destination as u64,
             ports_word(self.source.1, self.destination.1, self.header_delta, self.transport_delta),
-            decision_word(self.member, self.link, self.direction),
+            decision_word(self.member, self.link, self.direction, self.born),
             0,
             0,
         ]
@@ -98,7 +103,7 @@ impl Words for Translation<V6> {
     fn from_words(words: &[u64; 8]) -> Self {
         let address = |high: u64, low: u64| Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
         let (source_port, destination_port, header_delta, transport_delta) = ports(words[4]);
-        let (member, link, direction) = decision(words[5]);
+        let (member, link, direction, born) = decision(words[5]);
         Self {
             source: (address(words[0], words[1]), source_port),
             destination: (address(words[2], words[3]), destination_port),
@@ -107,6 +112,7 @@ impl Words for Translation<V6> {
             link,
             member,
             direction,
+            born,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use flow::{Family, FlowHasher, Network, V4, V6, Zone, parse};
 use proptest::prelude::*;
-use rewrite::{Direction, Endpoints, LinkIndex, MemberId, Translation, Words, apply, routed};
+use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, Translation, Words, apply, routed};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::{Mac, build, check};
 
@@ -11,7 +11,7 @@ const APPLIANCE: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const MEMBER: MemberId = MemberId { index: 513, generation: 7 };
 
 fn translate<F: Family>(arriving: Endpoints<F>, leaving: Endpoints<F>) -> Translation<F> {
-    routed(arriving, leaving, MEMBER, Direction::Request, LinkIndex(9))
+    routed(arriving, leaving, MEMBER, Direction::Request, LinkIndex(9), Birth::at(77 << 32))
 }
 
 fn apply_v4(frame: &mut [u8], translation: &Translation<V4>) {
@@ -146,4 +146,13 @@ fn the_link_word_holds_the_link_and_nothing_shares_its_bits() {
     let (mut words, changed) = (translation.to_words(), other.to_words());
     words[Translation::<V4>::LINK_WORD] = changed[Translation::<V4>::LINK_WORD];
     assert_eq!(Translation::<V4>::from_words(&words), other);
+}
+
+#[test]
+fn an_age_is_known_to_within_a_unit_also_across_the_wrap() {
+    const UNIT_NS: u64 = 1 << 32;
+    for born_ns in [0, 5 * UNIT_NS, ((1 << Birth::BITS) - 1) * UNIT_NS] {
+        let age_ns = Birth::at(born_ns).age_ns(born_ns + 10 * UNIT_NS + 1);
+        assert_eq!(age_ns, 10 * UNIT_NS);
+    }
 }

@@ -1,0 +1,180 @@
+//! One burst: parse all, touch all, decide all, then finish the rare ones.
+//!
+//! Each stage runs over the whole burst, so that the cache misses of its frames overlap: tags first, then slots.
+
+use crate::answer::{Responder, is_error};
+use crate::park::PARKED_NS_MAX;
+use crate::path::{Step, World};
+use crate::reason::DropReason;
+use crate::scratch::Scratch;
+use crate::shared::Report;
+use arrayvec::ArrayVec;
+use flow::{Network, Parsed, parse};
+use port::{BURST_FRAMES_MAX, Burst, Frame, Verdict};
+use session::Probe;
+use std::hint::black_box;
+use std::net::IpAddr;
+use wire::arp::Arp;
+
+pub(crate) type Verdicts = ArrayVec<Verdict, BURST_FRAMES_MAX>;
+
+/// A frame on its way through the stages.
+type Staged<'a> = Result<(Parsed<'a>, Option<Probe>), DropReason>;
+
+impl World<'_> {
+    /// Decides about every frame of a burst from port `ingress` and gives back what the port is to do.
+    pub fn burst(&self, scratch: &mut Scratch, ingress: u16, burst: &mut Burst<'_>) -> Verdicts {
+        let steps = self.decide(scratch, ingress, burst);
+        let mut verdicts = Verdicts::new();
+        for (frame, step) in burst.iter_mut().zip(steps) {
+            verdicts.push(self.finish(scratch, ingress, frame, step));
+        }
+        verdicts
+    }
+
+    fn decide(
+        &self,
+        scratch: &mut Scratch,
+        ingress: u16,
+        burst: &mut Burst<'_>,
+    ) -> ArrayVec<Step, BURST_FRAMES_MAX> {
+        let staged: ArrayVec<Staged<'_>, BURST_FRAMES_MAX> =
+            burst.iter_mut().map(|frame| self.parse_and_probe(ingress, frame.bytes_mut())).collect();
+        let touched = staged.iter().fold(0u64, |sum, staged| match staged {
+            Ok((parsed, Some(probe))) => sum ^ self.touch(parsed, probe),
+            _ => sum,
+        });
+        black_box(touched);
+        staged.into_iter().map(|staged| self.step(scratch, ingress, staged)).collect()
+    }
+
+    #[inline]
+    fn parse_and_probe<'a>(&self, ingress: u16, bytes: &'a mut [u8]) -> Staged<'a> {
+        let zone = self.plan.ports.get(usize::from(ingress)).map(|port| port.zone).unwrap_or_default();
+        let parsed = parse(bytes, zone, &self.shared.hasher)?;
+        let probe = match &parsed.network {
+            Network::V4(packet) => Some(self.shared.sessions_v4.probe(packet.hash)),
+            Network::V6(packet) => Some(self.shared.sessions_v6.probe(packet.hash)),
+            Network::Arp(_) | Network::Other(_) => None,
+        };
+        Ok((parsed, probe))
+    }
+
+    #[inline]
+    fn touch(&self, parsed: &Parsed<'_>, probe: &Probe) -> u64 {
+        match parsed.network {
+            Network::V4(_) => self.shared.sessions_v4.touch(probe),
+            _ => self.shared.sessions_v6.touch(probe),
+        }
+    }
+
+    #[inline]
+    fn step(&self, scratch: &mut Scratch, ingress: u16, staged: Staged<'_>) -> Step {
+        let (mut parsed, probe) = match staged {
+            Ok(staged) => staged,
+            Err(reason) => return Step::Drop(reason),
+        };
+        if parsed.vlan != 0 {
+            return DropReason::VlanUnknown.into();
+        }
+        match (&mut parsed.network, probe) {
+            (Network::V4(packet), Some(probe)) => {
+                self.v4().handle(scratch, ingress, &mut parsed.ethernet, packet, &probe)
+            }
+            (Network::V6(packet), Some(probe)) => {
+                self.v6().handle(scratch, ingress, &mut parsed.ethernet, packet, &probe)
+            }
+            (Network::Arp(message), _) => self.arp(scratch, ingress, message),
+            _ => DropReason::ProtocolUnknown.into(),
+        }
+    }
+
+    /// Decides about one frame alone, outside any burst.
+    pub fn decide_one(&self, scratch: &mut Scratch, ingress: u16, bytes: &mut [u8]) -> Step {
+        let staged = self.parse_and_probe(ingress, bytes);
+        self.step(scratch, ingress, staged)
+    }
+
+    fn arp(&self, scratch: &mut Scratch, ingress: u16, message: &Arp<'_>) -> Step {
+        let (sender, mac) = (message.sender_address(), message.sender_mac());
+        let own = self.plan.ports.iter().any(|port| port.mac == mac);
+        if self.plan.v4.owned.get(sender).is_some() {
+            if !own {
+                let address = IpAddr::V4(sender);
+                scratch.report(self.shared, self.tick, Report::Conflict { port: ingress, address, mac });
+            }
+            return DropReason::AddressConflict.into();
+        }
+        Step::Answer(crate::path::Answer::Arp)
+    }
+
+    /// Does what a step asks for beyond rewriting, and says what the port is to do.
+    #[inline]
+    fn finish(&self, scratch: &mut Scratch, ingress: u16, frame: &mut Frame<'_>, step: Step) -> Verdict {
+        match step {
+            Step::Transmit(port) => self.transmit(port, frame),
+            Step::Drop(reason) => {
+                self.counters.drop_for(reason);
+                Verdict::Drop
+            }
+            Step::Park { port, next_hop } => {
+                scratch.report(self.shared, self.tick, Report::Unresolved { port, address: next_hop });
+                if !scratch.park.keep(ingress, frame.bytes(), self.now_ns + PARKED_NS_MAX) {
+                    self.counters.drop_for(DropReason::ParkingFull);
+                }
+                Verdict::Drop
+            }
+            Step::Answer(answer) => match self.answer(scratch, ingress, frame, answer) {
+                Ok(()) => self.transmit(ingress, frame),
+                Err(reason) => {
+                    self.counters.drop_for(reason);
+                    Verdict::Drop
+                }
+            },
+        }
+    }
+
+    #[inline]
+    fn transmit(&self, port: u16, frame: &Frame<'_>) -> Verdict {
+        self.count_sent(port, frame.length());
+        Verdict::Transmit { port: port::PortIndex(port), start: frame.start(), length: frame.length() }
+    }
+
+    #[inline]
+    pub fn count_sent(&self, port: u16, length_bytes: u16) {
+        if let Some(counters) = self.counters.ports.get(usize::from(port)) {
+            counters.tx_packets.add(1);
+            counters.tx_bytes.add(u64::from(length_bytes));
+        }
+    }
+
+    /// Turns `frame` into an answer that may go out by `ingress`.
+    pub fn answer(
+        &self,
+        scratch: &mut Scratch,
+        ingress: u16,
+        frame: &mut Frame<'_>,
+        answer: crate::path::Answer,
+    ) -> Result<(), DropReason> {
+        if is_error(answer) && !scratch.may_answer(self.tick) {
+            return Err(DropReason::AnswersLimited);
+        }
+        let port = self.plan.ports.get(usize::from(ingress)).ok_or(DropReason::AnswerImpossible)?;
+        let asker = Responder { plan: self.plan, port }.write(frame, answer)?;
+        if let Some((address, mac)) = asker
+            && !self.knows_neighbour(ingress, address)
+        {
+            scratch.report(self.shared, self.tick, Report::Neighbour { port: ingress, address, mac });
+        }
+        self.counters.answered.add(1);
+        Ok(())
+    }
+
+    fn knows_neighbour(&self, port: u16, address: IpAddr) -> bool {
+        let link = match address {
+            IpAddr::V4(address) => self.plan.v4.routes.links().get(&(port, address)),
+            IpAddr::V6(address) => self.plan.v6.routes.links().get(&(port, address)),
+        };
+        link.is_some_and(|&link| self.shared.links.get(link).is_some())
+    }
+}

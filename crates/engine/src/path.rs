@@ -1,0 +1,129 @@
+//! What a packet meets on its way through one turn, for one address family.
+
+use crate::counters::WorkerCounters;
+use crate::reason::DropReason;
+use crate::shared::Shared;
+use flow::{Family, FlowKey, V4, V6};
+use plan::{FamilyPlan, Plan};
+use rewrite::{Translation, Words};
+use session::Table;
+use std::net::IpAddr;
+
+/// What is to become of a frame, before the frame itself is touched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It is rewritten: send it out of this port.
+    Transmit(u16),
+    /// Turn it into an answer to its sender.
+    Answer(Answer),
+    /// Drop it.
+    Drop(DropReason),
+    /// Keep it until this next hop is known.
+    Park {
+        /// Index of the egress port.
+        port: u16,
+        /// The next hop.
+        next_hop: IpAddr,
+    },
+}
+
+impl From<DropReason> for Step {
+    fn from(reason: DropReason) -> Self {
+        Step::Drop(reason)
+    }
+}
+
+/// What a frame is turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// An ARP reply.
+    Arp,
+    /// A neighbour advertisement.
+    Neighbour,
+    /// An echo reply.
+    Echo,
+    /// A TCP reset (RFC 9293 section 3.10.7.1).
+    Reset,
+    /// ICMP port unreachable.
+    PortUnreachable,
+    /// ICMP host or address unreachable.
+    HostUnreachable,
+    /// ICMP network unreachable, no route.
+    NetworkUnreachable,
+    /// ICMP time exceeded.
+    TimeExceeded,
+    /// ICMP fragmentation needed, or packet too big.
+    TooBig {
+        /// What the next link carries.
+        mtu_bytes: u16,
+    },
+}
+
+/// What is the same for every packet of a turn.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'w> {
+    pub plan: &'w Plan,
+    pub shared: &'w Shared,
+    pub counters: &'w WorkerCounters,
+    pub now_ns: u64,
+    pub tick: u32,
+}
+
+/// The same, seen by one family with its table and its part of the plan.
+///
+/// The constants are the table's: words of a key, words of a translation, cache lines of a slot.
+pub(crate) struct Path<'w, F: Family, const KEY: usize, const PAYLOAD: usize, const LINES: usize> {
+    pub world: World<'w>,
+    pub table: &'w Table<KEY, PAYLOAD, LINES>,
+    pub view: &'w FamilyPlan<F>,
+}
+
+/// A family whose keys and translations fit a table of these dimensions.
+pub(crate) trait Fits<const KEY: usize, const PAYLOAD: usize>:
+    Family<Key: FlowKey<Words = [u64; KEY]>>
+{
+    fn words(translation: &Translation<Self>) -> [u64; PAYLOAD];
+    fn translation(words: &[u64; PAYLOAD]) -> Translation<Self>;
+    const LINK_WORD: usize;
+}
+
+impl Fits<2, 3> for V4 {
+    #[inline]
+    fn words(translation: &Translation<V4>) -> [u64; 3] {
+        translation.to_words()
+    }
+
+    #[inline]
+    fn translation(words: &[u64; 3]) -> Translation<V4> {
+        Translation::from_words(words)
+    }
+
+    const LINK_WORD: usize = <Translation<V4> as Words>::LINK_WORD;
+}
+
+impl Fits<5, 8> for V6 {
+    #[inline]
+    fn words(translation: &Translation<V6>) -> [u64; 8] {
+        translation.to_words()
+    }
+
+    #[inline]
+    fn translation(words: &[u64; 8]) -> Translation<V6> {
+        Translation::from_words(words)
+    }
+
+    const LINK_WORD: usize = <Translation<V6> as Words>::LINK_WORD;
+}
+
+pub(crate) type PathV4<'w> = Path<'w, V4, 2, 3, 1>;
+pub(crate) type PathV6<'w> = Path<'w, V6, 5, 8, 2>;
+
+impl<'w> World<'w> {
+    pub fn v4(self) -> PathV4<'w> {
+        Path { world: self, table: &self.shared.sessions_v4, view: &self.plan.v4 }
+    }
+
+    pub fn v6(self) -> PathV6<'w> {
+        Path { world: self, table: &self.shared.sessions_v6, view: &self.plan.v6 }
+    }
+}

@@ -1,0 +1,108 @@
+//! What all workers and the control thread share: tables of atomics and bounded queues, no lock anywhere.
+
+use crossbeam::queue::ArrayQueue;
+use flow::FlowHasher;
+use plan::LinkTable;
+use session::{Quarantine, TableV4, TableV6};
+use std::net::IpAddr;
+use wire::Mac;
+
+/// Reports that wait for control at the most. When it is behind, further ones are lost and asked again by later frames.
+const REPORTS_MAX: usize = 1_024;
+
+/// Frames that wait for one worker at the most.
+const ORDERS_MAX: usize = 1_024;
+
+/// Bytes of a frame that control may have sent: an announcement, never traffic.
+pub const ORDER_BYTES_MAX: usize = 128;
+
+/// The shared tables.
+pub struct Shared {
+    /// IPv4 sessions.
+    pub sessions_v4: TableV4,
+    /// IPv6 sessions.
+    pub sessions_v6: TableV6,
+    /// Where each link leads.
+    pub links: LinkTable,
+    /// Source-NAT ports freed a short while ago.
+    pub quarantine: Quarantine,
+    /// What workers tell control.
+    pub reports: ArrayQueue<Report>,
+    /// Hashes flows under the appliance's secret.
+    pub hasher: FlowHasher,
+}
+
+/// What a worker tells control. Lost when control is behind; whoever needs it asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Frames wait for this next hop.
+    Unresolved {
+        /// Index of the port that it hangs on.
+        port: u16,
+        /// The next hop.
+        address: IpAddr,
+    },
+    /// A host on the link asked for an address of ours and so told its own.
+    Neighbour {
+        /// Index of the port that it hangs on.
+        port: u16,
+        /// Its address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// Another host claims an address of ours (RFC 5227 section 2.4).
+    Conflict {
+        /// Index of the port that it hangs on.
+        port: u16,
+        /// The address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: Mac,
+    },
+}
+
+/// A frame that control wants sent.
+#[derive(Clone, Copy)]
+pub struct Order {
+    /// Index of the port.
+    pub port: u16,
+    length: u8,
+    bytes: [u8; ORDER_BYTES_MAX],
+}
+
+/// A worker's queue of frames to send.
+pub type Orders = ArrayQueue<Order>;
+
+/// An empty queue for one worker.
+pub fn orders() -> Orders {
+    ArrayQueue::new(ORDERS_MAX)
+}
+
+impl Order {
+    /// An order to send `frame`; `None` when it is longer than [`ORDER_BYTES_MAX`].
+    pub fn new(port: u16, frame: &[u8]) -> Option<Self> {
+        let mut bytes = [0; ORDER_BYTES_MAX];
+        bytes.get_mut(..frame.len())?.copy_from_slice(frame);
+        Some(Self { port, length: frame.len() as u8, bytes })
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Shared {
+    /// Tables for so many sessions and link rows, all memory taken now.
+    pub fn new(sessions_v4: usize, sessions_v6: usize, links: usize, hasher: FlowHasher) -> Self {
+        Self {
+            sessions_v4: TableV4::with_capacity(sessions_v4),
+            sessions_v6: TableV6::with_capacity(sessions_v6),
+            links: LinkTable::new(links),
+            quarantine: Quarantine::default(),
+            reports: ArrayQueue::new(REPORTS_MAX),
+            hasher,
+        }
+    }
+}

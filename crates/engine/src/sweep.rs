@@ -1,0 +1,182 @@
+//! Walks over the session tables, a slice a turn: sessions that have been idle for too long end, and those of a server
+//! that died are reset at both ends.
+
+use crate::answer::{RESET_BYTES_MAX, Reset};
+use crate::path::{Fits, Path, World};
+use flow::{Family, FlowKey};
+use plan::MemberState;
+use port::{PortIndex, Ports};
+use session::{Protocol, Session, State, Timeouts, Visit, ticks_in};
+use std::ops::Range;
+use std::time::Duration;
+
+/// How long one walk for age over the whole table takes, when turns come often enough.
+const AGE_WALK_NS: u64 = 2_000_000_000;
+/// Sets of a busy and of an idle turn at the most: 64 sets cost a loaded worker a few microseconds at the worst.
+const AGE_SETS_BUSY_MAX: u64 = 64;
+const AGE_SETS_IDLE_MAX: u64 = 4_096;
+/// Sets of one slice of a reset walk: 16 slots each, so a million sessions take about 1,100 turns.
+const RESET_SETS: usize = 128;
+
+/// One worker's walk over its share of one table.
+#[derive(Default)]
+struct Walk {
+    next: usize,
+}
+
+impl Walk {
+    /// The next `count` sets of `share`, from its start again once it is through; true when this slice ends it.
+    fn slice(&mut self, share: &Range<usize>, count: usize) -> (Range<usize>, bool) {
+        let start = self.next.clamp(share.start, share.end);
+        let end = (start + count).min(share.end);
+        let is_last = end == share.end;
+        self.next = if is_last { share.start } else { end };
+        (start..end, is_last)
+    }
+}
+
+/// All walks of one worker.
+pub(crate) struct Sweep {
+    worker: usize,
+    workers: usize,
+    age: [Walk; 2],
+    aged_at_ns: u64,
+    reset: [Walk; 2],
+    /// The epoch whose dead this walk looks for, and how many tables it has still to walk.
+    reset_epoch: u64,
+    reset_tables_left: usize,
+}
+
+impl Sweep {
+    pub fn new(worker: usize, workers: usize, reset_epoch: u64) -> Self {
+        let walks = || [Walk::default(), Walk::default()];
+        Self {
+            worker,
+            workers,
+            age: walks(),
+            aged_at_ns: 0,
+            reset: walks(),
+            reset_epoch,
+            reset_tables_left: 0,
+        }
+    }
+
+    fn share(&self, sets: usize) -> Range<usize> {
+        sets * self.worker / self.workers..sets * (self.worker + 1) / self.workers
+    }
+
+    /// Ends what has been idle for too long in the slices that are due.
+    pub fn age(&mut self, world: &World<'_>, busy: bool) {
+        let elapsed_ns = world.now_ns.saturating_sub(self.aged_at_ns).min(AGE_WALK_NS);
+        let most = if busy { AGE_SETS_BUSY_MAX } else { AGE_SETS_IDLE_MAX };
+        let timeouts = timeouts(&world.plan.timeouts);
+        let due = |sets: usize| (sets as u64 * elapsed_ns / AGE_WALK_NS).min(most) as usize;
+        let shares = self.shares(world);
+        if shares.iter().all(|share| due(share.len()) == 0) {
+            return;
+        }
+        self.aged_at_ns = world.now_ns;
+        let (slice, _) = self.age[0].slice(&shares[0], due(shares[0].len()).max(1));
+        let path = world.v4();
+        path.table.sweep(slice, world.tick, &timeouts, |ended| path.release(ended));
+        let (slice, _) = self.age[1].slice(&shares[1], due(shares[1].len()).max(1));
+        let path = world.v6();
+        path.table.sweep(slice, world.tick, &timeouts, |ended| path.release(ended));
+    }
+
+    fn shares(&self, world: &World<'_>) -> [Range<usize>; 2] {
+        [world.v4().table.set_count(), world.v6().table.set_count()].map(|sets| self.share(sets))
+    }
+
+    /// Resets the sessions of dead servers in the next slice; true while there is more to do.
+    pub fn reset<P: Ports>(&mut self, world: &World<'_>, ports: &mut P) -> bool {
+        let shares = self.shares(world);
+        if self.reset_tables_left == 0 {
+            if self.reset_epoch == world.plan.reset_epoch {
+                return false;
+            }
+            self.reset_epoch = world.plan.reset_epoch;
+            self.reset_tables_left = 2;
+            self.reset.iter_mut().zip(&shares).for_each(|(walk, share)| walk.next = share.start);
+        }
+        let done = if self.reset_tables_left == 2 {
+            let (slice, done) = self.reset[0].slice(&shares[0], RESET_SETS);
+            world.v4().reset_dead(slice, ports);
+            done
+        } else {
+            let (slice, done) = self.reset[1].slice(&shares[1], RESET_SETS);
+            world.v6().reset_dead(slice, ports);
+            done
+        };
+        self.reset_tables_left -= usize::from(done);
+        if self.reset_tables_left == 0 {
+            world.counters.reset_epoch_swept.set(self.reset_epoch);
+        }
+        true
+    }
+}
+
+fn timeouts(plan: &plan::Timeouts) -> Timeouts {
+    let ticks = |ms| ticks_in(Duration::from_millis(ms));
+    Timeouts {
+        tcp_established_ticks: ticks(plan.tcp_established_ms),
+        tcp_transitory_ticks: ticks(plan.tcp_transitory_ms),
+        tcp_closing_ticks: ticks(plan.tcp_closing_ms),
+        udp_ticks: ticks(plan.udp_ms),
+        icmp_ticks: ticks(plan.icmp_ms),
+    }
+}
+
+impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
+where
+    F: Family + Fits<KEY, PAYLOAD>,
+{
+    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers.
+    fn reset_dead<P: Ports>(&self, sets: Range<usize>, ports: &mut P) {
+        let decide = |session: &Session<KEY, PAYLOAD>| {
+            let member = F::translation(&session.client.payload).member;
+            if self.world.plan.member_state(member) != MemberState::Dead {
+                return Visit::Keep;
+            }
+            match (session.state(), session.client.direction.activity.flags().protocol()) {
+                (State::Reset, _) => Visit::Keep,
+                (_, Protocol::Tcp) => {
+                    self.reset_both_ends(session, ports);
+                    Visit::MarkReset
+                }
+                _ => Visit::End,
+            }
+        };
+        self.table.visit(sets, self.world.tick, decide, |ended| self.release(ended));
+    }
+
+    fn reset_both_ends<P: Ports>(&self, session: &Session<KEY, PAYLOAD>, ports: &mut P) {
+        let client_key = F::Key::from_words(session.client.key);
+        let server_key = F::Key::from_words(session.server.key);
+        let ends = [session.client.direction, session.server.direction].map(|side| side.sequence_end());
+        let (client_end, server_end) = (ends[0].unwrap_or_default(), ends[1].unwrap_or_default());
+        // To the client, from the address that it called; to the server, from the address that it saw.
+        let links =
+            [&session.server.payload, &session.client.payload].map(|words| F::translation(words).link);
+        let to_client = (client_key.destination(), client_key.source(), server_end, client_end, links[0]);
+        let to_server = (server_key.destination(), server_key.source(), client_end, server_end, links[1]);
+        for (source, destination, sequence, acknowledgement, link) in [to_client, to_server] {
+            let Some(link) = self.world.shared.links.get(link) else { continue };
+            let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else { continue };
+            let reset = Reset {
+                macs: (egress.mac, link.mac),
+                source: (source.0.into(), source.1),
+                destination: (destination.0.into(), destination.1),
+                sequence,
+                acknowledgement,
+            };
+            let mut frame = [0; RESET_BYTES_MAX];
+            let Some(length) = reset.write(&mut frame) else { continue };
+            // A full ring loses this reset; the session stays marked, and a later segment is answered with one.
+            if ports.inject(PortIndex(link.port), &frame[..length]) {
+                self.world.counters.injected.add(1);
+                self.world.count_sent(link.port, length as u16);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A worker: everything that one pinned thread owns, with one public method.
+
+use crate::counters::WorkerCounters;
+use crate::park::Parked;
+use crate::path::{Answer, Step, World};
+use crate::reason::DropReason;
+use crate::scratch::Scratch;
+use crate::shared::{Orders, Shared};
+use crate::sweep::Sweep;
+use plan::{Plan, Subscriber};
+use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports, Verdict};
+use session::tick_from_ns;
+use std::sync::Arc;
+
+/// Frames that control wants sent, taken in one turn at the most.
+const ORDERS_PER_TURN: usize = 32;
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Frames received.
+    pub received: u32,
+    /// Whether there is more to do even if no frame comes: a sweep that is not through, frames that wait.
+    pub unfinished: bool,
+}
+
+/// One worker.
+pub struct Worker<P: Ports> {
+    ports: P,
+    plan: Subscriber<Plan>,
+    shared: Arc<Shared>,
+    orders: Arc<Orders>,
+    counters: Arc<WorkerCounters>,
+    scratch: Scratch,
+    sweep: Sweep,
+}
+
+/// What a worker is made of.
+pub struct Parts<P: Ports> {
+    /// Its ports.
+    pub ports: P,
+    /// Where its plans come from.
+    pub plan: Subscriber<Plan>,
+    /// What it shares with the other workers.
+    pub shared: Arc<Shared>,
+    /// Frames that control wants it to send.
+    pub orders: Arc<Orders>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Its number, and how many workers there are: it sweeps its share of the tables.
+    pub place: (usize, usize),
+}
+
+impl<P: Ports> Worker<P> {
+    /// Assembles a worker.
+    pub fn new(parts: Parts<P>) -> Self {
+        let Parts { ports, plan, shared, orders, counters, place: (worker, workers) } = parts;
+        let sweep = Sweep::new(worker, workers, plan.reset_epoch);
+        counters.reset_epoch_swept.set(plan.reset_epoch);
+        counters.plan_generation.set(plan.generation);
+        Self { ports, plan, shared, orders, counters, scratch: Scratch::new(worker), sweep }
+    }
+
+    /// The worker's ports, for whoever must wait on them or look at them between turns.
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+
+    /// Whether orders wait: to be asked once more before a worker goes to sleep.
+    pub fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// One turn at time `now_ns` of a monotonic clock: refresh the plan, then receive, decide and settle one burst of
+    /// every port. Never blocks, allocates, locks or asks the time.
+    pub fn turn(&mut self, now_ns: u64) -> Turn {
+        let plan_changed = self.plan.refresh();
+        let Self { ports, plan, shared, orders, counters, scratch, sweep } = self;
+        if plan_changed {
+            counters.plan_generation.set(plan.generation);
+        }
+        let world = World { plan, shared, counters, now_ns, tick: tick_from_ns(now_ns) };
+        let mut turn = Turn::default();
+        for port in 0..ports.count().min(usize::from(u16::MAX)) as u16 {
+            turn.received += world.receive(ports, scratch, port);
+        }
+        world.obey(ports, orders);
+        if scratch.park.is_due(now_ns, plan_changed) {
+            world.retry_parked(ports, scratch);
+        }
+        counters.parked.set(scratch.park.len() as u64);
+        sweep.age(&world, turn.received > 0);
+        let resetting = sweep.reset(&world, ports);
+        turn.unfinished = resetting || scratch.park.len() > 0;
+        ports.flush();
+        turn
+    }
+}
+
+impl World<'_> {
+    /// One burst of one port.
+    #[inline]
+    fn receive<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, ingress: u16) -> u32 {
+        let port = PortIndex(ingress);
+        let mut burst = ports.receive(port);
+        if burst.is_empty() {
+            return 0;
+        }
+        let received = burst.len() as u32;
+        let bytes: u64 = burst.iter().map(|frame| u64::from(frame.length())).sum();
+        let verdicts = self.burst(scratch, ingress, &mut burst);
+        drop(burst);
+        let sent =
+            verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Transmit { .. })).count() as u64;
+        let refused = u64::from(ports.settle(port, &verdicts).refused);
+        self.counters.received.add(u64::from(received));
+        self.counters.transmitted.add(sent.saturating_sub(refused));
+        if refused > 0 {
+            self.counters.drops[DropReason::TransmitRefused.index()].add(refused);
+        }
+        if let Some(counters) = self.counters.ports.get(port.index()) {
+            counters.rx_packets.add(u64::from(received));
+            counters.rx_bytes.add(bytes);
+        }
+        received
+    }
+
+    /// Sends what control wants sent.
+    fn obey<P: Ports>(&self, ports: &mut P, orders: &Orders) {
+        for _ in 0..ORDERS_PER_TURN {
+            let Some(order) = orders.pop() else { break };
+            let length = order.frame().len() as u16;
+            if ports.inject(PortIndex(order.port), order.frame()) {
+                self.counters.injected.add(1);
+                self.count_sent(order.port, length);
+            }
+        }
+    }
+
+    /// Looks once more at the frames that wait for a next hop.
+    fn retry_parked<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch) {
+        let mut position = 0;
+        while position < scratch.park.len() {
+            let parked = scratch.park.take(position);
+            match self.retry(ports, scratch, parked) {
+                Some(still_parked) => {
+                    scratch.park.put_back(position, still_parked);
+                    position += 1;
+                }
+                None => continue,
+            }
+        }
+    }
+
+    /// Tries one parked frame; gives it back when it has to go on waiting.
+    fn retry<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, mut parked: Parked) -> Option<Parked> {
+        let Parked { ingress, deadline_ns, .. } = parked;
+        let length = usize::from(parked.length);
+        // The frame was copied in at that place and is no longer than the buffer, so there always is one.
+        let mut frame = Frame::new(&mut parked.bytes[..], HEAD_ROOM_BYTES, length)?;
+        let step = match self.decide_one(scratch, ingress, frame.bytes_mut()) {
+            Step::Park { .. } if self.now_ns < deadline_ns => return Some(parked),
+            Step::Park { .. } => Step::Answer(Answer::HostUnreachable),
+            step => step,
+        };
+        let egress = match step {
+            Step::Transmit(port) => Ok(port),
+            Step::Answer(answer) => self.answer(scratch, ingress, &mut frame, answer).map(|()| ingress),
+            Step::Drop(reason) => Err(reason),
+            Step::Park { .. } => Err(DropReason::NextHopUnresolved),
+        };
+        let sent = egress.and_then(|port| {
+            let sent = ports.inject(PortIndex(port), frame.bytes());
+            if sent { Ok(port) } else { Err(DropReason::TransmitRefused) }
+        });
+        match sent {
+            Ok(port) => {
+                self.counters.transmitted.add(1);
+                self.count_sent(port, frame.length());
+            }
+            Err(reason) => self.counters.drop_for(reason),
+        }
+        scratch.park.release(parked);
+        None
+    }
+}
