@@ -140,6 +140,19 @@ fn a_missing_udp_checksum_passes_over_ipv4_only() {
     );
 }
 
+/// The data makes the sum come to zero, which UDP alone must not send.
+#[test]
+fn a_sum_of_zero_goes_out_as_its_twin_in_udp_alone() {
+    let pseudo = Pseudo::V4 { source: [198, 18, 0, 1].into(), destination: [198, 18, 0, 2].into() };
+    for (protocol, header, sent) in [(protocol::UDP, 8, 0xffff), (protocol::TCP, 20, 0x0000)] {
+        let mut segment = vec![0; header + 2];
+        let rest = transport_checksum(pseudo, protocol, &segment).unwrap().to_bits();
+        segment[header..].copy_from_slice(&rest.to_be_bytes());
+        let checksum = transport_checksum(pseudo, protocol, &segment).unwrap();
+        assert_eq!(checksum.to_bits(), sent, "protocol {protocol}");
+    }
+}
+
 #[test]
 fn a_segment_that_cannot_hold_a_checksum_has_none() {
     let pseudo = Pseudo::V4 { source: Ipv4Addr::LOCALHOST, destination: Ipv4Addr::LOCALHOST };

@@ -42,6 +42,8 @@ fn ethernet_with_two_tags() {
     assert_eq!((ethertype, &payload[..]), (ETHERTYPE_IPV4, &[0x45, 0][..]));
     ethernet.swap();
     ethernet.set_ethertype(ETHERTYPE_VLAN);
+    outer.set_id(0xf001);
+    assert_eq!((outer.id(), outer.priority()), (1, 5));
     outer.set_id(0xffff);
     outer.set_priority(1);
     inner.set_priority(0);
@@ -126,6 +128,8 @@ fn ipv4_with_options_and_padding() {
     assert_eq!(ip.fragment(), Some(Fragment { offset_bytes: 1480, more: true, identification: 0xbeef }));
     assert_eq!((ip.dscp(), ip.ecn(), ip.dont_fragment()), (46, 2, false));
     ip.set_dont_fragment(true);
+    ip.set_fragment(1480, true);
+    assert!(ip.dont_fragment());
     assert_eq!((ip.fragment_offset_bytes(), ip.more_fragments()), (1480, true), "flags keep each other");
     ip.set_checksum(Checksum::from_bits(0xabcd));
     assert_eq!(bytes[..24], hex("46 ba 0021 beef 60b9 3f 06 abcd c6130001 c612010b 94040000"));

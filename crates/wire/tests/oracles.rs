@@ -177,6 +177,7 @@ proptest! {
         let ip = &ours.header;
         prop_assert_eq!((ip.source(), ip.destination()), (theirs.source_addr(), theirs.destination_addr()));
         prop_assert_eq!((ip.source(), ip.destination()), (pnet.get_source(), pnet.get_destination()));
+        prop_assert_eq!(ip.dscp() << 2 | ip.ecn(), class);
         prop_assert_eq!((ip.dscp(), ip.ecn()), (theirs.dcp().value(), theirs.ecn().value()));
         prop_assert_eq!((ip.ttl(), ip.protocol()), (theirs.ttl(), theirs.protocol().0));
         prop_assert_eq!((ip.total_length(), ip.identification()), (theirs.total_len(), theirs.identification()));
