@@ -7,7 +7,8 @@ use crate::code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{Position, Source};
 
-/// Findings that are kept. A person fixes a handful at a time; a file of noise must not cost memory without bound.
+/// Findings that are kept. A person fixes a handful at a time; a file of noise must not cost memory without
+/// bound.
 const FINDINGS_MAX: usize = 1_000;
 
 /// Shared by all readers of a file, which only ever add to it.
@@ -60,8 +61,9 @@ impl Findings {
 
     /// All findings in the order of the text; those without a place come last.
     ///
-    /// Where the text was not TOML, what was read around the gaps still shows values that are wrong in themselves, but
-    /// not what is missing or how things fit together; nor is a line with a gap complained about twice.
+    /// Where the text was not TOML, what was read around the gaps still shows values that are wrong in
+    /// themselves, but not what is missing or how things fit together; nor is a line with a gap complained
+    /// about twice.
     pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {
         let mut list = self.list.into_inner();
         let gaps: HashSet<usize> =

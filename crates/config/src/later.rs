@@ -1,10 +1,10 @@
 //! What the format knows and this version does not do yet.
 //!
-//! Each is refused by its own name, so that nobody takes it for a typing error, and so that nothing parses that then
-//! does nothing. Whoever builds one removes its line.
+//! Each is refused by its own name, so that nobody takes it for a typing error, and so that nothing parses
+//! that then does nothing. Whoever builds one removes its line.
 
-/// One line: the table (empty: the top of the file), the key, the words that are refused (empty: the whole key), what
-/// it is.
+/// One line: the table (empty: the top of the file), the key, the words that are refused (empty: the whole
+/// key), what it is.
 type Later = (&'static str, &'static str, &'static [&'static str], &'static str);
 
 const NOT_BUILT: &[Later] = &[

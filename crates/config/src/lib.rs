@@ -1,12 +1,13 @@
 //! The configuration file as types; every refusal names file, line and column.
 //!
-//! [`parse`] turns a text into a [`Config`] or into [`Diagnostic`]s, all of them in one pass: syntax errors, unknown keys
-//! with the nearest known one, values, then what things say of each other. It is pure; only [`Config::load`] reads, and
-//! only the file. Any thread may call it; the control thread does.
+//! [`parse`] turns a text into a [`Config`] or into [`Diagnostic`]s, all of them in one pass: syntax errors,
+//! unknown keys with the nearest known one, values, then what things say of each other. It is pure; only
+//! [`Config::load`] reads, and only the file. Any thread may call it; the control thread does.
 //!
-//! It refuses what it does not know, and what it knows but this version does not do: a value that parses has an effect.
-//! What only the machine can tell (does the interface exist, does the kernel hold the VIP) is not asked here; such checks
-//! point into the text through the [`Position`]s of the model and [`Source::error`]. No finding ever shows the hash key.
+//! It refuses what it does not know, and what it knows but this version does not do: a value that parses has
+//! an effect. What only the machine can tell (does the interface exist, does the kernel hold the VIP) is not
+//! asked here; such checks point into the text through the [`Position`]s of the model and [`Source::error`].
+//! No finding ever shows the hash key.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -38,10 +39,12 @@ pub use model::{
 };
 pub use source::{Position, Source};
 
-/// Longest file that [`Config::load`] reads. All limits at once (4096 services, 65 535 servers) fit in half of it.
+/// Longest file that [`Config::load`] reads. All limits at once (4096 services, 65 535 servers) fit in half
+/// of it.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Longest line. The places of findings are counted from the start of their line, and a person has to find them.
+/// Longest line. The places of findings are counted from the start of their line, and a person has to find
+/// them.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// What came of reading a file.

@@ -1,8 +1,8 @@
 //! What a valid file says, with every default filled in.
 //!
-//! Plain owned data. A value of these types made by [`parse`](crate::parse) has passed every check that needs no
-//! machine; what is left to compare with the machine (interfaces, CPUs, kernel addresses) is pointed at through the
-//! [`Position`]s beside the values.
+//! Plain owned data. A value of these types made by [`parse`](crate::parse) has passed every check that needs
+//! no machine; what is left to compare with the machine (interfaces, CPUs, kernel addresses) is pointed at
+//! through the [`Position`]s beside the values.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,8 +30,8 @@ pub struct Config {
     pub source: Source,
 }
 
-/// `source_nat` of a service that does not say. The format's own default is to decide by topology, which comes with the
-/// one-arm modes; in routed mode between two ports that decision is this one.
+/// `source_nat` of a service that does not say. The format's own default is to decide by topology, which
+/// comes with the one-arm modes; in routed mode between two ports that decision is this one.
 pub const SOURCE_NAT_DEFAULT: SourceNat = SourceNat::Never;
 
 /// The lowest port that source NAT takes of an address of its pool: below it lie the well-known ports.
@@ -169,7 +169,8 @@ pub struct Service {
     pub mode: Mode,
     /// Whether the server sees a pool address in place of the client's.
     pub source_nat: SourceNat,
-    /// Pool of source NAT; empty: the VIP itself, on ports that no service has. Only where `source_nat` is not `Never`.
+    /// Pool of source NAT; empty: the VIP itself, on ports that no service has. Only where `source_nat` is
+    /// not `Never`.
     pub source_addresses: Vec<IpAddr>,
     /// Whether ARP and ND announce the VIP.
     pub announce: bool,
@@ -179,7 +180,8 @@ pub struct Service {
     pub hash_fields: HashFields,
     /// Index into [`Config::health_checks`]; `None`: its servers always count as up.
     pub health_check: Option<usize>,
-    /// `[[service.server]]`, in the order of the file; may be empty (with a warning). One address family with the VIP.
+    /// `[[service.server]]`, in the order of the file; may be empty (with a warning). One address family with
+    /// the VIP.
     pub servers: Vec<Server>,
     /// Where the name stands.
     pub at: Position,
@@ -289,7 +291,8 @@ pub enum SourceNat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheduler {
-    /// Each server in turn, counted per service over all workers. Knows of weights only that 0 means no new sessions.
+    /// Each server in turn, counted per service over all workers. Knows of weights only that 0 means no new
+    /// sessions.
     RoundRobin,
     /// The preference rows of the balance table, filled by weight.
     Hash,
@@ -362,7 +365,8 @@ pub struct HealthCheck {
     pub response_time: Duration,
     /// Further failures in a row that are forgiven; one success resets the count.
     pub retries: u32,
-    /// Down when no check has succeeded for this long, if that comes first; at least `interval + response_time`.
+    /// Down when no check has succeeded for this long, if that comes first; at least `interval +
+    /// response_time`.
     pub timeout: Option<Duration>,
     /// `interval` of a server that is down.
     pub dead_interval: Duration,

@@ -1,6 +1,7 @@
 //! "Did you mean": the known word that a misspelt one is nearest to.
 
-/// Longest word that is compared at all: the cost grows with the product of both lengths, and no known word is longer.
+/// Longest word that is compared at all: the cost grows with the product of both lengths, and no known word
+/// is longer.
 const WORD_CHARS_MAX: usize = 32;
 
 /// The word of `known` nearest to `word`, if it is near: at most a third of its letters differ.
@@ -12,8 +13,8 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (steps <= candidate.len() / 3).then_some(candidate)
 }
 
-/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment). Case, and which of `-`
-/// and `_` is written, cost nothing.
+/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment). Case, and
+/// which of `-` and `_` is written, cost nothing.
 fn distance(from: &str, to: &str) -> usize {
     let letters = |word: &str| -> Vec<char> {
         word.chars().map(|letter| if letter == '-' { '_' } else { letter.to_ascii_lowercase() }).collect()

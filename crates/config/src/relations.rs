@@ -153,7 +153,7 @@ fn roles(config: &Config, by_vip: &HashMap<IpAddr, Vec<&Service>>, findings: &Fi
                 false if servers.contains(address) => "a server",
                 false => continue,
             };
-            let help = "write addresses that nothing else has; without `source_addresses` the VIP itself is the pool";
+            let help = "write addresses that nothing else has";
             findings.error(code::ADDRESS_CONFLICT, at, format!("{address} is {role} already"), help);
         }
     }

@@ -1,7 +1,7 @@
 //! Tables and values of a parsed text, read one by one so that a wrong one does not hide the next.
 //!
-//! Every reader reports what is wrong with its value and then returns `None`; the caller goes on with a default, since a
-//! file with an error yields no configuration anyway.
+//! Every reader reports what is wrong with its value and then returns `None`; the caller goes on with a
+//! default, since a file with an error yields no configuration anyway.
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;

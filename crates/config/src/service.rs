@@ -12,7 +12,8 @@ use crate::section::{Section, Value};
 
 /// Services at the most.
 const SERVICES_MAX: usize = 4_096;
-/// Servers of all services together at the most: a member's number is 16 bits wide, and one of them means none.
+/// Servers of all services together at the most: a member's number is 16 bits wide, and one of them means
+/// none.
 const SERVERS_MAX: usize = 65_535;
 /// Largest weight.
 const WEIGHT_MAX: u32 = 65_535;

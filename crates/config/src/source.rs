@@ -13,8 +13,8 @@ const SECRET_DIGITS_MIN: usize = 16;
 
 /// Where a value stands in its file.
 ///
-/// All positions are equal: a service that only moved to another line is still the same service when an old and a new
-/// configuration are compared.
+/// All positions are equal: a service that only moved to another line is still the same service when an old
+/// and a new configuration are compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position {
     /// Byte offsets in the text.
@@ -34,7 +34,8 @@ impl PartialEq for Position {
 
 impl Eq for Position {}
 
-/// A file's name and text; cheap to clone. Like [`Position`]s, all sources are equal: they say where, not what.
+/// A file's name and text; cheap to clone. Like [`Position`]s, all sources are equal: they say where, not
+/// what.
 #[derive(Clone)]
 pub struct Source(Arc<Text>);
 
@@ -62,8 +63,8 @@ impl Source {
         &self.0.name
     }
 
-    /// A refusal of what stands at `at`, for checks that compare the file with a machine. Codes from `E0500` on are
-    /// theirs.
+    /// A refusal of what stands at `at`, for checks that compare the file with a machine. Codes from `E0500`
+    /// on are theirs.
     pub fn error(&self, code: &'static str, at: Position, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(self.clone(), Severity::Error, code, at, message.into())
     }
@@ -110,8 +111,8 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A control character of ISO 6429's upper half, which terminals obey as they do ESC; the renderer knows only the lower
-/// half. As long in UTF-8 as the "·" that is shown for it.
+/// A control character of ISO 6429's upper half, which terminals obey as they do ESC; the renderer knows only
+/// the lower half. As long in UTF-8 as the "·" that is shown for it.
 fn is_c1(letter: char) -> bool {
     ('\u{80}'..='\u{9f}').contains(&letter)
 }
@@ -121,8 +122,9 @@ pub(crate) fn printable(text: &str) -> String {
     normalize_untrusted_str(&text.replace(is_c1, "·"))
 }
 
-/// A copy of `text`, of the same bytes and characters in length, in which every secret is a row of stars: the given
-/// ranges, what follows `hash_key` on its line, and every long run of hexadecimal digits (a key under a misspelt name).
+/// A copy of `text`, of the same bytes and characters in length, in which every secret is a row of stars: the
+/// given ranges, what follows `hash_key` on its line, and every long run of hexadecimal digits (a key under a
+/// misspelt name).
 fn without_secrets(text: &str, secrets: &[Range<usize>]) -> String {
     let mut shown = text.as_bytes().to_vec();
     let mut star_out = |range: Range<usize>| {

@@ -1,7 +1,7 @@
 //! Files that are wrong: every finding word for word, with its place.
 //!
-//! `refusals.txt` holds the cases, one paragraph each: lines of a file, then the findings behind `>`. A heading says
-//! what stands around the lines of the cases below it.
+//! `refusals.txt` holds the cases, one paragraph each: lines of a file, then the findings behind `>`. A
+//! heading says what stands around the lines of the cases below it.
 
 use config::{Diagnostic, parse};
 

@@ -102,7 +102,12 @@ fn a_health_check_has_its_documented_defaults() {
 fn what_is_said_is_what_is_meant() {
     let config = valid(
         r#"
-appliance = { name = "저울", workers = "auto", control_cpu = 3, polling = "busy", session_capacity = 4_096, hash_key = "000102030405060708090a0B0C0d0e0f" }
+appliance.name = "저울"
+appliance.workers = "auto"
+appliance.control_cpu = 3
+appliance.polling = "busy"
+appliance.session_capacity = 4_096
+appliance.hash_key = "000102030405060708090a0B0C0d0e0f"
 timeouts.udp = "1m30s"
 [[port]]
 name = "a"
