@@ -6,6 +6,7 @@ pub mod ethtool;
 pub mod interface;
 pub mod memory;
 pub mod namespace;
+mod open;
 pub mod packet;
 pub mod steering;
 pub mod wait;
@@ -13,3 +14,6 @@ mod worker_ports;
 mod xdp;
 
 pub use error::Error;
+pub use open::{Opened, PortSpec, RING_ENTRIES_DEFAULT, RING_ENTRIES_MAX, RingLengths, open};
+pub use worker_ports::{PortStatistics, UmemUse, WorkerPorts};
+pub use xdp::{KernelStatistics, XdpStatistics};

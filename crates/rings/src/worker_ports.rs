@@ -1,1 +1,282 @@
-//! Placeholder.
+//! All the ports of one worker, of either driver, as the engine sees them.
+//!
+//! Opened on the control thread, then moved to the worker, which alone calls them. The ports come first in here, then
+//! the UMEM; but before either goes, the gates' programs are taken off, so that no frame is steered to a socket that is
+//! closing. A set of workers ends together: when the first of them drops its ports, the kernel has the interfaces back.
+//!
+//! ```text
+//!             to AF_XDP                   to AF_PACKET
+//!   from AF_XDP     the chunk moves             copied to the transmit ring
+//!   from AF_PACKET  copied to a free chunk      copied to the transmit ring
+//! ```
+
+use crate::Error;
+use crate::packet::{PacketPort, PacketStatistics};
+use crate::steering::Gate;
+use crate::wait::{Waiter, Waker};
+use crate::xdp::{Held, Umem, XdpPort, XdpStatistics};
+use port::{Burst, PortIndex, Ports, Settled, Verdict};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a worker sleeps at the most while frames wait for a driver that had no room for them.
+const UNSENT_RETRY: Duration = Duration::from_millis(1);
+
+/// One port, by its driver.
+#[derive(Debug)]
+pub(crate) enum Port {
+    Xdp(XdpPort),
+    Packet(PacketPort),
+}
+
+/// What the rings of a port counted since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortStatistics {
+    /// An AF_XDP port.
+    Xdp(XdpStatistics),
+    /// An AF_PACKET port.
+    Packet(PacketStatistics),
+}
+
+impl PortStatistics {
+    /// Every way in which frames were lost, with its name.
+    pub fn losses(&self) -> [(&'static str, u64); 7] {
+        match self {
+            Self::Xdp(xdp) => [
+                ("rx_dropped", xdp.kernel.rx_dropped),
+                ("rx_invalid_descriptors", xdp.kernel.rx_invalid_descriptors),
+                ("tx_invalid_descriptors", xdp.kernel.tx_invalid_descriptors),
+                ("rx_ring_full", xdp.kernel.rx_ring_full),
+                ("rx_fill_ring_empty", xdp.kernel.rx_fill_ring_empty),
+                ("bad_descriptors", xdp.bad_descriptors),
+                ("transmit_refused", xdp.transmit_refused),
+            ],
+            Self::Packet(packet) => [
+                ("rx_ring_full", packet.ring_full),
+                ("rx_oversize", packet.oversize),
+                ("rx_truncated", packet.truncated),
+                ("rx_unfinished_checksum", packet.unfinished),
+                ("bad_descriptors", 0),
+                ("transmit_refused", packet.transmit_refused),
+                ("transmit_withdrawn", packet.transmit_withdrawn),
+            ],
+        }
+    }
+}
+
+/// Where the chunks of a worker's UMEM are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UmemUse {
+    /// All of them.
+    pub chunks: usize,
+    /// With nobody.
+    pub free: usize,
+    /// Lent to the engine.
+    pub lent: usize,
+    /// With the kernel, to receive into.
+    pub receiving: usize,
+    /// With the kernel, to send.
+    pub sending: usize,
+}
+
+/// All the ports of one worker.
+#[derive(Debug)]
+pub struct WorkerPorts {
+    ports: Vec<Port>,
+    /// Of the AF_XDP ports; `None` when there are none.
+    umem: Option<Umem>,
+    waiter: Waiter,
+    gates: Vec<Arc<Gate>>,
+}
+
+impl Drop for WorkerPorts {
+    fn drop(&mut self) {
+        self.gates.iter().for_each(|gate| gate.detach());
+    }
+}
+
+impl WorkerPorts {
+    pub(crate) fn new(ports: Vec<Port>, umem: Option<Umem>, gates: Vec<Arc<Gate>>) -> Result<Self, Error> {
+        Ok(Self { ports, umem, waiter: Waiter::new()?, gates })
+    }
+
+    /// What ends a [`WorkerPorts::wait`] from another thread.
+    pub fn waker(&self) -> Waker {
+        self.waiter.waker()
+    }
+
+    /// Sleeps until a frame has come, the waker was used or `timeout` is over; true when it was the waker. Returns at
+    /// once when frames already wait.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
+        let unsent = self.ports.iter().any(|port| matches!(port, Port::Xdp(xdp) if xdp.has_unsent()));
+        let timeout = match unsent {
+            true => Some(timeout.unwrap_or(UNSENT_RETRY).min(UNSENT_RETRY)),
+            false => timeout,
+        };
+        let Self { ports, waiter, .. } = self;
+        waiter.wait(ports.iter().flat_map(Port::descriptors), timeout)
+    }
+
+    /// What the rings of `port` counted; one system call for each of its queues. `None` when there is no such port.
+    pub fn statistics(&mut self, port: PortIndex) -> Option<PortStatistics> {
+        Some(match self.ports.get_mut(port.index())? {
+            Port::Xdp(xdp) => PortStatistics::Xdp(xdp.statistics()),
+            Port::Packet(packet) => PortStatistics::Packet(packet.statistics()),
+        })
+    }
+
+    /// Where the chunks of the UMEM are: all of them, in one place each.
+    pub fn umem_use(&self) -> UmemUse {
+        let Some(umem) = &self.umem else { return UmemUse::default() };
+        let mut count = UmemUse { chunks: umem.chunks(), free: umem.free_chunks(), ..UmemUse::default() };
+        for port in &self.ports {
+            if let Port::Xdp(xdp) = port {
+                let (lent, receiving, sending) = xdp.chunks();
+                count.lent += lent;
+                count.receiving += receiving;
+                count.sending += sending;
+            }
+        }
+        count
+    }
+
+    /// Sends or frees the frames that an AF_XDP port lent.
+    fn settle_xdp(&mut self, ingress: usize, verdicts: &[Verdict]) -> Settled {
+        let (Port::Xdp(port), Some(umem)) = (&mut self.ports[ingress], &mut self.umem) else {
+            return Settled::default();
+        };
+        let lane = port.lent_lane();
+        let mut list = port.take_lent();
+        let mut settled = Settled::default();
+        for (index, mut held) in list.drain(..).enumerate() {
+            let Some(&Verdict::Transmit { port: egress, start, length }) = verdicts.get(index) else {
+                umem.give_back(held.chunk);
+                continue;
+            };
+            (held.start, held.length) = (usize::from(start), usize::from(length));
+            let sent = match self.ports.get_mut(egress.index()) {
+                Some(egress) => egress.take(umem, held, lane),
+                None => {
+                    umem.give_back(held.chunk);
+                    false
+                }
+            };
+            settled.refused += u32::from(!sent);
+        }
+        if let Port::Xdp(port) = &mut self.ports[ingress] {
+            port.keep_list(list);
+        }
+        settled
+    }
+
+    /// Copies the frames that an AF_PACKET port lent to where they go, and gives their slots back.
+    fn settle_packet(&mut self, ingress: usize, verdicts: &[Verdict]) -> Settled {
+        let mut settled = Settled::default();
+        for (index, verdict) in verdicts.iter().enumerate() {
+            let &Verdict::Transmit { port: egress, start, length } = verdict else { continue };
+            let sent =
+                self.copy_lent(ingress, index, egress.index(), usize::from(start), usize::from(length));
+            settled.refused += u32::from(!sent);
+        }
+        if let Port::Packet(port) = &mut self.ports[ingress] {
+            port.release();
+        }
+        settled
+    }
+
+    fn copy_lent(
+        &mut self,
+        ingress: usize,
+        index: usize,
+        egress: usize,
+        start: usize,
+        length: usize,
+    ) -> bool {
+        if ingress == egress {
+            return match &mut self.ports[ingress] {
+                Port::Packet(port) => port.reflect(index, start, length),
+                Port::Xdp(_) => false,
+            };
+        }
+        let Ok([from, to]) = self.ports.get_disjoint_mut([ingress, egress]) else { return false };
+        let Port::Packet(from) = from else { return false };
+        match (from.lent(index, start, length), to, &mut self.umem) {
+            (Some(frame), Port::Packet(to), _) => to.transmit(frame),
+            (Some(frame), Port::Xdp(to), Some(umem)) => to.transmit_copy(umem, frame, 0),
+            _ => false,
+        }
+    }
+}
+
+impl Port {
+    /// Sends a frame that lies in the UMEM: by moving it, or by copying it once. Its chunk is taken care of either way.
+    #[inline]
+    fn take(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
+        match self {
+            Self::Xdp(port) => port.transmit(umem, held, lane),
+            Self::Packet(port) => {
+                let sent = umem.frame(&held).is_some_and(|frame| port.transmit(frame));
+                umem.give_back(held.chunk);
+                sent
+            }
+        }
+    }
+
+    /// Whether no frame of it is copied; an AF_PACKET port has no say in that.
+    pub(crate) fn is_zero_copy(&self) -> bool {
+        match self {
+            Self::Xdp(port) => port.is_zero_copy(),
+            Self::Packet(_) => true,
+        }
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let (xdp, packet) = match self {
+            Self::Xdp(port) => (Some(port), None),
+            Self::Packet(port) => (None, Some(port)),
+        };
+        xdp.into_iter().flat_map(|port| port.sockets().map(|(_, fd)| fd)).chain(packet.map(PacketPort::fd))
+    }
+}
+
+impl Ports for WorkerPorts {
+    fn count(&self) -> usize {
+        self.ports.len()
+    }
+
+    #[inline]
+    fn receive(&mut self, port: PortIndex) -> Burst<'_> {
+        match (self.ports.get_mut(port.index()), &mut self.umem) {
+            (Some(Port::Xdp(port)), Some(umem)) => port.receive(umem),
+            (Some(Port::Packet(port)), _) => port.receive(),
+            _ => Burst::new(),
+        }
+    }
+
+    #[inline]
+    fn settle(&mut self, port: PortIndex, verdicts: &[Verdict]) -> Settled {
+        match self.ports.get(port.index()) {
+            Some(Port::Xdp(_)) => self.settle_xdp(port.index(), verdicts),
+            Some(Port::Packet(_)) => self.settle_packet(port.index(), verdicts),
+            None => Settled::default(),
+        }
+    }
+
+    fn inject(&mut self, port: PortIndex, frame: &[u8]) -> bool {
+        match (self.ports.get_mut(port.index()), &mut self.umem) {
+            (Some(Port::Xdp(port)), Some(umem)) => port.transmit_copy(umem, frame, 0),
+            (Some(Port::Packet(port)), _) => port.transmit(frame),
+            _ => false,
+        }
+    }
+
+    fn flush(&mut self) {
+        for port in &mut self.ports {
+            match port {
+                Port::Xdp(port) => port.flush(),
+                Port::Packet(port) => port.flush(),
+            }
+        }
+    }
+}

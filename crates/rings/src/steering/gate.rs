@@ -1,0 +1,347 @@
+//! The gate of one port: its steering programs on its interface, shut until every worker has its sockets.
+
+use super::decision::{self, Maps};
+use super::{COUNTERS, Counter, SHUT, Steering, SteeringCounters, TAKES_ALL};
+use crate::bpf::{Hook, Link, Map, MapKind, Program, ProgramKind};
+use crate::{Error, interface};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
+
+/// Queues of one interface at the most. The kernel allows thousands; nobody has a core for each.
+pub const QUEUES_MAX: u32 = 256;
+
+/// Which rings carry a port's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// AF_XDP, or fail.
+    AfXdp,
+    /// AF_PACKET, or fail.
+    AfPacket,
+    /// AF_XDP; where it is not to be had, AF_PACKET with the reason kept.
+    Auto,
+}
+
+/// Where an AF_XDP port's program is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// In the driver; where that is not to be had, in the kernel's emulation, with the reason kept.
+    Auto,
+    /// In the driver, or fail.
+    Native,
+    /// In the kernel's emulation.
+    Generic,
+}
+
+/// How a port is driven, for the log and for `show ports`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFacts {
+    /// `af_xdp` or `af_packet`.
+    pub driver: &'static str,
+    /// `native zero-copy`, `native copy`, `generic copy` or `af_packet ring`; before the workers' sockets are open,
+    /// the first word alone.
+    pub mode: &'static str,
+    /// Why it is not the better one, where it is not.
+    pub reason: Option<String>,
+}
+
+/// How the interface of a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Up, with its programs.
+    Up,
+    /// Down; the port goes on by itself when it comes up.
+    Down,
+    /// Deleted or moved to another namespace; this port will never see a frame again.
+    Removed,
+}
+
+/// The maps that belong to one port.
+#[derive(Debug)]
+pub(super) struct PortMaps {
+    /// One value of eight bytes: MAC, flags.
+    config: Map,
+    counters: Map,
+    pub(super) sockets: Option<Map>,
+}
+
+#[derive(Debug)]
+struct State {
+    mac: [u8; 6],
+    flags: u16,
+    zero_copy: bool,
+    link: Option<Link>,
+}
+
+/// The steering programs of one port. Shared by the control thread and the workers' set-up and end, never used in a
+/// turn. Dropping it, like [`Gate::detach`], takes the programs off.
+#[derive(Debug)]
+pub struct Gate {
+    interface: String,
+    index: u32,
+    maps: PortMaps,
+    hook: Hook,
+    /// The socket filter of an AF_PACKET port.
+    filter: Option<Program>,
+    reason: Option<String>,
+    state: Mutex<State>,
+}
+
+impl Gate {
+    /// Puts the steering programs on `interface`, shut: everything still goes to the kernel.
+    pub fn attach(
+        steering: &Steering,
+        interface: &str,
+        driver: Driver,
+        attach: Attach,
+    ) -> Result<Self, Error> {
+        match driver {
+            Driver::AfXdp => Self::attach_xdp(steering, interface, attach),
+            Driver::AfPacket => Self::attach_packet(steering, interface, None),
+            Driver::Auto => Self::attach_xdp(steering, interface, attach).or_else(|error| match error {
+                Error::NoInterface { .. } => Err(error),
+                refused => Self::attach_packet(steering, interface, Some(refused.to_string())),
+            }),
+        }
+    }
+
+    /// The same port on AF_PACKET, for when its AF_XDP sockets were refused for `reason`.
+    pub fn attach_instead(steering: &Steering, interface: &str, reason: &Error) -> Result<Self, Error> {
+        Self::attach_packet(steering, interface, Some(reason.to_string()))
+    }
+
+    fn attach_xdp(steering: &Steering, name: &str, attach: Attach) -> Result<Self, Error> {
+        let found = interface::find(name)?;
+        let maps = PortMaps::new(found.mac, true)?;
+        let program = load(ProgramKind::Xdp, &maps.with(steering))?;
+        let put = |hook| Link::attach(&program, found.index, hook);
+        let (link, hook, reason) = match attach {
+            Attach::Generic => (put(Hook::XdpGeneric), Hook::XdpGeneric, None),
+            Attach::Native => (put(Hook::XdpNative), Hook::XdpNative, None),
+            Attach::Auto => match put(Hook::XdpNative) {
+                Err(error) if !is_final(&error) => {
+                    let reason = attach_error(name, found.mtu, error).to_string();
+                    (put(Hook::XdpGeneric), Hook::XdpGeneric, Some(reason))
+                }
+                result => (result, Hook::XdpNative, None),
+            },
+        };
+        let link = link.map_err(|error| attach_error(name, found.mtu, error))?;
+        Ok(Self::new(name, &found, maps, hook, None, reason, link))
+    }
+
+    fn attach_packet(steering: &Steering, name: &str, reason: Option<String>) -> Result<Self, Error> {
+        let found = interface::find(name)?;
+        let maps = PortMaps::new(found.mac, false)?;
+        let filter = load(ProgramKind::SocketFilter, &maps.with(steering))?;
+        // It counts for itself, and nobody reads it: the filter sees each frame too, and one frame is counted once.
+        let ingress_counters = counters()?;
+        let ingress = Maps { counters: &ingress_counters, ..maps.with(steering) };
+        let program = load(ProgramKind::Classifier, &ingress)?;
+        let link = Link::attach(&program, found.index, Hook::TcxIngress).map_err(|error| {
+            let what = format!("{name}: keeping the kernel out at tcx ingress");
+            match error.raw_os_error() {
+                Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+                    Error::Unsupported { what, needs: "Linux 6.6 or later with CONFIG_NET_XGRESS" }
+                }
+                _ => Error::privileged(what, "CAP_BPF and CAP_NET_ADMIN", error),
+            }
+        })?;
+        Ok(Self::new(name, &found, maps, Hook::TcxIngress, Some(filter), reason, link))
+    }
+
+    fn new(
+        name: &str,
+        found: &interface::Interface,
+        maps: PortMaps,
+        hook: Hook,
+        filter: Option<Program>,
+        reason: Option<String>,
+        link: Link,
+    ) -> Self {
+        let state = State { mac: found.mac, flags: SHUT, zero_copy: false, link: Some(link) };
+        let (interface, index) = (name.to_owned(), found.index);
+        Self { interface, index, maps, hook, filter, reason, state: Mutex::new(state) }
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    pub(crate) fn interface_index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether frames come by AF_XDP.
+    pub fn is_xdp(&self) -> bool {
+        self.hook != Hook::TcxIngress
+    }
+
+    /// Whether zero-copy would work: the program sits in the driver.
+    pub(crate) fn is_native(&self) -> bool {
+        self.hook == Hook::XdpNative
+    }
+
+    pub(crate) fn filter(&self) -> Option<BorrowedFd<'_>> {
+        self.filter.as_ref().map(Program::fd)
+    }
+
+    /// How the port is driven.
+    pub fn facts(&self) -> PortFacts {
+        let zero_copy = self.state().zero_copy;
+        let (driver, mode) = match self.hook {
+            Hook::XdpNative if zero_copy => ("af_xdp", "native zero-copy"),
+            Hook::XdpNative => ("af_xdp", "native copy"),
+            Hook::XdpGeneric => ("af_xdp", "generic copy"),
+            Hook::TcxIngress => ("af_packet", "af_packet ring"),
+        };
+        PortFacts { driver, mode, reason: self.reason.clone() }
+    }
+
+    pub(crate) fn set_zero_copy(&self, zero_copy: bool) {
+        self.state().zero_copy = zero_copy;
+    }
+
+    /// Tells the program which socket the frames of `queue` go to.
+    pub(crate) fn insert_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        let Some(sockets) = &self.maps.sockets else { return Ok(()) };
+        sockets.update(&queue.to_ne_bytes(), &socket.as_raw_fd().to_ne_bytes()).map_err(|error| {
+            Error::from_io(format!("{}: handing queue {queue} to its socket", self.interface), error)
+        })
+    }
+
+    /// Begins to take frames; call when every worker has its ports.
+    pub fn open(&self) -> Result<(), Error> {
+        self.change(|state| state.flags &= !SHUT)
+    }
+
+    /// Leaves every frame to the kernel again.
+    pub fn shut(&self) -> Result<(), Error> {
+        self.change(|state| state.flags |= SHUT)
+    }
+
+    /// Follows a change of the interface's MAC.
+    pub fn set_mac(&self, mac: [u8; 6]) -> Result<(), Error> {
+        self.change(|state| state.mac = mac)
+    }
+
+    /// Whether every frame is taken, whatever its addresses: a port that switches.
+    pub fn set_takes_all(&self, takes_all: bool) -> Result<(), Error> {
+        self.change(|state| match takes_all {
+            true => state.flags |= TAKES_ALL,
+            false => state.flags &= !TAKES_ALL,
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
+        let mut state = self.state();
+        change(&mut state);
+        self.maps.set_config(state.mac, state.flags)
+    }
+
+    /// Takes the programs off the interface; the kernel sees every frame again.
+    pub fn detach(&self) {
+        self.state().link = None;
+    }
+
+    /// What was decided since the port was attached.
+    pub fn counters(&self) -> Result<SteeringCounters, Error> {
+        self.maps.read_counters()
+    }
+
+    /// How the interface is.
+    pub fn health(&self) -> Health {
+        let held = match &self.state().link {
+            Some(link) => link.interface_index(),
+            None => return Health::Removed,
+        };
+        if !matches!(held, Ok(index) if index == self.index) {
+            return Health::Removed;
+        }
+        match interface::find(&self.interface) {
+            Ok(found) if found.index == self.index && !found.is_up() => Health::Down,
+            _ => Health::Up,
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn load(kind: ProgramKind, maps: &Maps<'_>) -> Result<Program, Error> {
+    let name = match kind {
+        ProgramKind::Xdp => "steer_xdp",
+        ProgramKind::Classifier => "steer_ingress",
+        ProgramKind::SocketFilter => "steer_filter",
+    };
+    Program::load(kind, &decision::assemble(kind, maps), name)
+}
+
+fn counters() -> Result<Map, Error> {
+    Map::new(MapKind::PerCpuArray, 4, 8, COUNTERS, "steer_counters")
+}
+
+impl PortMaps {
+    pub(super) fn new(mac: [u8; 6], with_sockets: bool) -> Result<Self, Error> {
+        let sockets = match with_sockets {
+            true => Some(Map::new(MapKind::Sockets, 4, 4, QUEUES_MAX, "steer_sockets")?),
+            false => None,
+        };
+        let config = Map::new(MapKind::Array, 4, 8, 1, "steer_port")?;
+        let maps = Self { config, counters: counters()?, sockets };
+        maps.set_config(mac, SHUT)?;
+        Ok(maps)
+    }
+
+    pub(super) fn with<'a>(&'a self, steering: &'a Steering) -> Maps<'a> {
+        Maps {
+            addresses: &steering.addresses,
+            config: &self.config,
+            counters: &self.counters,
+            sockets: self.sockets.as_ref(),
+        }
+    }
+
+    pub(super) fn set_config(&self, mac: [u8; 6], flags: u16) -> Result<(), Error> {
+        let mut value = [0; 8];
+        value[..6].copy_from_slice(&mac);
+        value[6..].copy_from_slice(&flags.to_ne_bytes());
+        self.config
+            .update(&[0; 4], &value)
+            .map_err(|error| Error::from_io("changing a port's steering", error))
+    }
+
+    pub(super) fn read_counters(&self) -> Result<SteeringCounters, Error> {
+        let read = |counter: Counter| {
+            self.counters
+                .sum_over_cpus(counter as u32)
+                .map_err(|error| Error::from_io("reading steering counters", error))
+        };
+        Ok(SteeringCounters {
+            to_socket: read(Counter::ToSocket)?,
+            to_kernel: read(Counter::ToKernel)?,
+            foreign_mac: read(Counter::ForeignMac)?,
+            socket_missing: read(Counter::SocketMissing)?,
+        })
+    }
+}
+
+/// Whether another mode of attaching would fail for the same reason.
+fn is_final(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST | libc::EPERM | libc::ENODEV))
+}
+
+fn attach_error(interface: &str, mtu: u32, error: io::Error) -> Error {
+    let interface = interface.to_owned();
+    let what = format!("{interface}: attaching the XDP program");
+    match error.raw_os_error() {
+        // EEXIST: one sits there in the other mode.
+        Some(libc::EBUSY | libc::EEXIST) => Error::Occupied { interface },
+        Some(libc::ERANGE) => Error::MtuTooLarge { interface, mtu },
+        Some(libc::ENODEV) => Error::NoInterface { interface },
+        Some(libc::EOPNOTSUPP) => Error::Unsupported { what, needs: "a driver with native XDP" },
+        _ => Error::privileged(what, "CAP_BPF and CAP_NET_ADMIN", error),
+    }
+}

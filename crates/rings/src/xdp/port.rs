@@ -1,0 +1,269 @@
+//! One interface in the hands of one worker: the sockets of the worker's queues.
+
+use super::ring::Descriptor;
+use super::socket::{KernelStatistics, XdpSocket};
+use super::umem::{CHUNK_BYTES, Held, Holder, Umem};
+use port::{BURST_FRAMES_MAX, Burst};
+use std::os::fd::BorrowedFd;
+
+/// The shortest frame that is sent: an Ethernet header. The kernel would swallow a shorter one with its chunk.
+pub(super) const FRAME_BYTES_MIN: usize = 14;
+
+/// What an AF_XDP port counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpStatistics {
+    /// The kernel's counters, summed over the port's queues in this worker's hands.
+    pub kernel: KernelStatistics,
+    /// Descriptors from the kernel that named a chunk it did not have or bytes outside it; dropped.
+    pub bad_descriptors: u64,
+    /// Frames that found no room in the transmit ring.
+    pub transmit_refused: u64,
+}
+
+/// A socket, and how many chunks are on either side of it.
+#[derive(Debug)]
+struct Lane {
+    socket: XdpSocket,
+    /// Chunks that the kernel has to receive into; at most the length of the rings.
+    receiving: u32,
+    /// Chunks that the kernel has to send; at most the length of the rings, so that a stalled link keeps no more.
+    sending: u32,
+}
+
+/// An AF_XDP port.
+#[derive(Debug)]
+pub(crate) struct XdpPort {
+    lanes: Vec<Lane>,
+    entries: u32,
+    /// The lane that is looked at first.
+    next: usize,
+    /// The lane that the last burst came from.
+    lent_lane: usize,
+    lent: Vec<Held>,
+    bad_descriptors: u64,
+    transmit_refused: u64,
+}
+
+impl XdpPort {
+    pub(super) fn new(sockets: Vec<XdpSocket>, entries: u32, umem: &mut Umem) -> Self {
+        let lanes = sockets.into_iter().map(|socket| Lane { socket, receiving: 0, sending: 0 }).collect();
+        let mut port = Self {
+            lanes,
+            entries,
+            next: 0,
+            lent_lane: 0,
+            lent: Vec::with_capacity(BURST_FRAMES_MAX),
+            bad_descriptors: 0,
+            transmit_refused: 0,
+        };
+        for lane in &mut port.lanes {
+            lane.refill(umem, entries);
+        }
+        port
+    }
+
+    /// Queue and socket of each lane.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
+        self.lanes.iter().map(|lane| (lane.socket.queue, lane.socket.fd()))
+    }
+
+    pub(crate) fn is_zero_copy(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.socket.is_zero_copy())
+    }
+
+    /// Lends the next burst. It comes from one queue, and the queues take turns.
+    #[inline]
+    pub(crate) fn receive<'a>(&'a mut self, umem: &'a mut Umem) -> Burst<'a> {
+        self.release(umem);
+        let count = self.lanes.len();
+        for step in 0..count {
+            let lane = (self.next + step) % count;
+            self.lanes[lane].reclaim(umem, &mut self.bad_descriptors);
+            if self.lent.is_empty() {
+                self.lanes[lane].collect(umem, &mut self.lent, &mut self.bad_descriptors);
+                self.lent_lane = lane;
+            }
+            self.lanes[lane].refill(umem, self.entries);
+        }
+        self.next = (self.lent_lane + 1) % count;
+        umem.lend(&mut self.lent)
+    }
+
+    /// The lane of the last burst: what it forwards leaves by the lane of the same number, so that one flow keeps to
+    /// one queue and in order.
+    #[inline]
+    pub(crate) fn lent_lane(&self) -> usize {
+        self.lent_lane
+    }
+
+    /// Takes the frames of the last burst, to be settled; to be handed back to [`XdpPort::keep_list`] when empty.
+    #[inline]
+    pub(crate) fn take_lent(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.lent)
+    }
+
+    /// Keeps the emptied list of [`XdpPort::take_lent`], so that nothing is allocated in a turn.
+    #[inline]
+    pub(crate) fn keep_list(&mut self, list: Vec<Held>) {
+        self.lent = list;
+    }
+
+    /// Frees the chunks of a burst that nobody settled.
+    #[inline]
+    fn release(&mut self, umem: &mut Umem) {
+        while let Some(held) = self.lent.pop() {
+            umem.give_back(held.chunk);
+        }
+    }
+
+    /// Queues a frame on `lane` without copying it. False, and the chunk freed, when the ring is full or these are no
+    /// sendable bytes of a chunk.
+    #[inline]
+    pub(crate) fn transmit(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
+        let count = self.lanes.len();
+        let lane = &mut self.lanes[lane % count];
+        let sendable = held.length >= FRAME_BYTES_MIN && held.start + held.length <= CHUNK_BYTES;
+        if lane.sending >= self.entries {
+            lane.reclaim(umem, &mut self.bad_descriptors);
+        }
+        if !sendable || lane.sending >= self.entries {
+            self.transmit_refused += 1;
+            umem.give_back(held.chunk);
+            return false;
+        }
+        let sent = lane.send(umem, held);
+        self.transmit_refused += u64::from(!sent);
+        sent
+    }
+
+    /// Queues a copy of `frame`. False when there is no room for it.
+    pub(crate) fn transmit_copy(&mut self, umem: &mut Umem, frame: &[u8], lane: usize) -> bool {
+        let start = port::HEAD_ROOM_BYTES;
+        if frame.len() > CHUNK_BYTES - start {
+            self.transmit_refused += 1;
+            return false;
+        }
+        let Some(mut chunk) = umem.take() else {
+            self.transmit_refused += 1;
+            return false;
+        };
+        umem.bytes_mut(&mut chunk)[start..start + frame.len()].copy_from_slice(frame);
+        self.transmit(umem, Held { chunk, start, length: frame.len() }, lane)
+    }
+
+    #[inline]
+    pub(crate) fn flush(&mut self) {
+        for lane in &mut self.lanes {
+            lane.socket.flush();
+        }
+    }
+
+    /// Whether frames wait for a later flush.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.socket.has_unsent())
+    }
+
+    /// Chunks lent, with the kernel to receive into, and with the kernel to send.
+    pub(crate) fn chunks(&self) -> (usize, usize, usize) {
+        let receiving = self.lanes.iter().map(|lane| lane.receiving as usize).sum();
+        let sending = self.lanes.iter().map(|lane| lane.sending as usize).sum();
+        (self.lent.len(), receiving, sending)
+    }
+
+    pub(crate) fn statistics(&self) -> XdpStatistics {
+        let mut kernel = KernelStatistics::default();
+        for lane in &self.lanes {
+            let more = lane.socket.statistics();
+            kernel.rx_dropped += more.rx_dropped;
+            kernel.rx_invalid_descriptors += more.rx_invalid_descriptors;
+            kernel.tx_invalid_descriptors += more.tx_invalid_descriptors;
+            kernel.rx_ring_full += more.rx_ring_full;
+            kernel.rx_fill_ring_empty += more.rx_fill_ring_empty;
+            kernel.tx_ring_empty += more.tx_ring_empty;
+        }
+        XdpStatistics {
+            kernel,
+            bad_descriptors: self.bad_descriptors,
+            transmit_refused: self.transmit_refused,
+        }
+    }
+}
+
+impl Lane {
+    /// Gives the kernel as many chunks to receive into as its rings hold.
+    #[inline]
+    fn refill(&mut self, umem: &mut Umem, entries: u32) {
+        if self.receiving >= entries {
+            return;
+        }
+        while self.receiving < entries {
+            let Some(chunk) = umem.take() else { break };
+            let address = umem.hand_over(chunk, Holder::Receive);
+            if !self.socket.fill.push(address) {
+                umem.withdraw(address, Holder::Receive);
+                break;
+            }
+            self.receiving += 1;
+        }
+        self.socket.fill.publish();
+    }
+
+    /// Moves up to a burst of received frames to `lent`.
+    #[inline]
+    fn collect(&mut self, umem: &mut Umem, lent: &mut Vec<Held>, bad_descriptors: &mut u64) {
+        let mut seen = 0;
+        while seen < BURST_FRAMES_MAX
+            && let Some(descriptor) = self.socket.receive.pop()
+        {
+            seen += 1;
+            let Some((chunk, start)) = umem.take_over(descriptor.address, Holder::Receive) else {
+                *bad_descriptors += 1;
+                continue;
+            };
+            self.receiving = self.receiving.saturating_sub(1);
+            let length = descriptor.length as usize;
+            if descriptor.options != 0 || length > CHUNK_BYTES - start {
+                *bad_descriptors += 1;
+                umem.give_back(chunk);
+                continue;
+            }
+            lent.push(Held { chunk, start, length });
+        }
+        if seen > 0 {
+            self.socket.receive.release();
+        }
+    }
+
+    /// Frees the chunks that the kernel has sent.
+    #[inline]
+    fn reclaim(&mut self, umem: &mut Umem, bad_descriptors: &mut u64) {
+        if self.sending == 0 {
+            return;
+        }
+        while let Some(address) = self.socket.completion.pop() {
+            match umem.take_over(address, Holder::Transmit) {
+                Some((chunk, _)) => {
+                    umem.give_back(chunk);
+                    self.sending = self.sending.saturating_sub(1);
+                }
+                None => *bad_descriptors += 1,
+            }
+        }
+        self.socket.completion.release();
+    }
+
+    /// Queues a frame; false, and the chunk freed, when the ring is full. With at most `entries` chunks at the kernel
+    /// that is a moment at which the kernel has completed a frame and not yet released its slot.
+    #[inline]
+    fn send(&mut self, umem: &mut Umem, held: Held) -> bool {
+        let address = umem.hand_over(held.chunk, Holder::Transmit) + held.start as u64;
+        let descriptor = Descriptor { address, length: held.length as u32, options: 0 };
+        if !self.socket.transmit.push(descriptor) {
+            umem.withdraw(address, Holder::Transmit);
+            return false;
+        }
+        self.sending += 1;
+        self.socket.mark_unsent();
+        true
+    }
+}

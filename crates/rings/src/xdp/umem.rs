@@ -1,0 +1,193 @@
+//! The UMEM: one piece of memory cut into chunks, and who holds each of them.
+//!
+//! A chunk in our hands is a [`Chunk`], which cannot be copied and is made nowhere else, so to hold one is to be alone
+//! with its bytes. A chunk that the kernel holds is a place in a table. An address that the kernel gives back is
+//! believed only when the table says that the kernel had that chunk, for that purpose: not even a kernel gone wrong can
+//! make two frames share bytes.
+
+use super::mapping::Mapping;
+use crate::{Error, memory};
+use port::{Burst, FRAME_BYTES_MAX, Frame, HEAD_ROOM_BYTES};
+
+/// Bytes of one chunk: a full frame with its head room in the smallest size that the kernel takes without huge
+/// chunks of memory for small frames.
+pub(super) const CHUNK_BYTES: usize = 2_048;
+
+/// What the kernel keeps free in front of each received frame, besides the head room that was asked for.
+const KERNEL_HEAD_ROOM_BYTES: usize = 256;
+const _: () = assert!(KERNEL_HEAD_ROOM_BYTES + HEAD_ROOM_BYTES + FRAME_BYTES_MAX <= CHUNK_BYTES);
+
+/// A chunk that this process holds.
+#[derive(Debug)]
+pub(crate) struct Chunk(u32);
+
+/// A frame in a chunk that this process holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub chunk: Chunk,
+    pub start: usize,
+    pub length: usize,
+}
+
+/// Who holds a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// This process: free, lent to the engine, or on its way from one ring to another.
+    Us,
+    /// The kernel, to receive into: in a fill ring, with the driver, or in a receive ring.
+    Receive,
+    /// The kernel, to send: in a transmit ring, with the driver, or in a completion ring.
+    Transmit,
+}
+
+/// The memory of all AF_XDP ports of one worker.
+#[derive(Debug)]
+pub(crate) struct Umem {
+    memory: Mapping,
+    holders: Box<[Holder]>,
+    /// The most recently freed chunk is the first to be used again: it is still in the cache.
+    free: Vec<Chunk>,
+}
+
+impl Umem {
+    /// A UMEM of `chunks` chunks, all free.
+    pub(super) fn new(chunks: u32) -> Result<Self, Error> {
+        let memory = Mapping::anonymous(chunks as usize * CHUNK_BYTES)?;
+        // SAFETY: zeros of our own, mapped for as long as `memory` lives; nothing else refers to them yet.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start().as_ptr(), memory.bytes()) };
+        memory::prefer_huge_pages(bytes);
+        // Touched now, so that the first frames do not wait for pages.
+        bytes.fill(0);
+        Ok(Self {
+            memory,
+            holders: vec![Holder::Us; chunks as usize].into_boxed_slice(),
+            free: (0..chunks).rev().map(Chunk).collect(),
+        })
+    }
+
+    /// Start and length, to be registered with the kernel.
+    pub(super) fn region(&self) -> (u64, u64) {
+        (self.memory.start().as_ptr() as u64, self.memory.bytes() as u64)
+    }
+
+    /// Chunks in all.
+    pub(crate) fn chunks(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// Chunks that hold no frame and are with nobody.
+    pub(crate) fn free_chunks(&self) -> usize {
+        self.free.len()
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Chunk> {
+        self.free.pop()
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&mut self, chunk: Chunk) {
+        self.free.push(chunk);
+    }
+
+    /// Hands a chunk to the kernel; what comes out is its address.
+    #[inline]
+    pub(super) fn hand_over(&mut self, chunk: Chunk, holder: Holder) -> u64 {
+        self.holders[chunk.0 as usize] = holder;
+        u64::from(chunk.0) * CHUNK_BYTES as u64
+    }
+
+    /// Frees the chunk at `address`, which was handed over and then found no room in the ring.
+    #[cold]
+    pub(super) fn withdraw(&mut self, address: u64, holder: Holder) {
+        if let Some((chunk, _)) = self.take_over(address, holder) {
+            self.give_back(chunk);
+        }
+    }
+
+    /// Takes back the chunk at `address`, and the address's offset in it; `None` when the kernel did not hold it so.
+    #[inline]
+    pub(super) fn take_over(&mut self, address: u64, holder: Holder) -> Option<(Chunk, usize)> {
+        let index = u32::try_from(address / CHUNK_BYTES as u64).ok()?;
+        let held = self.holders.get_mut(index as usize)?;
+        if *held != holder || holder == Holder::Us {
+            return None;
+        }
+        *held = Holder::Us;
+        Some((Chunk(index), (address % CHUNK_BYTES as u64) as usize))
+    }
+
+    #[inline]
+    fn start_of(&self, chunk: &Chunk) -> *mut u8 {
+        assert!((chunk.0 as usize) < self.holders.len(), "a chunk of another UMEM");
+        // SAFETY: the number is below the count of chunks, all of which lie inside the mapping.
+        unsafe { self.memory.start().as_ptr().add(chunk.0 as usize * CHUNK_BYTES) }
+    }
+
+    /// The bytes of a chunk.
+    #[inline]
+    pub(super) fn bytes_mut<'a>(&'a mut self, chunk: &'a mut Chunk) -> &'a mut [u8] {
+        // SAFETY: inside the mapping (`start_of`); the chunk is ours alone and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start_of(chunk), CHUNK_BYTES) }
+    }
+
+    /// The bytes of a held frame; `None` when they are not all in its chunk.
+    #[inline]
+    pub(crate) fn frame<'a>(&'a self, held: &'a Held) -> Option<&'a [u8]> {
+        // SAFETY: inside the mapping (`start_of`); the chunk is ours and nothing writes it while it is borrowed.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start_of(&held.chunk), CHUNK_BYTES) };
+        bytes.get(held.start..held.start.checked_add(held.length)?)
+    }
+
+    /// Lends the held frames, with all of their chunks as room around them.
+    #[inline]
+    pub(super) fn lend<'a>(&'a mut self, held: &'a mut [Held]) -> Burst<'a> {
+        held.iter_mut()
+            .take(port::BURST_FRAMES_MAX)
+            .filter_map(|held| {
+                // SAFETY: inside the mapping (`start_of`). No two `Chunk`s have the same number, so the slices are
+                // disjoint, and both the chunks and the UMEM are borrowed exclusively as long as they live.
+                let bytes =
+                    unsafe { std::slice::from_raw_parts_mut(self.start_of(&held.chunk), CHUNK_BYTES) };
+                Frame::new(bytes, held.start, held.length)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_gets_a_chunk_back_into_our_hands_once_and_for_its_purpose() {
+        let mut umem = Umem::new(4).unwrap();
+        let chunk = umem.take().unwrap();
+        let address = umem.hand_over(chunk, Holder::Receive);
+        assert!(umem.take_over(address, Holder::Transmit).is_none(), "for another purpose");
+        assert!(umem.take_over(address + CHUNK_BYTES as u64, Holder::Receive).is_none(), "one that we hold");
+        let (chunk, offset) = umem.take_over(address + 352, Holder::Receive).unwrap();
+        assert_eq!(offset, 352);
+        assert!(umem.take_over(address, Holder::Receive).is_none(), "twice");
+        umem.give_back(chunk);
+        assert_eq!(umem.free_chunks(), 4);
+        assert!(umem.take_over(4 * CHUNK_BYTES as u64, Holder::Receive).is_none(), "behind the end");
+        assert!(umem.take_over(u64::MAX, Holder::Receive).is_none(), "far behind the end");
+    }
+
+    #[test]
+    fn lent_frames_do_not_overlap() {
+        let mut umem = Umem::new(2).unwrap();
+        let mut held: Vec<Held> = (0..2)
+            .map(|_| Held { chunk: umem.take().unwrap(), start: 96, length: CHUNK_BYTES - 96 })
+            .collect();
+        let mut burst = umem.lend(&mut held);
+        burst[0].bytes_mut().fill(1);
+        burst[1].bytes_mut().fill(2);
+        assert!(burst[0].bytes().iter().all(|&byte| byte == 1));
+        drop(burst);
+        assert!(umem.frame(&held[1]).unwrap().iter().all(|&byte| byte == 2));
+        held[1].length += 1;
+        assert!(umem.frame(&held[1]).is_none(), "a frame that ends behind its chunk");
+    }
+}
