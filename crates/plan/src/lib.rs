@@ -18,12 +18,12 @@ mod vips;
 
 pub use links::{Link, LinkTable};
 pub use publish::{Publisher, Subscriber};
-pub use routes::{Hop, Resolution, Route, RouteTable, RouteTableBuilder};
+pub use routes::{Hop, LinksByNextHop, Resolution, Route, RouteTable, RouteTableBuilder};
 pub use rows::{PreferenceRows, RowMember};
 pub use service::{
     Choice, Cursor, HashFields, MemberState, Scheduler, Service, ServiceMember, SourceNat, SourceNatPool,
 };
-pub use vips::{Owned, OwnedAddresses, PortRange, Vip};
+pub use vips::{OwnedAddresses, PortRange, Vip};
 
 use flow::{Family, V4, V6, Zone};
 use hashbrown::HashSet;

@@ -100,7 +100,7 @@ pub struct Service<F: Family> {
     pub name: String,
     /// The VIP.
     pub address: F::Address,
-    /// The IP protocol; `None` for any.
+    /// The IP protocol; `None` for TCP and UDP both.
     pub protocol: Option<u8>,
     /// The ports.
     pub ports: PortRange,
@@ -128,6 +128,14 @@ pub struct Choice<'a, F: Family> {
 const PURPOSE_DISPATCH: u64 = 0x6469_7370_6174_6368;
 
 impl<F: Family> Service<F> {
+    /// Whether the service takes packets of this protocol.
+    pub fn takes(&self, protocol: u8) -> bool {
+        match self.protocol {
+            Some(own) => own == protocol,
+            None => matches!(protocol, wire::protocol::TCP | wire::protocol::UDP),
+        }
+    }
+
     /// The member for a new session of the flow `key`; `None` when none takes sessions.
     pub fn choose(&self, key: &F::Key, hasher: &FlowHasher) -> Option<Choice<'_, F>> {
         match &self.scheduler {

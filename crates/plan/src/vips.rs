@@ -15,9 +15,6 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// Every port, and protocols without ports, whose packets have port 0.
-    pub const ANY: PortRange = PortRange { first: 0, last: u16::MAX };
-
     /// Whether `port` is one of them.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
@@ -34,9 +31,6 @@ pub struct Vip<F: Family> {
     /// Whether ARP and ND for it are answered.
     pub announce: bool,
 }
-
-/// What the appliance has at an address.
-pub type Owned<F> = Vip<F>;
 
 /// All owned addresses of one family.
 #[derive(Clone, Debug)]
@@ -86,9 +80,7 @@ impl<F: Family> Vip<F> {
     /// The service that listens on `protocol` and `port`.
     pub fn service(&self, protocol: u8, port: u16) -> Option<&Arc<Service<F>>> {
         self.exact.get(&(protocol, port)).or_else(|| {
-            self.ranges.iter().find(|service| {
-                service.protocol.is_none_or(|own| own == protocol) && service.ports.contains(port)
-            })
+            self.ranges.iter().find(|service| service.takes(protocol) && service.ports.contains(port))
         })
     }
 }
