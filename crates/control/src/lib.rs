@@ -5,5 +5,8 @@
 //! touches a frame of traffic, and nothing here may be called from a worker.
 
 pub mod check;
+pub mod compile;
 pub mod facts;
+pub mod links;
+pub mod members;
 pub mod netlink;
