@@ -1,7 +1,8 @@
 //! Which addresses a lab may use. Pure; any thread.
 //!
-//! Refuses every address outside 198.18.0.0/15 (RFC 2544, benchmarks) and 2001:db8::/32 (RFC 3849, documentation), so
-//! that a slip in a testbed can never speak for, or to, anybody else. Link-local IPv6 comes by itself and is not given here.
+//! Refuses every address outside 198.18.0.0/15 (RFC 2544, benchmarks) and 2001:db8::/32 (RFC 3849,
+//! documentation), so that a slip in a testbed can never speak for, or to, anybody else. Link-local IPv6
+//! comes by itself and is not given here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,7 +19,8 @@ pub fn lab_address(address: IpAddr) -> Result<IpAddr> {
     if inside { Ok(address) } else { Err(Error::ForeignAddress(address)) }
 }
 
-/// A lab address with the length of its network, `198.18.0.1/24`; as a route's destination, the network itself.
+/// A lab address with the length of its network, `198.18.0.1/24`; as a route's destination, the network
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     address: IpAddr,

@@ -1,7 +1,8 @@
-//! The appliance as a peer: a binary with the operator commands of `jeoul`, started and asked as a user would.
+//! The appliance as a peer: a binary with the operator commands of `jeoul`, started and asked as a user
+//! would.
 //!
-//! Any thread. Refuses a socket path that is too long for a Unix socket; an appliance that ends before it is ready is an
-//! error with its last words.
+//! Any thread. Refuses a socket path that is too long for a Unix socket; an appliance that ends before it is
+//! ready is an error with its last words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ pub struct Appliance {
 }
 
 impl Appliance {
-    /// Starts `BINARY run --config CONFIGURATION` inside a namespace and waits until `show status` succeeds, which it does
-    /// from the moment traffic is forwarded. `socket` is the configuration's.
+    /// Starts `BINARY run --config CONFIGURATION` inside a namespace and waits until `show status` succeeds,
+    /// which it does from the moment traffic is forwarded. `socket` is the configuration's.
     pub fn start(
         namespace: &Namespace,
         binary: &Path,

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 /// Shorthand of the whole crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong around a testbed. What goes wrong for a *client* of it (refused, reset, silent) is a
-/// result, not an error: see [`crate::Failure`].
+/// Everything that can go wrong around a testbed. What goes wrong for a *client* of it (refused, reset,
+/// silent) is a result, not an error: see [`crate::Failure`].
 #[derive(Debug)]
 pub enum Error {
     /// Namespaces need the privileges of root.

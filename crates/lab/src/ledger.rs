@@ -1,9 +1,11 @@
-//! What must be removed, and when: the one place that knows of every namespace, process and directory of a testbed.
+//! What must be removed, and when: the one place that knows of every namespace, process and directory of a
+//! testbed.
 //!
-//! Each testbed has a [`Ledger`]; it is settled when the testbed is dropped (also by an unwinding panic) or when SIGINT,
-//! SIGTERM or SIGHUP comes, which then ends the process with 128 + signal. Whatever is made is entered *before* it is
-//! made and under the ledger's lock, so no removal can miss it. A process killed outright leaves its testbeds behind;
-//! their names carry its process id, and the next testbed reaps those whose owner is dead, and no other.
+//! Each testbed has a [`Ledger`]; it is settled when the testbed is dropped (also by an unwinding panic) or
+//! when SIGINT, SIGTERM or SIGHUP comes, which then ends the process with 128 + signal. Whatever is made is
+//! entered *before* it is made and under the ledger's lock, so no removal can miss it. A process killed
+//! outright leaves its testbeds behind; their names carry its process id, and the next testbed reaps those
+//! whose owner is dead, and no other.
 //!
 //! Any thread. Refuses new entries once settled.
 
@@ -31,8 +33,8 @@ pub(crate) const NAMESPACE_DIRECTORY: &str = "/run/netns";
 /// All testbeds of this process. The signal thread holds the lock until the process has ended.
 static OPEN: Mutex<Vec<Weak<Ledger>>> = Mutex::new(Vec::new());
 
-/// A spawned child, shared between its handle and the ledger. Signals go through here: the standard library knows
-/// whether it was waited for, so no signal ever reaches a process id that was given to somebody else.
+/// A spawned child, shared between its handle and the ledger. Signals go through here: the standard library
+/// knows whether it was waited for, so no signal ever reaches a process id that was given to somebody else.
 pub(crate) type SharedChild = Arc<Mutex<Child>>;
 
 #[derive(Debug)]
@@ -121,7 +123,8 @@ impl Ledger {
         if entries.closed { Err(Error::Closed) } else { Ok(entries) }
     }
 
-    /// Removes the testbed as its owner lets go of it. While a signal is being obeyed this waits for the end of the process.
+    /// Removes the testbed as its owner lets go of it. While a signal is being obeyed this waits for the end
+    /// of the process.
     pub(crate) fn close(&self) {
         let mut open = lock(&OPEN);
         self.settle();
@@ -164,8 +167,8 @@ pub(crate) fn running(child: &mut Child) -> Option<Pid> {
     }
 }
 
-/// Kills what runs in a namespace (orphans of killed servers among it) and removes its name; the kernel removes the
-/// interfaces with the last user.
+/// Kills what runs in a namespace (orphans of killed servers among it) and removes its name; the kernel
+/// removes the interfaces with the last user.
 fn remove_namespace(name: &str) {
     if let Ok(output) = program::ip(&["netns", "pids", name]) {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -200,7 +203,8 @@ fn names_in(directory: &Path) -> BTreeSet<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// The process id in a name of ours. Labels may hold hyphens and roles may not, so it is counted from the end.
+/// The process id in a name of ours. Labels may hold hyphens and roles may not, so it is counted from the
+/// end.
 fn owner(name: &str, with_role: bool) -> Option<u32> {
     let mut words = name.strip_prefix(NAME_PREFIX)?.rsplit('-');
     if with_role {

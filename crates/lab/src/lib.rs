@@ -1,12 +1,13 @@
 //! Testbeds as a library: namespaces, veth pairs, peers, traffic.
 //!
-//! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it ([`NginxServer`],
-//! [`UdpEcho`], [`TcpHold`], [`Appliance`]), real clients call them ([`run_requests`], [`ask_udp`],
-//! [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`, end-to-end tests and benches are
-//! made of these parts; [`topology`] holds the labs that have a name.
+//! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it
+//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`Appliance`]), real clients call them ([`run_requests`],
+//! [`ask_udp`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`, end-to-end
+//! tests and benches are made of these parts; [`topology`] holds the labs that have a name.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
-//! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a panic or Ctrl-C.
+//! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
+//! panic or Ctrl-C.
 //!
 //! Needs root and Debian's `iproute2` and `ethtool`; `nginx` and `tcpdump` where they are used.
 #![forbid(unsafe_code)]

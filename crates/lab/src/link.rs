@@ -1,7 +1,9 @@
-//! A link: one veth pair straight between two namespaces, made so that raw sockets see what a wire would carry.
+//! A link: one veth pair straight between two namespaces, made so that raw sockets see what a wire would
+//! carry.
 //!
-//! One queue each way, because a socket on queue 0 of a veth with more queues may receive nothing; every offload that
-//! leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive merging) off at both ends.
+//! One queue each way, because a socket on queue 0 of a veth with more queues may receive nothing; every
+//! offload that leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive
+//! merging) off at both ends.
 
 use wire::Mac;
 

@@ -1,7 +1,8 @@
 //! One network namespace of a testbed: run closures and programs in it, set what the kernel does there.
 //!
-//! A handle is cheap to clone and to share; any thread may use it. It does not keep the namespace alive: that is the
-//! testbed's part. Refuses addresses outside the lab's networks and kernel parameters that are not of the namespace.
+//! A handle is cheap to clone and to share; any thread may use it. It does not keep the namespace alive: that
+//! is the testbed's part. Refuses addresses outside the lab's networks and kernel parameters that are not of
+//! the namespace.
 
 use std::fs::{self, File};
 use std::net::IpAddr;
@@ -20,8 +21,9 @@ use crate::ledger::{Ledger, NAMESPACE_DIRECTORY};
 use crate::process::Process;
 use crate::program::{self, COMMAND_LIMIT};
 
-/// What every namespace starts from. The kernel copies IPv4 parameters from the host, which may route or filter; IPv6
-/// addresses must be usable at once, without duplicate address detection (RFC 4862, 5.4); and nobody may invent routes.
+/// What every namespace starts from. The kernel copies IPv4 parameters from the host, which may route or
+/// filter; IPv6 addresses must be usable at once, without duplicate address detection (RFC 4862, 5.4); and
+/// nobody may invent routes.
 const INITIAL_PARAMETERS: [(&str, &str); 13] = [
     ("net.ipv4.ip_forward", "0"),
     ("net.ipv4.conf.all.rp_filter", "0"),
@@ -76,8 +78,8 @@ impl Namespace {
             .map_err(Error::system(entering()))
     }
 
-    /// Runs a closure on a new thread inside the namespace and gives what it returns; a panic goes on in the caller.
-    /// Sockets made inside stay in the namespace wherever they are used later.
+    /// Runs a closure on a new thread inside the namespace and gives what it returns; a panic goes on in the
+    /// caller. Sockets made inside stay in the namespace wherever they are used later.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let inside = || self.enter().map(|()| work());
         thread::scope(|scope| {
@@ -85,8 +87,8 @@ impl Namespace {
         })
     }
 
-    /// A command that will run inside the namespace. `ip netns exec` replaces itself by the program, so the process id
-    /// is the program's own, and gives it the namespace's view of `/sys`.
+    /// A command that will run inside the namespace. `ip netns exec` replaces itself by the program, so the
+    /// process id is the program's own, and gives it the namespace's view of `/sys`.
     pub fn command(&self, program: &str) -> Result<Command> {
         let program = program::find_program(program)?;
         let mut command = Command::new(program::find_program("ip")?);
@@ -110,8 +112,8 @@ impl Namespace {
         program::ip(&[&["-n", &self.name], words].concat())
     }
 
-    /// Sets a kernel parameter of the namespace, `net.ipv4.ip_forward`. An interface name with a dot needs slashes:
-    /// `net/ipv4/conf/eth0.20/rp_filter`.
+    /// Sets a kernel parameter of the namespace, `net.ipv4.ip_forward`. An interface name with a dot needs
+    /// slashes: `net/ipv4/conf/eth0.20/rp_filter`.
     pub fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
         self.set_parameters(&[(name, value)])
     }
@@ -153,14 +155,15 @@ impl Namespace {
         Ok(())
     }
 
-    /// Takes an interface down, as a pulled cable would for both ends, or up again. Taking it down makes the kernel
-    /// forget IPv6 addresses and routes there.
+    /// Takes an interface down, as a pulled cable would for both ends, or up again. Taking it down makes the
+    /// kernel forget IPv6 addresses and routes there.
     pub fn set_link(&self, interface: &str, up: bool) -> Result<()> {
         self.ip(&["link", "set", interface, if up { "up" } else { "down" }])?;
         Ok(())
     }
 
-    /// An Ethernet bridge that only switches: no spanning tree, no delay, no snooping, no packet filter, no address.
+    /// An Ethernet bridge that only switches: no spanning tree, no delay, no snooping, no packet filter, no
+    /// address.
     pub fn add_bridge(&self, bridge: &str) -> Result<()> {
         self.set_parameter("net.ipv6.conf.default.disable_ipv6", "1")?;
         let quiet = ["stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"];

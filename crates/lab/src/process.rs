@@ -1,7 +1,7 @@
 //! A program started inside a namespace.
 //!
-//! It has its own process group, so that Ctrl-C at the terminal reaches the lab, which then removes it in order, and so
-//! that what it forks dies with it. Any thread. Dropping the handle kills the program.
+//! It has its own process group, so that Ctrl-C at the terminal reaches the lab, which then removes it in
+//! order, and so that what it forks dies with it. Any thread. Dropping the handle kills the program.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Process {
         }
     }
 
-    /// Kills the program and what it has forked, as a crash would, and waits for its end.
+    /// Kills the program and what it has forked, as a crash would, and waits for its own end.
     pub fn kill(&self) {
         let mut child = lock(&self.child);
         ledger::kill_group(&mut child);

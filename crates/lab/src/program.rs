@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long a set-up command (`ip`, `ethtool`) may take. They answer in milliseconds; a machine under full load and a
-/// kernel that is taking hundreds of namespaces apart can make that seconds.
+/// How long a set-up command (`ip`, `ethtool`) may take. They answer in milliseconds; a machine under full
+/// load and a kernel that is taking hundreds of namespaces apart can make that seconds.
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often a condition is looked at while waiting for it: short against a process start, long against a look.
+/// How often a condition is looked at while waiting for it: short against a process start, long against a
+/// look.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Where `sbin` programs live when the caller's search path leaves them out, as it does for Debian users after `su`.
+/// Where `sbin` programs live when the caller's search path leaves them out, as it does for Debian users
+/// after `su`.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
 /// The full path of a program on the search path. A name with a slash is taken as a path.

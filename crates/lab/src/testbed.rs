@@ -1,7 +1,8 @@
 //! A testbed: namespaces and links that come into being together and are gone together.
 //!
-//! Dropped, it kills its programs, waits for them and removes its namespaces and its directory; so it does when a panic
-//! unwinds through its owner and when the process is told to end. See `ledger` for what happens if it is killed outright.
+//! Dropped, it kills its programs, waits for them and removes its namespaces and its directory; so it does
+//! when a panic unwinds through its owner and when the process is told to end. See `ledger` for what happens
+//! if it is killed outright.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A testbed is gone when it should be: dropped, after a panic, after a signal, and after its owner was killed.
+//! A testbed is gone when it should be: dropped, after a panic, after a signal, and after its owner was
+//! killed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -90,7 +91,8 @@ fn a_panic_removes_the_testbed() {
     assert!(!name.is_empty() && !exists(&name));
 }
 
-/// Not a test: the process that the tests below start and end. It tells a namespace, a program's id and its directory.
+/// Not a test: the process that the tests below start and end. It tells a namespace, a program's id and its
+/// directory.
 #[test]
 #[ignore = "started by the tests about signals"]
 fn hold_a_testbed() {
@@ -132,6 +134,14 @@ impl Holder {
             .status();
         assert!(status.unwrap().success());
         self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Also when a check has failed; most often it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

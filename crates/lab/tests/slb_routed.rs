@@ -1,4 +1,5 @@
-//! The topology `slb_routed` and all peers and clients in it, with a plain kernel router in the appliance's place.
+//! The topology `slb_routed` and all peers and clients in it, with a plain kernel router in the appliance's
+//! place.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -6,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::topology::slb_routed::{
     CLIENT_V4, CLIENT_V6, HOLD_PORT, HTTP_PORT, Options, SlbRouted, UDP_PORT, VIP_V4, slb_routed,
@@ -67,7 +68,8 @@ fn a_client_reaches_every_web_server_and_the_wire_carries_right_checksums() {
     }
     let captured = capture.stop().unwrap();
     assert_eq!(captured.dropped_by_kernel, 0);
-    // A connection with one request takes 9 packets at the least: 3 to open, 2 of data, 2 acknowledgements, 2 to end.
+    // A connection with one request takes 9 packets at the least: 3 to open, 2 of data, 2 acknowledgements, 2
+    // to end.
     assert!(captured.verify_checksums().unwrap() >= 60 * 8, "{} frames", captured.frames.len());
     let packets = captured.packets_of(lab.servers[0].v4);
     assert!(packets.iter().any(|packet| packet.source == CLIENT_V4 && packet.has_port(HTTP_PORT)));
@@ -137,7 +139,14 @@ fn held_connections_tell_life_silence_end_and_reset_apart() {
         assert_eq!(held.probe(PATIENCE), alive);
         hold.close_all();
         assert_eq!(held.wait_for_ends(PATIENCE), vec![HeldState::Closed; 20]);
-        drop(open());
+        let mut held = open();
+        assert_eq!(held.probe(PATIENCE), alive);
+        drop(held);
+        let deadline = Instant::now() + PATIENCE;
+        while !hold.clients().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(hold.clients(), [], "a server closes what its client has closed");
     }
     let (target, _client) = both(&lab, 2, HOLD_PORT)[0];
     let mut held = HeldConnections::open(lab.client.namespace(), target, 3, PATIENCE).unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! What was on the wire: tcpdump on one interface, and what its file tells.
 //!
-//! Any thread. A capture is listening when [`Capture::start`] returns, so nothing that is sent afterwards is missed.
+//! Any thread. A capture is listening when [`Capture::start`] returns, so nothing that is sent afterwards is
+//! missed.
 
 mod packet;
 mod pcap;
@@ -31,8 +32,8 @@ const QUIET_LIMIT: Duration = Duration::from_secs(3);
 /// tcpdump's kernel buffer: a thousand times what a lab's bursts need, and still nothing for a machine.
 const BUFFER_KIB: &str = "16384";
 
-/// Which frames of the interface to take. Frames that leave by a ring which bypasses the kernel's queues pass no tap,
-/// so [`Direction::Out`] where an appliance runs shows what its *kernel* sent.
+/// Which frames of the interface to take. Frames that leave by a ring which bypasses the kernel's queues pass
+/// no tap, so [`Direction::Out`] where an appliance runs shows what its *kernel* sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Both.
@@ -132,7 +133,8 @@ impl Captured {
         self.packets().filter(|packet| packet.involves(address)).collect()
     }
 
-    /// Verifies every checksum of every frame. No frame at all is *not* right: such a check would show nothing.
+    /// Verifies every checksum of every frame. No frame at all is *not* right: such a check would show
+    /// nothing.
     pub fn verify_checksums(&self) -> Result<usize, Vec<WrongChecksum>> {
         let verify = |(index, frame): (usize, &Frame)| {
             let fault = wire::check::frame_checksums(&frame.bytes).err()?;
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn losses_are_read_from_the_last_words() {
-        let log = "listening on eth0\n10 packets captured\n10 packets received by filter\n3 packets dropped by kernel\n";
+        let log = "listening on eth0\n10 packets received by filter\n3 packets dropped by kernel\n";
         assert_eq!(dropped(log), 3);
         assert_eq!(dropped("listening on eth0\n"), 0);
     }

@@ -1,4 +1,5 @@
-//! The classic capture file format, as tcpdump writes it: both byte orders, microseconds or nanoseconds, Ethernet only.
+//! The classic capture file format, as tcpdump writes it: both byte orders, microseconds or nanoseconds,
+//! Ethernet only.
 
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ impl Frame {
     }
 }
 
-/// Reads a capture file. A last record that was cut off is left out; a frame that was captured in part is refused.
+/// Reads a capture file. A last record that was cut off is left out; a frame that was captured in part is
+/// refused.
 pub fn read_pcap(bytes: &[u8]) -> Result<Vec<Frame>> {
     let refuse = |reason| Error::unusable("capture file", reason);
     let (header, mut rest) =

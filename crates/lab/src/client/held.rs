@@ -39,8 +39,8 @@ pub enum HeldState {
 }
 
 impl HeldConnections {
-    /// Opens `count` connections from a namespace, one after the other, each within `timeout`. The first failure ends
-    /// it and closes those that were open.
+    /// Opens `count` connections from a namespace, one after the other, each within `timeout`. The first
+    /// failure ends it and closes those that were open.
     pub fn open(
         namespace: &Namespace,
         target: SocketAddr,
@@ -93,7 +93,8 @@ impl HeldConnections {
 }
 
 impl Held {
-    /// Reads until the answer of `round`, an end or the deadline. Answers of earlier rounds that came too late are passed over.
+    /// Reads until the answer of `round`, an end or the deadline. Answers of earlier rounds that came too
+    /// late are passed over.
     fn listen(&mut self, round: Option<u64>, deadline: Instant) -> HeldState {
         loop {
             while let Some(line) = self.next_line() {

@@ -34,14 +34,16 @@ impl Default for Load {
     }
 }
 
-/// `GET /` over a new connection from the namespace of the calling thread, which sees a [`Namespace::run`] closure's.
+/// `GET /` over a new connection from the namespace of the calling thread, which sees a [`Namespace::run`]
+/// closure's.
 pub fn http_get(target: SocketAddr, timeout: Duration) -> Result<Answer, Failure> {
     let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&target, timeout)?;
     let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut text = Vec::new();
-    // Read to the end of the connection: only then has the server logged the request and the session closed in order.
+    // Read to the end of the connection: only then has the server logged the request and the session closed
+    // in order.
     loop {
         let left = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
         stream.set_read_timeout(Some(left.ok_or(Failure::TimedOut)?))?;

@@ -111,7 +111,8 @@ impl Report {
         kinds
     }
 
-    /// The latency that `percent` of the answered requests did not exceed (nearest rank); none without an answer.
+    /// The latency that `percent` of the answered requests did not exceed (nearest rank); none without an
+    /// answer.
     pub fn latency(&self, percent: f64) -> Option<Duration> {
         let rank = (percent / 100.0 * self.latencies.len() as f64).ceil() as usize;
         let last = self.latencies.len().checked_sub(1)?;
@@ -134,7 +135,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// One line: `300/300 answered (server1 100, server2 100, server3 100), p50 ..., p99 ...`, with the failures if any.
+/// One line: `300/300 answered (server1 100, server2 100, server3 100), p50 ..., p99 ...`, with the failures
+/// if any.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} answered", self.answered(), self.sent())?;

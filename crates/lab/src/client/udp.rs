@@ -1,4 +1,5 @@
-//! A UDP client that asks an [`crate::UdpEcho`] server: one question, one answer, no retry, so that every loss is seen.
+//! A UDP client that asks an [`crate::UdpEcho`] server: one question, one answer, no retry, so that every
+//! loss is seen.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

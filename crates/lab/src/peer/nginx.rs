@@ -1,6 +1,7 @@
 //! nginx as a web server that answers every request with its name.
 //!
-//! It has its own prefix directory and reads nothing of the host's configuration. Any thread.
+//! It has its own prefix directory and reads nothing of the host's configuration. It runs as a single
+//! process: a worker would outlive its killed master by a moment and still accept. Any thread.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,11 +13,12 @@ use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::program;
 
-/// How long nginx may take until it listens; on a loaded machine with two cores it needs far less than one second.
+/// How long nginx may take until it listens; on a loaded machine with two cores it needs far less than one
+/// second.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running (or killed) nginx; see the module. Answers `GET /` with its name as the body, and with the client's address
-/// as it saw it in the header `X-Client-Address`.
+/// A running (or killed) nginx; see the module. Answers `GET /` with its name as the body, and with the
+/// client's address as it saw it in the header `X-Client-Address`.
 #[derive(Debug)]
 pub struct NginxServer {
     name: String,
@@ -38,8 +40,8 @@ pub struct Access {
 }
 
 impl NginxServer {
-    /// Starts it on `ports`, IPv4 and IPv6, and waits until it listens. The name, unique in the testbed, is also its
-    /// directory's.
+    /// Starts it on `ports`, IPv4 and IPv6, and waits until it listens. The name, unique in the testbed, is
+    /// also its directory's.
     pub fn start(namespace: &Namespace, name: &str, ports: &[u16]) -> Result<Self> {
         let prefix = namespace.directory().join(name);
         fs::create_dir(&prefix).map_err(Error::system(format!("creating {}", prefix.display())))?;
@@ -57,7 +59,7 @@ impl NginxServer {
         &self.name
     }
 
-    /// Kills it and its workers with SIGKILL: connections are reset by its kernel, and new ones refused.
+    /// Kills it with SIGKILL: its kernel has reset its connections, and refuses new ones, when this returns.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -85,8 +87,8 @@ impl NginxServer {
         Err(Error::TooSlow { waiting_for: format!("nginx `{}` to listen: {complaint}", self.name) })
     }
 
-    /// All requests that it has answered so far, oldest first. A request is in here before its client sees the end of
-    /// the answer.
+    /// All requests that it has answered so far, oldest first. A request is in here before its client sees
+    /// the end of the answer.
     pub fn accesses(&self) -> Vec<Access> {
         let log = fs::read_to_string(self.prefix.join("access.log")).unwrap_or_default();
         log.lines().filter_map(parse_access).collect()
@@ -108,7 +110,7 @@ fn configuration_text(name: &str, ports: &[u16]) -> String {
         .map(|kind| format!("  {kind}_temp_path {kind};\n"))
         .collect();
     format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid nginx.pid;\nerror_log error.log;\n\
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log;\n\
          events {{ worker_connections 1024; }}\n\
          http {{\n{temporary}  \
          log_format lab '$remote_addr $remote_port $server_addr $server_port $status';\n  \

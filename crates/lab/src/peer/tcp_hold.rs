@@ -62,7 +62,8 @@ impl TcpHold {
         self.end_all(Some(Duration::ZERO));
     }
 
-    /// A close with a linger time of zero is a reset. Shutting the *read* side wakes the thread without a word on the wire.
+    /// A close with a linger time of zero is a reset. Shutting the *read* side wakes the thread without a
+    /// word on the wire.
     fn end_all(&self, linger: Option<Duration>) {
         let ended: Vec<Connection> = lock(&self.connections).drain(..).collect();
         for connection in ended {
@@ -93,8 +94,10 @@ fn accept_until(ending: &AtomicBool, listener: &TcpListener, list: &Mutex<Vec<Co
             Ok((stream, _client)) => {
                 let (stream, name) = (Arc::new(stream), name.to_string());
                 let weak = Arc::downgrade(&stream);
+                // Locked first: whoever has an answer of this connection finds it in the list.
+                let mut list = lock(list);
                 let thread = thread::spawn(move || answer_lines(&stream, &name));
-                lock(list).push(Connection { stream: weak, thread });
+                list.push(Connection { stream: weak, thread });
             }
             // Nobody is waiting, or a client gave up while it waited.
             Err(_) => thread::sleep(POLL_INTERVAL),
@@ -103,7 +106,8 @@ fn accept_until(ending: &AtomicBool, listener: &TcpListener, list: &Mutex<Vec<Co
 }
 
 fn answer_lines(stream: &TcpStream, name: &str) {
-    // An accepted socket does not inherit the listener's mode on Linux; said anyway, since the loop relies on it.
+    // An accepted socket does not inherit the listener's mode on Linux; said anyway, since the loop relies on
+    // it.
     if stream.set_nonblocking(false).is_err() {
         return;
     }

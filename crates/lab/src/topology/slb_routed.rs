@@ -6,8 +6,8 @@
 //!  2001:db8::50/64  2001:db8::1/64   2001:db8:1::1/64            └─ server3 .13
 //! ```
 //!
-//! The virtual addresses 198.18.0.10 and 2001:db8::10 lie in the client's network. Client and servers have the
-//! appliance as their gateway. Its kernel does not route: either the appliance forwards, or nothing does.
+//! The virtual addresses 198.18.0.10 and 2001:db8::10 lie in the client's network. Client and servers have
+//! the appliance as their gateway. Its kernel does not route: either the appliance forwards, or nothing does.
 
 use std::fmt::Write;
 use std::fs;
@@ -244,8 +244,8 @@ impl Service {
         append(
             text,
             format_args!(
-                "\n[[service]]\nname = \"{}\"\naddress = \"{}\"\nprotocol = \"{}\"\nport = {}\nmode = \"routed\"\n\
-             source_nat = \"{}\"\nscheduler = \"round-robin\"\nhealth_check = \"{}\"\n",
+                "\n[[service]]\nname = \"{}\"\naddress = \"{}\"\nprotocol = \"{}\"\nport = {}\n\
+             mode = \"routed\"\nsource_nat = \"{}\"\nscheduler = \"round-robin\"\nhealth_check = \"{}\"\n",
                 self.name,
                 self.target.ip(),
                 self.protocol,
