@@ -1,0 +1,220 @@
+//! Forwarding between two ports over real rings, with the kernel of the peers as the oracle.
+
+mod packet_lab;
+mod worker_lab;
+
+use packet_lab::{Wire, eventually};
+use port::{PortIndex, Ports, Verdict};
+use rings::WorkerPorts;
+use rings::steering::{Attach, Driver};
+use std::time::Duration;
+use worker_lab::{LEFT, Lab, RIGHT, number_of, open_both, turn, udp};
+
+const FRAMES: u32 = 10_000;
+const BATCH: u32 = 100;
+const VIP: [u8; 4] = [198, 18, 0, 10];
+
+const NATIVE: (Driver, Attach) = (Driver::AfXdp, Attach::Native);
+const GENERIC: (Driver, Attach) = (Driver::AfXdp, Attach::Generic);
+const PACKET: (Driver, Attach) = (Driver::AfPacket, Attach::Auto);
+
+fn length_of(number: u32) -> usize {
+    60 + (number as usize * 7) % (1_514 - 59)
+}
+
+/// Every chunk is free or waits for a frame: nothing was lost on the way.
+fn assert_all_chunks_at_rest(ports: &mut WorkerPorts) {
+    eventually("the end of all transmissions", || {
+        ports.receive(LEFT);
+        ports.receive(RIGHT);
+        let count = ports.umem_use();
+        (count.sending == 0).then_some(())
+    });
+    let count = ports.umem_use();
+    assert_eq!(count.free + count.receiving, count.chunks, "{count:?}");
+    assert_eq!(count.lent, 0);
+}
+
+fn assert_no_losses(ports: &mut WorkerPorts) {
+    for port in [LEFT, RIGHT] {
+        let losses = ports.statistics(port).unwrap().losses();
+        assert!(losses.iter().all(|(_, count)| *count == 0), "{losses:?}");
+    }
+}
+
+/// Sends `FRAMES` frames from the left, in batches that every buffer on the way can hold, and takes each at the right.
+fn cross(lab: &Lab, workers: &mut [WorkerPorts]) {
+    let left = lab.inside(&lab.left, || Wire::open("left0"));
+    let right = lab.inside(&lab.right, || Wire::open("right0"));
+    let mut taken_by = vec![0; workers.len()];
+    for first in (0..FRAMES).step_by(BATCH as usize) {
+        for number in first..first + BATCH {
+            left.send(&udp(number, VIP, length_of(number)));
+        }
+        let mut missing: Vec<u32> = (first..first + BATCH).collect();
+        eventually("the batch", || {
+            for (worker, taken) in workers.iter_mut().zip(&mut taken_by) {
+                *taken += turn(worker);
+            }
+            while let Some(frame) = right.receive() {
+                let Some(number) = number_of(&frame) else { continue };
+                assert!(frame == udp(number, VIP, length_of(number)), "frame {number} differs");
+                let place = missing.iter().position(|&one| one == number);
+                missing.remove(place.unwrap_or_else(|| panic!("frame {number} came twice")));
+            }
+            missing.is_empty().then_some(())
+        });
+    }
+    assert_eq!(taken_by.iter().sum::<usize>(), FRAMES as usize);
+    assert!(taken_by.iter().all(|&taken| taken > 0), "a worker saw nothing: {taken_by:?}");
+    for ports in workers {
+        assert_no_losses(ports);
+        assert_all_chunks_at_rest(ports);
+    }
+}
+
+fn all_frames_cross(kinds: [(Driver, Attach); 2], queues: u32, workers: usize, mode: &str) {
+    Lab::run(queues, |lab| {
+        let (_steering, mut opened) = open_both(kinds, workers);
+        let facts = opened.gates[0].facts();
+        assert_eq!((facts.mode, facts.reason), (mode, None));
+        cross(lab, &mut opened.workers);
+        let counted = opened.gates[0].counters().unwrap();
+        assert_eq!((counted.to_socket, counted.socket_missing), (u64::from(FRAMES), 0));
+    });
+}
+
+#[test]
+fn all_frames_cross_in_the_driver_on_one_queue() {
+    all_frames_cross([NATIVE, NATIVE], 1, 1, "native copy");
+}
+
+#[test]
+fn all_frames_cross_in_the_driver_on_two_queues_of_one_worker() {
+    all_frames_cross([NATIVE, NATIVE], 2, 1, "native copy");
+}
+
+#[test]
+fn all_frames_cross_in_the_driver_on_three_queues_of_two_workers() {
+    all_frames_cross([NATIVE, NATIVE], 3, 2, "native copy");
+}
+
+#[test]
+fn all_frames_cross_in_the_emulation_on_one_queue() {
+    all_frames_cross([GENERIC, GENERIC], 1, 1, "generic copy");
+}
+
+#[test]
+fn all_frames_cross_in_the_emulation_on_two_queues_of_one_worker() {
+    all_frames_cross([GENERIC, GENERIC], 2, 1, "generic copy");
+}
+
+#[test]
+fn all_frames_cross_on_af_packet() {
+    all_frames_cross([PACKET, PACKET], 1, 1, "af_packet ring");
+}
+
+#[test]
+fn all_frames_cross_on_af_packet_of_two_workers() {
+    all_frames_cross([PACKET, PACKET], 1, 2, "af_packet ring");
+}
+
+#[test]
+fn all_frames_cross_from_af_xdp_to_af_packet() {
+    all_frames_cross([NATIVE, PACKET], 1, 1, "native copy");
+}
+
+#[test]
+fn all_frames_cross_from_af_packet_to_af_xdp() {
+    all_frames_cross([PACKET, NATIVE], 1, 1, "af_packet ring");
+}
+
+/// The next frame of [`udp`] that `port` lends, answered with `verdicts`.
+fn next(ports: &mut WorkerPorts, port: PortIndex, verdicts: &[Verdict]) -> (u32, u32) {
+    eventually("a frame at the port", || {
+        let number = ports.receive(port).first().and_then(|frame| number_of(frame.bytes()))?;
+        let refused = ports.settle(port, verdicts).refused;
+        ports.flush();
+        Some((number, refused))
+    })
+}
+
+#[test]
+fn a_frame_is_reflected_injected_refused_and_dropped() {
+    for kinds in [[NATIVE, NATIVE], [PACKET, PACKET]] {
+        Lab::run(1, |lab| {
+            let (_steering, mut opened) = open_both(kinds, 1);
+            let ports = &mut opened.workers[0];
+            let left = lab.inside(&lab.left, || Wire::open("left0"));
+            let answer = || eventually("an answer", || left.receive().as_deref().and_then(number_of));
+
+            left.send(&udp(1, VIP, 100));
+            let frame = eventually("a frame", || {
+                let burst = ports.receive(LEFT);
+                burst.first().map(|frame| (frame.start(), frame.length()))
+            });
+            let back = Verdict::Transmit { port: LEFT, start: frame.0, length: frame.1 };
+            assert_eq!(ports.settle(LEFT, &[back]).refused, 0);
+            ports.flush();
+            assert_eq!(answer(), 1);
+
+            assert!(ports.inject(LEFT, &udp(2, VIP, 1_514)));
+            ports.flush();
+            assert_eq!(answer(), 2);
+            assert!(!ports.inject(PortIndex(9), &udp(2, VIP, 100)));
+            assert!(!ports.inject(LEFT, &[0; 3_000]));
+
+            let nowhere = Verdict::Transmit { port: PortIndex(9), start: frame.0, length: frame.1 };
+            let outside = Verdict::Transmit { port: RIGHT, start: 65_000, length: 500 };
+            for (number, verdicts, refused) in
+                [(3, &[nowhere][..], 1), (4, &[outside], 1), (5, &[Verdict::Drop], 0), (6, &[], 0)]
+            {
+                left.send(&udp(number, VIP, 100));
+                assert_eq!(next(ports, LEFT, verdicts), (number, refused));
+            }
+            assert_eq!(left.receive().as_deref().and_then(number_of), None);
+            assert_all_chunks_at_rest(ports);
+        });
+    }
+}
+
+#[test]
+fn a_sleeping_worker_wakes_for_a_frame_and_for_its_waker() {
+    for kinds in [[NATIVE, NATIVE], [GENERIC, PACKET]] {
+        Lab::run(2, |lab| {
+            let (_steering, mut opened) = open_both(kinds, 1);
+            let ports = &mut opened.workers[0];
+            let left = lab.inside(&lab.left, || Wire::open("left0"));
+            let waker = ports.waker();
+            waker.wake();
+            assert!(eventually("the waker", || ports.wait(None).then_some(true)));
+            left.send(&udp(1, VIP, 100));
+            eventually("the frame", || {
+                assert!(!ports.wait(Some(Duration::from_secs(5))), "woken by a waker that nobody used");
+                ports.receive(LEFT).first().and_then(|frame| number_of(frame.bytes()))
+            });
+        });
+    }
+}
+
+#[test]
+fn a_full_transmit_ring_refuses_and_keeps_no_more_than_its_length() {
+    Lab::run(1, |_lab| {
+        let (_steering, mut opened) = open_both([NATIVE, NATIVE], 1);
+        let ports = &mut opened.workers[0];
+        let entries = rings::RING_ENTRIES_DEFAULT;
+        for number in 0..entries {
+            assert!(ports.inject(RIGHT, &udp(number, VIP, 60)));
+        }
+        assert!(!ports.inject(RIGHT, &udp(0, VIP, 60)));
+        assert!(ports.inject(LEFT, &udp(0, VIP, 60)), "the other port has its own share");
+        assert_eq!(ports.umem_use().sending, entries as usize + 1);
+        eventually("the ring to empty", || {
+            ports.flush();
+            ports.receive(LEFT);
+            ports.receive(RIGHT);
+            (ports.umem_use().sending == 0).then_some(())
+        });
+        assert!(ports.inject(RIGHT, &udp(0, VIP, 60)));
+    });
+}
