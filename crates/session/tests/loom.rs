@@ -1,4 +1,4 @@
-//! Every interleaving, up to two preemptions, of the table's races, each in a model of one set.
+//! Every interleaving, up to two preemptions (three where it takes three), of the table's races, each in a model of one set.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
 #![cfg(loom)]
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use session::{
-    Entry, Hit, Insert, Lookup, Opening, Protocol, Session, TableV4, Timeouts, Visit, tcp::Observation,
+    Entry, Flags, Hit, Insert, Lookup, Opening, Protocol, Session, TableV4, Timeouts, Visit, tcp::Observation,
 };
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -53,8 +53,12 @@ fn live(table: &TableV4) -> Vec<Session<2, 3>> {
 }
 
 fn check(model: impl Fn(&Arc<TableV4>) + Sync + Send + 'static) {
+    check_with(2, model);
+}
+
+fn check_with(preemptions: usize, model: impl Fn(&Arc<TableV4>) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
     builder.check(move || {
         let table = Arc::new(TableV4::with_capacity(1));
@@ -83,41 +87,62 @@ fn a_session_appears_whole() {
     });
 }
 
-/// Two inserts at once that share a client key, a server key or both. At most one may stay, and one does unless a thread gave up.
-fn duel(clients: [u64; 2], servers: [u64; 2]) {
-    check(move |table| {
+/// What must hold after two inserts that share a key: at most one stays, and one does unless a thread gave up.
+fn assert_one_stays(table: &TableV4, outcomes: [Insert<3>; 2]) {
+    let winners = outcomes.iter().filter(|outcome| matches!(outcome, Insert::Inserted { .. })).count();
+    let sessions = live(table);
+    assert_eq!(sessions.len(), winners, "{outcomes:?}");
+    assert!(winners <= 1, "{outcomes:?}");
+    if !outcomes.contains(&Insert::Busy) {
+        assert_eq!(winners, 1, "{outcomes:?}");
+    }
+    for outcome in outcomes {
+        if let (Insert::Duplicate(winner), 1) = (outcome, winners) {
+            assert_eq!((winner.slot, winner.birth), (sessions[0].client.slot, sessions[0].birth));
+        }
+    }
+    assert_eq!(table.sweep(0..1, 11, &TIMEOUTS, |_| ()), winners);
+    assert_eq!(table.probe(7).candidates(), 0, "a loser left a tag behind");
+}
+
+/// Two inserts at once that share a client key, a server key or both.
+fn duel(preemptions: usize, clients: [u64; 2], servers: [u64; 2]) {
+    check_with(preemptions, move |table| {
         let other = spawn(table, move |table| insert(table, clients[1], servers[1]));
         let outcomes = [insert(table, clients[0], servers[0]), other.join().unwrap()];
-        let winners = outcomes.iter().filter(|outcome| matches!(outcome, Insert::Inserted { .. })).count();
-        let sessions = live(table);
-        assert_eq!(sessions.len(), winners, "{outcomes:?}");
-        assert!(winners <= 1, "{outcomes:?}");
-        if !outcomes.contains(&Insert::Busy) {
-            assert_eq!(winners, 1, "{outcomes:?}");
-        }
-        for outcome in outcomes {
-            if let (Insert::Duplicate(winner), 1) = (outcome, winners) {
-                assert_eq!((winner.slot, winner.birth), (sessions[0].client.slot, sessions[0].birth));
-            }
-        }
-        assert_eq!(table.sweep(0..1, 11, &TIMEOUTS, |_| ()), winners);
-        assert_eq!(table.probe(7).candidates(), 0, "a loser left a tag behind");
+        assert_one_stays(table, outcomes);
+    });
+}
+
+/// Here the two reserve in different tag words, so that only the fences make one see the other; and the later one may get
+/// the lower slots, so that it must notice in its first look that it came too late.
+#[test]
+fn an_insert_into_lower_slots_that_were_freed_meanwhile_does_not_oust_the_first() {
+    check(|table| {
+        let [first, second] = [inserted(table, 11, 12), inserted(table, 13, 14)];
+        let other = spawn(table, move |table| {
+            table.remove(first.slot, first.birth);
+            insert(table, 1, 2)
+        });
+        let outcomes = [insert(table, 1, 3), other.join().unwrap()];
+        assert!(table.remove(second.slot, second.birth).is_some());
+        assert_one_stays(table, outcomes);
     });
 }
 
 #[test]
 fn of_two_inserts_of_one_client_key_one_stays() {
-    duel([1, 1], [2, 3]);
+    duel(2, [1, 1], [2, 3]);
 }
 
 #[test]
 fn of_two_inserts_of_one_server_key_one_stays() {
-    duel([1, 2], [3, 3]);
+    duel(2, [1, 2], [3, 3]);
 }
 
 #[test]
 fn of_two_inserts_of_both_keys_one_stays() {
-    duel([1, 1], [2, 2]);
+    duel(3, [1, 1], [2, 2]);
 }
 
 #[test]
@@ -181,6 +206,21 @@ fn a_payload_word_changes_whole_and_never_in_another_session() {
 }
 
 #[test]
+fn two_payload_words_are_never_seen_in_the_wrong_order() {
+    check(|table| {
+        let old = inserted(table, 1, 2);
+        let writer = spawn(table, move |table| {
+            assert!(table.set_payload_word(&old, 0, 98) && table.set_payload_word(&old, 1, 99));
+        });
+        let Entry { hash, key, .. } = entry(1);
+        if let Lookup::Hit(hit) = table.find(&table.probe(hash), &key) {
+            assert!([[1, 1, 1], [98, 1, 1], [98, 99, 1]].contains(&hit.payload), "{:?}", hit.payload);
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
 fn a_reset_mark_is_not_lost_to_a_packet() {
     check(|table| {
         inserted(table, 1, 2);
@@ -189,6 +229,9 @@ fn a_reset_mark_is_not_lost_to_a_packet() {
             table.record(&hit, 6, Observation::NOTHING);
         }
         marker.join().unwrap();
-        assert_eq!(live(table)[0].state(), session::State::Reset);
+        let session = live(table)[0];
+        for side in [session.client, session.server] {
+            assert!(side.direction.activity.flags().contains(Flags::RESET));
+        }
     });
 }
