@@ -23,12 +23,21 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// The longest packet it sends, in bytes and without the Ethernet header.
     pub mtu: u32,
-    /// Whether it was switched on.
-    pub up: bool,
-    /// Whether it also has a carrier.
-    pub running: bool,
     /// Receive queues in use; 1 when the driver does not tell.
     pub receive_queues: u32,
+    flags: libc::c_int,
+}
+
+impl Interface {
+    /// Whether it was switched on.
+    pub fn is_up(&self) -> bool {
+        self.flags & libc::IFF_UP != 0
+    }
+
+    /// Whether it also has a carrier.
+    pub fn is_running(&self) -> bool {
+        self.flags & libc::IFF_RUNNING != 0
+    }
 }
 
 /// Looks at the interface called `name`.
@@ -51,9 +60,8 @@ pub fn find(name: &str) -> Result<Interface, Error> {
         index: index as u32,
         mac,
         mtu: mtu as u32,
-        up: flags & libc::IFF_UP != 0,
-        running: flags & libc::IFF_RUNNING != 0,
         receive_queues: ethtool::receive_queues(&control),
+        flags,
     })
 }
 

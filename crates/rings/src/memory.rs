@@ -82,7 +82,6 @@ mod tests {
     fn advice_changes_no_word_and_stays_inside() {
         let words: Vec<AtomicU64> = (0..1 << 20).map(AtomicU64::new).collect();
         let pages = prefer_huge_pages(&words);
-        println!("{pages:?}");
         assert!(pages.advised_bytes <= size_of_val(&words[..]));
         assert!(pages.collapsed_bytes <= pages.advised_bytes);
         assert_eq!(pages.reason.is_none(), pages.collapsed_bytes == pages.advised_bytes);
