@@ -220,7 +220,7 @@ fn the_configuration_names_the_lab_and_its_kernel_does_not_route() {
         "address = \"198.18.1.13\"",
         "address = \"2001:db8:1::13\"",
         "health_check = \"connect-80\"",
-        "source_nat = \"auto\"",
+        "source_nat = \"never\"",
     ] {
         assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
     }

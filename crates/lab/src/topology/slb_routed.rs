@@ -92,20 +92,20 @@ pub struct Options {
     pub polling: String,
     /// CPU numbers, one worker each.
     pub workers: Vec<u16>,
-    /// "auto", "never" or "always".
+    /// "never" (servers see the client itself, and reply through the appliance, their gateway) or "always".
     pub source_nat: String,
     /// IPv4 sessions.
     pub session_capacity: u32,
 }
 
 impl Default for Options {
-    /// One worker on CPU 1, and a table that is made in an instant.
+    /// One worker on CPU 1, no source NAT, and a table that is made in an instant.
     fn default() -> Self {
         Self {
             driver: "auto".into(),
             polling: "adaptive".into(),
             workers: vec![1],
-            source_nat: "auto".into(),
+            source_nat: "never".into(),
             session_capacity: 20_000,
         }
     }
