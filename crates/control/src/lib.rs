@@ -4,6 +4,7 @@
 //! wants to be called again; what it decides is a state machine without I/O, to which time is a parameter. Nothing here
 //! touches a frame of traffic, and nothing here may be called from a worker.
 
+pub mod announce;
 pub mod check;
 pub mod compile;
 pub mod facts;
