@@ -1,5 +1,5 @@
-//! Whole frames with right lengths and checksums: for tests, labs and the appliance's own announcements. Allocates; not
-//! for the hot path.
+//! Whole frames with right lengths and checksums: for tests, labs and the appliance's own announcements.
+//! Allocates; not for the hot path.
 //!
 //! ```
 //! use wire::{Mac, build, check, tcp::TcpFlags};
@@ -168,8 +168,8 @@ impl IpBuilder {
         self
     }
 
-    /// Adds an IPv6 extension header: `body` is what follows its next header and length, and is filled up to a multiple
-    /// of 8 with zeros.
+    /// Adds an IPv6 extension header: `body` is what follows its next header and length, and is filled up to
+    /// a multiple of 8 with zeros.
     pub fn extension(mut self, kind: u8, body: &[u8]) -> Self {
         let mut body = body.to_vec();
         body.resize((body.len() + 2).next_multiple_of(8) - 2, 0);
@@ -204,8 +204,9 @@ impl IpBuilder {
         self.icmp(kind, 0, echo(identifier, sequence))
     }
 
-    /// Ends the frame with an ICMP error about `packet`, an IP packet without its Ethernet header, of which as much is
-    /// quoted as RFC 1812 section 4.3.2.3 (576 bytes in all) or RFC 4443 section 2.4 (1,280 bytes in all) allows.
+    /// Ends the frame with an ICMP error about `packet`, an IP packet without its Ethernet header, of which
+    /// as much is quoted as RFC 1812 section 4.3.2.3 (576 bytes in all) or RFC 4443 section 2.4 (1,280 bytes
+    /// in all) allows.
     pub fn icmp_error(self, kind: u8, code: u8, rest: [u8; 4], packet: &[u8]) -> Vec<u8> {
         let room = if self.is_v4() { 576 - 20 - 8 } else { 1280 - 40 - 8 };
         self.icmp(kind, code, rest).payload(packet.get(..room).unwrap_or(packet)).finish()

@@ -1,6 +1,7 @@
 //! Whether every checksum of a whole frame is right: the oracle of tests, labs and the simulator.
 //!
-//! It sums everything anew and knows nothing of what a rewrite meant to do. It copies the frame; not for the hot path.
+//! It sums everything anew and knows nothing of what a rewrite meant to do. It copies the frame; not for the
+//! hot path.
 
 use core::fmt;
 use std::net::Ipv6Addr;
@@ -49,8 +50,8 @@ impl From<Refusal> for Fault {
     }
 }
 
-/// Verifies the checksums of IPv4, TCP, UDP, ICMP and ICMPv6 in a frame. One fragment alone cannot be verified above
-/// IP, and passes; so does what is neither IPv4 nor IPv6.
+/// Verifies the checksums of IPv4, TCP, UDP, ICMP and ICMPv6 in a frame. One fragment alone cannot be
+/// verified above IP, and passes; so does what is neither IPv4 nor IPv6.
 pub fn frame_checksums(frame: &[u8]) -> Result<(), Fault> {
     let mut frame = frame.to_vec();
     let (ethernet, rest) = Ethernet::split(&mut frame)?;
@@ -96,8 +97,8 @@ fn transport(
     }
 }
 
-/// The address that a mobile node is known by, which its checksums cover instead of the source (RFC 6275 section 11.3.1):
-/// option 201 of a destination options header.
+/// The address that a mobile node is known by, which its checksums cover instead of the source (RFC 6275
+/// section 11.3.1): option 201 of a destination options header.
 fn home_address(mut kind: u8, mut extensions: &[u8]) -> Option<Ipv6Addr> {
     while let [next, length, ..] = *extensions {
         let bytes = match kind {

@@ -1,8 +1,8 @@
 //! The Internet checksum: whole (RFC 1071) and by difference (RFC 1624).
 //!
-//! A rewrite never sums a packet anew: it adds the [`ChecksumDelta`] of what it changes, so a checksum that came in
-//! wrong goes out wrong and the receiver still learns of the damage. Deltas add up in any order, so a translation adds
-//! its own once and applies one number per packet.
+//! A rewrite never sums a packet anew: it adds the [`ChecksumDelta`] of what it changes, so a checksum that
+//! came in wrong goes out wrong and the receiver still learns of the damage. Deltas add up in any order, so a
+//! translation adds its own once and applies one number per packet.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -25,8 +25,8 @@ impl Checksum {
         Self(bits)
     }
 
-    /// The checksum after a change of what it covers: HC' = ~(~HC + ~m + m'), RFC 1624 equation 3. The form of RFC 1141,
-    /// HC + m + ~m', would give 0xffff where 0 is right.
+    /// The checksum after a change of what it covers: HC' = ~(~HC + ~m + m'), RFC 1624 equation 3. The form
+    /// of RFC 1141, HC + m + ~m', would give 0xffff where 0 is right.
     #[inline]
     pub const fn updated(self, delta: ChecksumDelta) -> Self {
         Self(!add(!self.0, delta.0))
@@ -121,7 +121,8 @@ pub enum Pseudo {
     },
 }
 
-/// A sum in progress. Bytes may be added in several runs as long as each starts at an even place of the packet.
+/// A sum in progress. Bytes may be added in several runs as long as each starts at an even place of the
+/// packet.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Sum(u64);
@@ -136,8 +137,8 @@ impl Sum {
     /// Adds bytes; an odd one at the end counts as if a zero followed (RFC 1071 section 4.1).
     #[inline]
     pub fn add_bytes(mut self, bytes: &[u8]) -> Self {
-        // Four bytes at a time: a carry of a 32-bit sum folds into the same 16 bits (RFC 1071 section 2.B), and 64 bits
-        // hold the sum of 16 GiB.
+        // Four bytes at a time: a carry of a 32-bit sum folds into the same 16 bits (RFC 1071 section 2.B),
+        // and 64 bits hold the sum of 16 GiB.
         let (words, tail) = bytes.as_chunks::<4>();
         for word in words {
             self.0 += u64::from(u32::from_be_bytes(*word));
@@ -208,9 +209,9 @@ impl Sum {
     }
 }
 
-/// The right checksum of a transport `segment` (header and data), whatever its checksum field holds now. Nothing for a
-/// protocol whose checksum is unknown here, and for a segment too short to hold one. A segment that no IP packet can
-/// carry (above 65,535 bytes) has none either.
+/// The right checksum of a transport `segment` (header and data), whatever its checksum field holds now.
+/// Nothing for a protocol whose checksum is unknown here, and for a segment too short to hold one. A segment
+/// that no IP packet can carry (above 65,535 bytes) has none either.
 pub fn transport_checksum(pseudo: Pseudo, protocol: u8, segment: &[u8]) -> Option<Checksum> {
     let at = checksum_place(protocol)?;
     let before = segment.get(..at)?;
@@ -220,8 +221,8 @@ pub fn transport_checksum(pseudo: Pseudo, protocol: u8, segment: &[u8]) -> Optio
     Some(if protocol == protocol::UDP { udp::on_wire(checksum) } else { checksum })
 }
 
-/// Whether the checksum of a transport `segment` is right. An IPv4 UDP datagram without one is. Nothing in the same
-/// cases as [`transport_checksum`].
+/// Whether the checksum of a transport `segment` is right. An IPv4 UDP datagram without one is. Nothing in
+/// the same cases as [`transport_checksum`].
 pub fn transport_is_valid(pseudo: Pseudo, protocol: u8, segment: &[u8]) -> Option<bool> {
     let at = checksum_place(protocol)?;
     let field = segment.get(at..at + 2)?;

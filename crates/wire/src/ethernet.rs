@@ -75,7 +75,8 @@ impl<'a> Ethernet<'a> {
 }
 
 header! {
-    /// A VLAN tag as it lies behind the EtherType that announces it: tag control, then the EtherType of what follows.
+    /// A VLAN tag as it lies behind the EtherType that announces it: tag control, then the EtherType of what
+    /// follows.
     Vlan, 4
 }
 

@@ -1,5 +1,5 @@
-//! Fields of a header that is an array. Place and width are constants and checked by the compiler, so that no accessor
-//! has a bound to check or a panic to reach.
+//! Fields of a header that is an array. Place and width are constants and checked by the compiler, so that no
+//! accessor has a bound to check or a panic to reach.
 
 /// The `N` bytes that start at `AT`.
 #[inline]

@@ -26,15 +26,15 @@ impl Fragment {
         self.offset_bytes == 0 && !self.more
     }
 
-    /// Refuses the shapes that only attacks have. `header_bytes` is what the datagram holds in front of its fragmented
-    /// part and counts in its length.
+    /// Refuses the shapes that only attacks have. `header_bytes` is what the datagram holds in front of its
+    /// fragmented part and counts in its length.
     #[inline]
     pub(crate) fn vet(self, protocol: u8, header_bytes: usize, payload_bytes: usize) -> Result<(), Refusal> {
         if header_bytes + usize::from(self.offset_bytes) + payload_bytes > usize::from(u16::MAX) {
             return Err(Refusal::FragmentPastEnd);
         }
-        // RFC 1858 section 3: the first piece holds the whole transport header. Section 4 and RFC 3128: no piece starts
-        // where it would overlay TCP's flags.
+        // RFC 1858 section 3: the first piece holds the whole transport header. Section 4 and RFC 3128: no
+        // piece starts where it would overlay TCP's flags.
         let hides = self.is_first() && self.more && payload_bytes < transport_header_bytes(protocol);
         let overlays = self.offset_bytes == 8 && protocol == protocol::TCP;
         if hides || overlays { Err(Refusal::FragmentTiny) } else { Ok(()) }

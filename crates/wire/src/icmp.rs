@@ -30,7 +30,8 @@ pub mod v4 {
     /// Unreachable: forbidden here (RFC 1812 section 5.2.7.1).
     pub const CODE_PROHIBITED: u8 = 13;
 
-    /// Whether a message of this type reports an error and quotes the packet at fault. 4 is the retired source quench.
+    /// Whether a message of this type reports an error and quotes the packet at fault. 4 is the retired
+    /// source quench.
     #[inline]
     pub const fn is_error(kind: u8) -> bool {
         matches!(kind, UNREACHABLE | 4 | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)

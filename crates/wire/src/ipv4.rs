@@ -28,8 +28,8 @@ pub struct Ipv4Split<'a> {
 }
 
 impl<'a> Ipv4<'a> {
-    /// Takes a packet apart. Its lengths agree with the frame, its header checksum is right (RFC 1812 section 5.2.2),
-    /// and as a fragment it neither hides a transport header nor ends past 65,535 bytes.
+    /// Takes a packet apart. Its lengths agree with the frame, its header checksum is right (RFC 1812 section
+    /// 5.2.2), and as a fragment it neither hides a transport header nor ends past 65,535 bytes.
     #[inline]
     pub fn split(bytes: &'a mut [u8]) -> Result<Ipv4Split<'a>, Refusal> {
         let (header, rest) = Self::take(bytes).ok_or(Refusal::Ipv4Truncated)?;

@@ -5,7 +5,8 @@ use std::net::Ipv6Addr;
 use crate::field::{get, get_u16, get_u32, header, set, set_u16, set_u32};
 use crate::{Fragment, Refusal, protocol};
 
-/// Extension headers that are walked at the most. Real packets carry up to two; a longer walk is time for an attacker.
+/// Extension headers that are walked at the most. Real packets carry up to two; a longer walk is time for an
+/// attacker.
 pub const EXTENSIONS_MAX: usize = 8;
 /// Bytes of extension headers that are walked at the most. A full segment routing list of 16 hops fits.
 pub const EXTENSION_BYTES_MAX: usize = 512;
@@ -24,17 +25,19 @@ pub struct Ipv6Split<'a> {
     pub extensions: &'a mut [u8],
     /// What follows them, up to the payload length: Ethernet's padding is left out.
     pub payload: &'a mut [u8],
-    /// What the payload is: a number of [`crate::protocol`]. Of a later fragment it is what the fragment header names,
-    /// which may be an extension header that only the first fragment holds.
+    /// What the payload is: a number of [`crate::protocol`]. Of a later fragment it is what the fragment
+    /// header names, which may be an extension header that only the first fragment holds.
     pub protocol: u8,
-    /// The place in a larger datagram, if there is a fragment header. It may be [atomic](Fragment::is_atomic).
+    /// The place in a larger datagram, if there is a fragment header. It may be
+    /// [atomic](Fragment::is_atomic).
     pub fragment: Option<Fragment>,
 }
 
 impl<'a> Ipv6<'a> {
-    /// Takes a packet apart. Its length agrees with the frame, its extension headers are few, in order and whole
-    /// (RFC 7112), no routing header has segments left (the destination would not be the final one, and RFC 5095
-    /// forbids type 0), and as a fragment it neither hides a transport header nor ends past 65,535 bytes.
+    /// Takes a packet apart. Its length agrees with the frame, its extension headers are few, in order and
+    /// whole (RFC 7112), no routing header has segments left (the destination would not be the final one, and
+    /// RFC 5095 forbids type 0), and as a fragment it neither hides a transport header nor ends past 65,535
+    /// bytes.
     #[inline]
     pub fn split(bytes: &'a mut [u8]) -> Result<Ipv6Split<'a>, Refusal> {
         let (header, rest) = Self::take(bytes).ok_or(Refusal::Ipv6Truncated)?;
@@ -154,8 +157,8 @@ struct Chain {
     fragment: Option<Fragment>,
 }
 
-/// Walks the extension headers at the front of `bytes`, the first of which is `first`. A later fragment holds data
-/// behind its fragment header, so the walk ends there.
+/// Walks the extension headers at the front of `bytes`, the first of which is `first`. A later fragment holds
+/// data behind its fragment header, so the walk ends there.
 #[inline]
 fn walk(first: u8, bytes: &[u8]) -> Result<Chain, Refusal> {
     let mut chain = Chain { bytes: 0, protocol: first, fragment: None };

@@ -1,8 +1,9 @@
 //! Header views and checksum arithmetic.
 //!
-//! **What.** A header is a view over a borrowed *array*, `Tcp<'a>(&'a mut [u8; 20])`: to hold one proves its length, so
-//! no accessor can panic and none checks a bound. A `split` takes the view off the front of a slice and hands back what
-//! is left, so that the headers of one frame are disjoint and can all be held, and written, at once:
+//! **What.** A header is a view over a borrowed *array*, `Tcp<'a>(&'a mut [u8; 20])`: to hold one proves its
+//! length, so no accessor can panic and none checks a bound. A `split` takes the view off the front of a
+//! slice and hands back what is left, so that the headers of one frame are disjoint and can all be held, and
+//! written, at once:
 //!
 //! ```
 //! use wire::{build, ethernet::Ethernet, ipv4::Ipv4, tcp::{Tcp, TcpFlags}, Mac};
@@ -21,11 +22,11 @@
 //! # Ok::<(), wire::Refusal>(())
 //! ```
 //!
-//! **Which thread.** Any. Nothing here holds state, allocates, or does I/O; only [`build`] and [`check`], which are for
-//! control frames and tests, allocate.
+//! **Which thread.** Any. Nothing here holds state, allocates, or does I/O; only [`build`] and [`check`],
+//! which are for control frames and tests, allocate.
 //!
-//! **What it refuses.** Whatever contradicts its own lengths, and the few shapes that only attacks have; each with a
-//! [`Refusal`] of its own, which is also the name of the drop counter.
+//! **What it refuses.** Whatever contradicts its own lengths, and the few shapes that only attacks have; each
+//! with a [`Refusal`] of its own, which is also the name of the drop counter.
 #![forbid(unsafe_code)]
 
 mod field;

@@ -1,4 +1,5 @@
-//! Neighbour solicitations and advertisements (RFC 4861): taken apart with every check of section 7.1, and written.
+//! Neighbour solicitations and advertisements (RFC 4861): taken apart with every check of section 7.1, and
+//! written.
 
 use std::net::Ipv6Addr;
 
@@ -57,8 +58,8 @@ pub enum Neighbour {
     },
 }
 
-/// Takes an ICMPv6 `message` apart as RFC 4861 sections 7.1.1 and 7.1.2 demand. `hop_limit`, `source` and `destination`
-/// are the IPv6 header's.
+/// Takes an ICMPv6 `message` apart as RFC 4861 sections 7.1.1 and 7.1.2 demand. `hop_limit`, `source` and
+/// `destination` are the IPv6 header's.
 pub fn parse(
     message: &[u8],
     source: Ipv6Addr,
@@ -104,7 +105,8 @@ pub fn parse(
     Ok(Neighbour::Solicitation { target, source_mac: mac })
 }
 
-/// The MAC in the option of type `wanted`, if it is there. Every option has a length, in units of 8 bytes, above zero.
+/// The MAC in the option of type `wanted`, if it is there. Every option has a length, in units of 8 bytes,
+/// above zero.
 fn link_address(mut options: &[u8], wanted: u8) -> Result<Option<Mac>, Refusal> {
     let mut found = None;
     while let [kind, length, ..] = *options {

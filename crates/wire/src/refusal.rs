@@ -42,8 +42,8 @@ refusals! {
     Ipv6Version "ipv6-version" "the version of the IPv6 header is not 6";
     Ipv6PayloadLength "ipv6-payload-length" "the IPv6 payload length is past the frame, or a jumbogram's";
     Ipv6ExtensionTruncated "ipv6-extension-truncated" "the packet ends within an IPv6 extension header";
-    Ipv6ExtensionTooMany "ipv6-extension-too-many" "more than 8 IPv6 extension headers, or more than 512 bytes of them";
-    Ipv6HopByHopNotFirst "ipv6-hop-by-hop-not-first" "IPv6 hop-by-hop options are not the first extension header";
+    Ipv6ExtensionTooMany "ipv6-extension-too-many" "more than 8 extension headers, or 512 bytes of them";
+    Ipv6HopByHopNotFirst "ipv6-hop-by-hop-not-first" "hop-by-hop options are not the first extension header";
     Ipv6RoutingHeader "ipv6-routing-header" "an IPv6 routing header has segments left";
     Ipv6FragmentRepeated "ipv6-fragment-repeated" "the packet carries a second IPv6 fragment header";
     TcpTruncated "tcp-truncated" "the packet ends within the TCP header";

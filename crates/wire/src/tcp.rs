@@ -137,7 +137,8 @@ impl<'a> Tcp<'a> {
         usize::from(self.0[12] >> 4) * 4
     }
 
-    /// Sets the length of header and options, at most 60, and clears the reserved bits. A remainder of 4 is cut off.
+    /// Sets the length of header and options, at most 60, and clears the reserved bits. A remainder of 4 is
+    /// cut off.
     #[inline]
     pub fn set_data_offset_bytes(&mut self, bytes: u8) {
         self.0[12] = (bytes / 4) << 4;

@@ -86,8 +86,8 @@ pub const fn on_wire(computed: Checksum) -> Checksum {
     if computed.to_bits() == 0 { Checksum::from_bits(0xffff) } else { computed }
 }
 
-/// Whether a datagram between these addresses may come without a checksum. IPv6 drops it (RFC 8200 section 8.1); the
-/// tunnels that RFC 6935 exempts end at a receiver that knows it is one.
+/// Whether a datagram between these addresses may come without a checksum. IPv6 drops it (RFC 8200 section
+/// 8.1); the tunnels that RFC 6935 exempts end at a receiver that knows it is one.
 #[inline]
 pub const fn may_lack_checksum(pseudo: Pseudo) -> bool {
     matches!(pseudo, Pseudo::V4 { .. })

@@ -205,7 +205,8 @@ proptest! {
     /// A NAT to another server and port, and its checksum, right or wrong, for UDP over IPv6.
     #[test]
     fn by_difference_equals_anew_for_udp(
-        old: [u8; 16], new: [u8; 16], ports: (u16, u16), data in proptest::collection::vec(any::<u8>(), 0..40),
+        old: [u8; 16], new: [u8; 16], ports: (u16, u16),
+        data in proptest::collection::vec(any::<u8>(), 0..40),
         damage: u16,
     ) {
         let pseudo = |destination: [u8; 16]| {

@@ -300,10 +300,10 @@ fn neighbour_discovery() {
     assert_eq!(parsed, Ok(Neighbour::Solicitation { target, source_mac: Some(A) }));
 
     let mut frame = build::unsolicited_advertisement(B, target);
-    let expected = hex(
-        "333300000001 02000000000b 86dd 60000000 0020 3a ff 20010db8000000000000000000289c5a \
-        ff020000000000000000000000000001 8800 c01d 20000000 20010db8000000000000000000289c5a 0201 02000000000b",
-    );
+    let expected =
+        hex("333300000001 02000000000b 86dd 60000000 0020 3a ff 20010db8000000000000000000289c5a \
+        ff020000000000000000000000000001 8800 c01d 20000000 20010db8000000000000000000289c5a \
+        0201 02000000000b");
     assert_eq!(frame, expected);
     let ip = Ipv6::split(&mut frame[LENGTH..]).unwrap();
     let flags = AdvertisementFlags { overrides: true, ..Default::default() };

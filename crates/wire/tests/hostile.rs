@@ -114,7 +114,8 @@ proptest! {
     }
 }
 
-/// `frame` with the bytes at `at` replaced, and the IPv4 header checksum, where there is one, made right again.
+/// `frame` with the bytes at `at` replaced, and the IPv4 header checksum, where there is one, made right
+/// again.
 fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     if frame[12..14] == [8, 0] && !(24..26).contains(&at) {
