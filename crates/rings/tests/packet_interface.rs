@@ -89,7 +89,8 @@ fn a_multicast_mac_is_accepted_as_long_as_the_membership_lives() {
         let membership = MulticastMembership::join("near0", [0x33, 0x33, 0xff, 0, 0, 0x10]).unwrap();
         assert!(listed());
         drop(membership);
-        assert!(!listed());
+        // Not at once: a process that another test starts holds a copy of the socket until it executes.
+        eventually("the end of it", || (!listed()).then_some(()));
     });
 }
 
@@ -109,6 +110,7 @@ fn a_joined_group_is_reported_by_mld_and_left_with_its_membership() {
         };
         eventually("the report", || wire.receive().filter(is_report));
         drop(membership);
-        assert!(!listed());
+        // Not at once: a process that another test starts holds a copy of the socket until it executes.
+        eventually("the end of it", || (!listed()).then_some(()));
     });
 }

@@ -1,5 +1,6 @@
-#![allow(dead_code, reason = "each test file uses its own part")]
 //! Two network namespaces joined by a veth pair, for one test: `near0` in ours, `far0` in the other.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test's own helper")]
 
 use rings::namespace;
 use std::io;
