@@ -4,8 +4,8 @@
 //! Each testbed has a [`Ledger`]; it is settled when the testbed is dropped (also by an unwinding panic) or
 //! when SIGINT, SIGTERM or SIGHUP comes, which then ends the process with 128 + signal. Whatever is made is
 //! entered *before* it is made and under the ledger's lock, so no removal can miss it. A process killed
-//! outright leaves its testbeds behind; their names carry its process id, and the next testbed reaps those
-//! whose owner is dead, and no other.
+//! outright leaves its testbeds behind; each has a directory marked with its owner's process id, and the next
+//! testbed reaps those whose owner is dead, and no other.
 //!
 //! Any thread. Refuses new entries once settled.
 
@@ -29,6 +29,9 @@ const NAME_PREFIX: &str = "jeoul-";
 
 /// Where `ip netns` keeps its namespaces.
 pub(crate) const NAMESPACE_DIRECTORY: &str = "/run/netns";
+
+/// The file in a testbed's directory that holds its owner's process id.
+const OWNER_FILE: &str = "owner";
 
 /// All testbeds of this process. The signal thread holds the lock until the process has ended.
 static OPEN: Mutex<Vec<Weak<Ledger>>> = Mutex::new(Vec::new());
@@ -73,6 +76,8 @@ impl Ledger {
             .mode(0o700)
             .create(&directory)
             .map_err(Error::system(format!("creating {}", directory.display())))?;
+        fs::write(directory.join(OWNER_FILE), std::process::id().to_string())
+            .map_err(Error::system(format!("marking {}", directory.display())))?;
         let ledger = Arc::new(Self { label: label.into(), directory, entries: Mutex::default() });
         open.push(Arc::downgrade(&ledger));
         Ok(ledger)
@@ -181,19 +186,19 @@ fn remove_namespace(name: &str) {
     let _ = program::ip(&["netns", "delete", name]);
 }
 
-/// Removes namespaces and directories of testbeds whose process is dead.
+/// Removes namespaces and directories of testbeds whose process is dead. A directory with an owner's mark is what
+/// makes them ours: a name alone, which others may give too, does not.
 fn reap_leftovers() -> Result<()> {
     program::find_program("ip")?;
-    for name in names_in(Path::new(NAMESPACE_DIRECTORY)) {
-        if owner(&name, true).is_some_and(is_dead) {
-            remove_namespace(&name);
-        }
-    }
     let temporary = std::env::temp_dir();
-    for name in names_in(&temporary) {
-        if owner(&name, false).is_some_and(is_dead) {
-            let _ = fs::remove_dir_all(temporary.join(name));
+    for testbed in names_in(&temporary) {
+        let directory = temporary.join(&testbed);
+        if !owner(&testbed, &directory).is_some_and(is_dead) {
+            continue;
         }
+        let namespaces = names_in(Path::new(NAMESPACE_DIRECTORY));
+        namespaces.iter().filter(|name| belongs_to(name, &testbed)).for_each(|name| remove_namespace(name));
+        let _ = fs::remove_dir_all(directory);
     }
     Ok(())
 }
@@ -203,15 +208,17 @@ fn names_in(directory: &Path) -> BTreeSet<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// The process id in a name of ours. Labels may hold hyphens and roles may not, so it is counted from the
-/// end.
-fn owner(name: &str, with_role: bool) -> Option<u32> {
-    let mut words = name.strip_prefix(NAME_PREFIX)?.rsplit('-');
-    if with_role {
-        words.next()?;
-    }
-    let pid = words.next()?.parse().ok()?;
-    words.next().map(|_label| pid)
+/// The process that made a testbed's directory: named by its mark and by its name alike.
+fn owner(testbed: &str, directory: &Path) -> Option<u32> {
+    let (_label, pid) = testbed.strip_prefix(NAME_PREFIX)?.rsplit_once('-')?;
+    let mark = fs::read_to_string(directory.join(OWNER_FILE)).ok()?;
+    if mark == pid { pid.parse().ok() } else { None }
+}
+
+/// Whether a namespace is called like its testbed and a role, which never holds a hyphen.
+fn belongs_to(namespace: &str, testbed: &str) -> bool {
+    let role = namespace.strip_prefix(testbed).and_then(|rest| rest.strip_prefix('-'));
+    role.is_some_and(|role| check_name(role, false).is_ok())
 }
 
 fn is_dead(pid: u32) -> bool {
@@ -251,11 +258,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_its_owner() {
-        assert_eq!(owner("jeoul-slb-routed-4711-client", true), Some(4711));
-        assert_eq!(owner("jeoul-slb-routed-4711", false), Some(4711));
-        for other in ["jeoul-4711-client", "eth-x-4711-client", "jeoul-x-y-client", "jeoul-x-4711"] {
-            assert_eq!(owner(other, true), None, "{other}");
+    fn a_directory_has_an_owner_only_by_its_mark() {
+        let directory = std::env::temp_dir().join(format!("ledger-test-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let unmarked = owner("jeoul-slb-routed-4711", &directory);
+        fs::write(directory.join(OWNER_FILE), "4711").unwrap();
+        let names = ["jeoul-slb-routed-4711", "jeoul-slb-routed-4712", "slb-routed-4711", "jeoul-4711"];
+        let owners = names.map(|name| owner(name, &directory));
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(unmarked, None);
+        assert_eq!(owners, [Some(4711), None, None, None]);
+    }
+
+    #[test]
+    fn a_namespace_belongs_to_one_testbed() {
+        assert!(belongs_to("jeoul-slb-routed-4711-client", "jeoul-slb-routed-4711"));
+        for other in ["jeoul-slb-routed-4711", "jeoul-slb-routed-47110-client", "jeoul-slb-routed-4711-5-far"]
+        {
+            assert!(!belongs_to(other, "jeoul-slb-routed-4711"), "{other}");
         }
     }
 
