@@ -23,8 +23,9 @@ use std::time::Duration;
 /// How long a worker sleeps at the most while frames wait for a driver that had no room for them.
 const UNSENT_RETRY: Duration = Duration::from_millis(1);
 
-/// One port, by its driver.
+/// One port, by its driver. Both lie in line: a port is reached in every turn, and there are few of them.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Port {
     Xdp(XdpPort),
     Packet(PacketPort),

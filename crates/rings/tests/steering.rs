@@ -56,7 +56,7 @@ fn the_kernel_forwards_nothing_that_is_taken() {
             opened.gates[0].shut().unwrap();
             left.send(&udp(2, BEYOND, 100));
             let first = || right.receive().as_deref().and_then(number_of);
-            assert_eq!(eventually("a forwarded frame", first), 2, "{kind:?}");
+            assert_eq!(eventually(&format!("frame 2 past a shut gate of {kind:?}"), first), 2);
             opened.gates[0].open().unwrap();
             left.send(&udp(3, BEYOND, 100));
             eventually("the frame at the socket", || {
@@ -65,7 +65,7 @@ fn the_kernel_forwards_nothing_that_is_taken() {
             // And so it does when the worker is gone.
             drop(opened.workers);
             left.send(&udp(4, BEYOND, 100));
-            assert_eq!(eventually("a forwarded frame", first), 4, "{kind:?}");
+            assert_eq!(eventually(&format!("frame 4 past a removed gate of {kind:?}"), first), 4);
         });
     }
 }

@@ -15,6 +15,7 @@ pub(super) const PROG_LOAD: u32 = 5;
 pub(super) const PROG_TEST_RUN: u32 = 10;
 pub(super) const OBJ_GET_INFO_BY_FD: u32 = 15;
 pub(super) const LINK_CREATE: u32 = 28;
+pub(super) const LINK_DETACH: u32 = 34;
 
 /// Names of maps and programs, as other tools list them: at most 15 bytes and a zero.
 pub(super) const NAME_BYTES: usize = 16;
@@ -88,6 +89,12 @@ pub(super) struct LinkCreate {
     pub target_ifindex: u32,
     pub attach_type: u32,
     pub flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct LinkDetach {
+    pub link_fd: u32,
 }
 
 /// One `bpf(2)` call.

@@ -1,7 +1,7 @@
 //! Links: a program's hold on an interface, which ends with its descriptor. A killed process leaves nothing behind.
 
 use super::Program;
-use super::call::{self, GetInfo, LinkCreate};
+use super::call::{self, GetInfo, LinkCreate, LinkDetach};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -48,6 +48,17 @@ struct LinkInfo {
     padding: u32,
     interface_index: u32,
     attach_type: u32,
+}
+
+impl Drop for Link {
+    /// Detaches in so many words: closing the descriptor does so only when no child that is just being started has
+    /// still inherited it.
+    fn drop(&mut self) {
+        let mut attribute = LinkDetach { link_fd: self.fd.as_raw_fd() as u32 };
+        // SAFETY: `LinkDetach` is the struct of this command and holds no address. It fails when the interface has
+        // gone, which is as good.
+        let _ = unsafe { call::bpf(call::LINK_DETACH, &mut attribute) };
+    }
 }
 
 impl Link {
