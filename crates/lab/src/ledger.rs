@@ -186,8 +186,8 @@ fn remove_namespace(name: &str) {
     let _ = program::ip(&["netns", "delete", name]);
 }
 
-/// Removes namespaces and directories of testbeds whose process is dead. A directory with an owner's mark is what
-/// makes them ours: a name alone, which others may give too, does not.
+/// Removes namespaces and directories of testbeds whose process is dead. A directory with an owner's mark is
+/// what makes them ours: a name alone, which others may give too, does not.
 fn reap_leftovers() -> Result<()> {
     program::find_program("ip")?;
     let temporary = std::env::temp_dir();
