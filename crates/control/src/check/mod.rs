@@ -9,8 +9,10 @@
 //! later.
 
 mod checker;
-
+mod checks;
 mod reason;
+mod tcp;
 
 pub use checker::{Checker, Expired, Health, Outcome, Parameters, Turn};
+pub use checks::{CheckId, Checks, SOCKETS_MAX, Status, Transition, Wanted};
 pub use reason::Reason;

@@ -1,0 +1,294 @@
+//! TCP checks against real peers, in namespaces of their own. The peers answer in real time; the clock of the checks is
+//! simulated, so that each verdict falls at its literal time.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use control::check::{CheckId, Checks, Health, Parameters, Reason, SOCKETS_MAX, Transition, Wanted};
+use mio::{Events, Poll, Token};
+use support::Wire;
+
+/// A test that waits longer than this for the kernel has failed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const SERVER: &str = "198.18.1.2:8080";
+const SERVER_V6: &str = "[2001:db8:1::2]:8080";
+
+/// Tests that count descriptors of the process must run alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn parameters() -> Parameters {
+    Parameters {
+        interval: Duration::from_secs(3),
+        response_time: Duration::from_secs(1),
+        retries: 2,
+        timeout: None,
+        dead_interval: Duration::from_secs(3),
+        rise: 1,
+    }
+}
+
+fn wanted(address: &str) -> Wanted {
+    Wanted { address: address.parse().unwrap(), parameters: parameters() }
+}
+
+/// The checks in a loop whose clock goes only when told.
+struct Clockwork {
+    poll: Poll,
+    checks: Checks,
+    start: Instant,
+    now: Instant,
+    out: Vec<Transition>,
+}
+
+impl Clockwork {
+    fn new() -> Self {
+        let poll = Poll::new().unwrap();
+        let checks = Checks::new(poll.registry().try_clone().unwrap(), Token(100));
+        let start = Instant::now();
+        Self { poll, checks, start, now: start, out: Vec::new() }
+    }
+
+    fn update(&mut self, wanted: &[Wanted]) -> Vec<CheckId> {
+        let ids = self.checks.update(self.now, wanted, &mut self.out);
+        self.checks.advance(self.now, &mut self.out);
+        ids
+    }
+
+    /// Gives the kernel this much real time and takes what it says; the clock stands still.
+    fn listen(&mut self, real: Duration) {
+        let mut events = Events::with_capacity(64);
+        self.poll.poll(&mut events, Some(real)).unwrap();
+        for event in &events {
+            assert!(self.checks.owns(event.token()));
+            self.checks.handle(self.now, event.token(), &mut self.out);
+        }
+    }
+
+    /// Waits, with the clock standing still, for the answer to the check that has just been made.
+    fn answered(&mut self, id: CheckId) {
+        let end = Instant::now() + PATIENCE;
+        while self.checks.status(id).unwrap().last_check != Some(self.now) {
+            assert!(Instant::now() < end, "no answer");
+            self.listen(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until all sockets are closed, with the clock standing still.
+    fn closed(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while self.checks.load().1 > 0 {
+            assert!(Instant::now() < end, "a socket stays open");
+            self.listen(Duration::from_millis(10));
+        }
+    }
+
+    /// Lets the clock go to the given time.
+    fn go_to(&mut self, milliseconds: u64) {
+        let target = self.start + Duration::from_millis(milliseconds);
+        while let Some(at) = self.checks.next_deadline().filter(|at| *at <= target) {
+            self.now = self.now.max(at);
+            self.checks.advance(self.now, &mut self.out);
+        }
+        self.now = target;
+    }
+
+    fn take_turns(&mut self) -> Vec<(u128, Health, Health, Option<String>)> {
+        let start = self.start;
+        let plain = |transition: Transition| {
+            let turn = transition.turn;
+            let reason = turn.reason.map(|reason| reason.to_string());
+            ((transition.at - start).as_millis(), turn.from, turn.to, reason)
+        };
+        self.out.drain(..).map(plain).collect()
+    }
+}
+
+fn down(at: u128, reason: &str) -> Vec<(u128, Health, Health, Option<String>)> {
+    vec![(at, Health::Up, Health::Down, Some(reason.to_owned()))]
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// A listener in the other namespace; its kernel completes handshakes without anybody's help.
+fn serve(wire: &Wire, address: &str) -> TcpListener {
+    let address: SocketAddr = address.parse().unwrap();
+    wire.beyond(|| TcpListener::bind(address).unwrap())
+}
+
+fn live_and_die(address: &str, unreachable: &str, reachable: &str) {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        let descriptors = open_descriptors();
+        let listener = serve(&wire, address);
+        let id = clockwork.update(&[wanted(address)])[0];
+        assert_eq!(clockwork.checks.status(id).unwrap().health, Health::Checking);
+        clockwork.answered(id);
+        assert_eq!(clockwork.take_turns(), [(0, Health::Checking, Health::Up, None)]);
+        drop(listener);
+        for second in [3_000, 6_000, 9_000] {
+            assert_eq!(clockwork.take_turns(), []);
+            clockwork.go_to(second);
+            clockwork.answered(id);
+        }
+        assert_eq!(
+            clockwork.take_turns(),
+            down(9_000, "connection refused"),
+            "at the third refusal in a row"
+        );
+
+        let listener = serve(&wire, address);
+        clockwork.go_to(12_000);
+        clockwork.answered(id);
+        assert_eq!(clockwork.take_turns(), [(12_000, Health::Down, Health::Up, None)]);
+
+        wire.ip(unreachable);
+        clockwork.go_to(21_999);
+        assert_eq!(clockwork.take_turns(), []);
+        clockwork.go_to(22_000);
+        assert_eq!(
+            clockwork.take_turns(),
+            down(22_000, "no SYN-ACK within 1 s"),
+            "ten seconds after the last good one"
+        );
+        wire.ip(reachable);
+        clockwork.go_to(24_000);
+        clockwork.answered(id);
+        assert_eq!(clockwork.take_turns(), [(24_000, Health::Down, Health::Up, None)]);
+
+        clockwork.update(&[]);
+        drop(listener);
+        assert_eq!(open_descriptors(), descriptors, "every socket is given back");
+        assert_eq!(clockwork.checks.next_deadline().filter(|_| clockwork.checks.load().0 > 0), None);
+    });
+}
+
+#[test]
+fn a_server_lives_refuses_falls_silent_and_returns() {
+    let nobody = "neighbour replace 198.18.1.2 lladdr 02:00:00:00:00:99 nud permanent dev near";
+    live_and_die(SERVER, nobody, "neighbour delete 198.18.1.2 dev near");
+}
+
+#[test]
+fn so_does_one_with_an_ipv6_address() {
+    let nobody = "neighbour replace 2001:db8:1::2 lladdr 02:00:00:00:00:99 nud permanent dev near";
+    live_and_die(SERVER_V6, nobody, "neighbour delete 2001:db8:1::2 dev near");
+}
+
+#[test]
+fn a_server_without_route_says_so_at_once() {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        wire.ip("route add prohibit 198.18.60.0/24");
+        let ids = clockwork.update(&[wanted("198.18.50.1:80"), wanted("198.18.60.1:80")]);
+        clockwork.go_to(6_020);
+        let reason = |id| clockwork.checks.status(id).unwrap().reason.cloned();
+        assert_eq!(reason(ids[0]), Some(Reason::NetworkUnreachable));
+        assert_eq!(reason(ids[1]), Some(Reason::Prohibited));
+        assert!(ids.iter().all(|id| clockwork.checks.status(*id).unwrap().health == Health::Down));
+        assert_eq!(clockwork.checks.load(), (2, 0, 0));
+    });
+}
+
+#[test]
+fn a_check_ends_with_a_fin_even_if_the_server_greets_and_is_cut_off_if_it_never_stops() {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    let (polite, greedy) = (serve(&wire, SERVER), serve(&wire, "198.18.1.2:8081"));
+    let greet = thread::spawn(move || {
+        let (mut stream, _) = polite.accept().unwrap();
+        stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
+        stream.read(&mut [0; 16])
+    });
+    let pour = thread::spawn(move || {
+        let (mut stream, _) = greedy.accept().unwrap();
+        (0..10_000).find_map(|_| stream.write_all(&[0; 4_096]).err())
+    });
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        let ids = clockwork.update(&[wanted(SERVER), wanted("198.18.1.2:8081")]);
+        clockwork.answered(ids[0]);
+        clockwork.go_to(10);
+        clockwork.answered(ids[1]);
+        assert_eq!(clockwork.take_turns().len(), 2, "both are up");
+        clockwork.closed();
+    });
+    assert_eq!(greet.join().unwrap().unwrap(), 0, "an end, not a reset");
+    assert!(pour.join().unwrap().is_some(), "cut off");
+}
+
+#[test]
+fn silent_servers_are_bounded_in_sockets_and_do_not_hold_up_the_living() {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    wire.ip("neighbour replace 198.18.1.9 lladdr 02:00:00:00:00:99 nud permanent dev near");
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        let descriptors = open_descriptors();
+        let _listener = serve(&wire, SERVER);
+        let slow = Parameters { response_time: Duration::from_secs(3), ..parameters() };
+        let silent = |port: u16| Wanted { address: ([198, 18, 1, 9], port).into(), parameters: slow };
+        let mut list: Vec<Wanted> = (1..=600).map(silent).collect();
+        list.push(Wanted { parameters: slow, ..wanted(SERVER) });
+        let ids = clockwork.update(&list);
+        let mut most = (0, 0);
+        for step in 1..=400 {
+            clockwork.go_to(step * 100);
+            clockwork.listen(Duration::from_millis(1));
+            let (_, sockets, waiting) = clockwork.checks.load();
+            most = (most.0.max(sockets), most.1.max(waiting));
+        }
+        assert_eq!(most.0, SOCKETS_MAX);
+        assert!(most.1 > 0, "the test is to exhaust the sockets");
+        let health = |id: &CheckId| clockwork.checks.status(*id).unwrap().health;
+        assert!(ids[..600].iter().all(|id| health(id) == Health::Down));
+        assert_eq!(health(&ids[600]), Health::Up);
+        clockwork.update(&[]);
+        assert_eq!(open_descriptors(), descriptors + 1, "only the listener is left");
+    });
+}
+
+#[test]
+fn an_update_shares_equal_checks_and_keeps_what_is_known() {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        let _listener = serve(&wire, SERVER);
+        let ids = clockwork.update(&[wanted(SERVER), wanted("198.18.1.2:9"), wanted(SERVER)]);
+        assert_eq!(ids[0], ids[2]);
+        assert_ne!(ids[0], ids[1]);
+        clockwork.answered(ids[0]);
+        clockwork.take_turns();
+
+        assert_eq!(clockwork.update(&[wanted(SERVER)]), [ids[0]]);
+        assert_eq!(clockwork.checks.status(ids[0]).unwrap().health, Health::Up);
+        assert!(clockwork.checks.status(ids[1]).is_none());
+
+        let patient = Parameters { retries: 7, ..parameters() };
+        let other = clockwork.update(&[Wanted { parameters: patient, ..wanted(SERVER) }])[0];
+        assert_ne!(other, ids[0]);
+        assert_eq!(
+            clockwork.checks.status(other).unwrap().health,
+            Health::Up,
+            "no flap for a change of judgement"
+        );
+        assert_eq!(clockwork.take_turns(), []);
+    });
+}
