@@ -1,8 +1,8 @@
 //! From interface names to the ports of every worker, in the order that loses the fewest frames.
 //!
-//! Control thread, at start. Programs come first and stand shut, which also decides the driver; then all sockets of
-//! all workers; then the caller starts its workers and opens the gates. Refused are more workers than the queues of an
-//! AF_XDP port, since a worker without a socket of its own there could not send.
+//! Control thread, at start. Programs come first and stand shut, which also decides the driver; then all
+//! sockets of all workers; then the caller starts its workers and opens the gates. Refused are more workers
+//! than the queues of an AF_XDP port, since a worker without a socket of its own there could not send.
 
 use crate::packet::{PacketOptions, PacketPort, RECEIVE_SLOTS_DEFAULT, TRANSMIT_SLOTS_DEFAULT};
 use crate::steering::{Attach, Driver, Gate, Steering};
@@ -11,8 +11,8 @@ use crate::xdp::{Queues, XdpSet};
 use crate::{Error, interface};
 use std::sync::Arc;
 
-/// Entries of each AF_XDP ring unless said otherwise: 2 ms of a gigabit of the shortest frames, and 8 MiB of UMEM per
-/// queue, since a queue can have a full ring on its way in and another on its way out.
+/// Entries of each AF_XDP ring unless said otherwise: 2 ms of a gigabit of the shortest frames, and 8 MiB of
+/// UMEM per queue, since a queue can have a full ring on its way in and another on its way out.
 pub const RING_ENTRIES_DEFAULT: u32 = 2_048;
 
 /// Entries of each AF_XDP ring at the most: 128 MiB of UMEM per queue.
@@ -59,11 +59,11 @@ pub struct Opened {
     pub workers: Vec<WorkerPorts>,
 }
 
-/// Opens `ports` for `workers` workers. Worker `w` has the queues `w`, `w + workers`, `w + 2·workers`, … of each
-/// AF_XDP port, and its share of the flows of each AF_PACKET port.
+/// Opens `ports` for `workers` workers. Worker `w` has the queues `w`, `w + workers`, `w + 2·workers`, … of
+/// each AF_XDP port, and its share of the flows of each AF_PACKET port.
 ///
-/// When an AF_XDP socket is refused, all ports with [`Driver::Auto`] go to AF_PACKET together and keep the reason:
-/// between the two drivers every frame would be copied anyway.
+/// When an AF_XDP socket is refused, all ports with [`Driver::Auto`] go to AF_PACKET together and keep the
+/// reason: between the two drivers every frame would be copied anyway.
 pub fn open(
     steering: &Steering,
     ports: &[PortSpec],
@@ -172,7 +172,7 @@ fn queue_count(gate: &Gate, workers: usize) -> Result<u32, Error> {
             what: format!("{}: workers on AF_XDP", gate.interface()),
             value: workers as u64,
             bound: u64::from(queues),
-            advice: "there is one queue per worker at the least; raise the queues with `ethtool -L`, or start fewer",
+            advice: "each needs a queue of its own; raise the queues with `ethtool -L`, or start fewer",
         });
     }
     Ok(queues)

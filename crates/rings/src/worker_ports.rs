@@ -1,8 +1,9 @@
 //! All the ports of one worker, of either driver, as the engine sees them.
 //!
-//! Opened on the control thread, then moved to the worker, which alone calls them. The ports come first in here, then
-//! the UMEM; but before either goes, the gates' programs are taken off, so that no frame is steered to a socket that is
-//! closing. A set of workers ends together: when the first of them drops its ports, the kernel has the interfaces back.
+//! Opened on the control thread, then moved to the worker, which alone calls them. The ports come first in
+//! here, then the UMEM; but before either goes, the gates' programs are taken off, so that no frame is
+//! steered to a socket that is closing. A set of workers ends together: when the first of them drops its
+//! ports, the kernel has the interfaces back.
 //!
 //! ```text
 //!             to AF_XDP                   to AF_PACKET
@@ -42,28 +43,38 @@ pub enum PortStatistics {
 
 impl PortStatistics {
     /// Every way in which frames were lost, with its name.
-    pub fn losses(&self) -> [(&'static str, u64); 7] {
-        match self {
-            Self::Xdp(xdp) => [
-                ("rx_dropped", xdp.kernel.rx_dropped),
-                ("rx_invalid_descriptors", xdp.kernel.rx_invalid_descriptors),
-                ("tx_invalid_descriptors", xdp.kernel.tx_invalid_descriptors),
-                ("rx_ring_full", xdp.kernel.rx_ring_full),
-                ("rx_fill_ring_empty", xdp.kernel.rx_fill_ring_empty),
-                ("bad_descriptors", xdp.bad_descriptors),
-                ("transmit_refused", xdp.transmit_refused),
-            ],
-            Self::Packet(packet) => [
-                ("rx_ring_full", packet.ring_full),
-                ("rx_oversize", packet.oversize),
-                ("rx_truncated", packet.truncated),
-                ("rx_unfinished_checksum", packet.unfinished),
-                ("bad_descriptors", 0),
-                ("transmit_refused", packet.transmit_refused),
-                ("transmit_withdrawn", packet.transmit_withdrawn),
-            ],
-        }
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let (xdp, packet) = match self {
+            Self::Xdp(statistics) => (Some(xdp_losses(statistics)), None),
+            Self::Packet(statistics) => (None, Some(packet_losses(statistics))),
+        };
+        xdp.into_iter().flatten().chain(packet.into_iter().flatten())
     }
+}
+
+fn xdp_losses(statistics: &XdpStatistics) -> [(&'static str, u64); 8] {
+    let XdpStatistics { kernel, oversize, bad_descriptors, transmit_refused } = *statistics;
+    [
+        ("rx_dropped", kernel.rx_dropped),
+        ("rx_invalid_descriptors", kernel.rx_invalid_descriptors),
+        ("rx_ring_full", kernel.rx_ring_full),
+        ("rx_fill_ring_empty", kernel.rx_fill_ring_empty),
+        ("rx_oversize", oversize),
+        ("tx_invalid_descriptors", kernel.tx_invalid_descriptors),
+        ("bad_descriptors", bad_descriptors),
+        ("transmit_refused", transmit_refused),
+    ]
+}
+
+fn packet_losses(statistics: &PacketStatistics) -> [(&'static str, u64); 6] {
+    [
+        ("rx_ring_full", statistics.ring_full),
+        ("rx_oversize", statistics.oversize),
+        ("rx_truncated", statistics.truncated),
+        ("rx_unfinished_checksum", statistics.unfinished),
+        ("transmit_refused", statistics.transmit_refused),
+        ("transmit_withdrawn", statistics.transmit_withdrawn),
+    ]
 }
 
 /// Where the chunks of a worker's UMEM are.
@@ -107,8 +118,8 @@ impl WorkerPorts {
         self.waiter.waker()
     }
 
-    /// Sleeps until a frame has come, the waker was used or `timeout` is over; true when it was the waker. Returns at
-    /// once when frames already wait.
+    /// Sleeps until a frame has come, the waker was used or `timeout` is over; true when it was the waker.
+    /// Returns at once when frames already wait.
     pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
         let unsent = self.ports.iter().any(|port| matches!(port, Port::Xdp(xdp) if xdp.has_unsent()));
         let timeout = match unsent {
@@ -119,7 +130,8 @@ impl WorkerPorts {
         waiter.wait(ports.iter().flat_map(Port::descriptors), timeout)
     }
 
-    /// What the rings of `port` counted; one system call for each of its queues. `None` when there is no such port.
+    /// What the rings of `port` counted; one system call for each of its queues. `None` when there is no such
+    /// port.
     pub fn statistics(&mut self, port: PortIndex) -> Option<PortStatistics> {
         Some(match self.ports.get_mut(port.index())? {
             Port::Xdp(xdp) => PortStatistics::Xdp(xdp.statistics()),
@@ -211,7 +223,8 @@ impl WorkerPorts {
 }
 
 impl Port {
-    /// Sends a frame that lies in the UMEM: by moving it, or by copying it once. Its chunk is taken care of either way.
+    /// Sends a frame that lies in the UMEM: by moving it, or by copying it once. Its chunk is taken care of
+    /// either way.
     #[inline]
     fn take(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
         match self {

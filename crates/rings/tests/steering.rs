@@ -1,11 +1,13 @@
 //! What reaches the kernel and what does not, on real interfaces; what happens when they change or go.
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
 mod packet_lab;
 mod worker_lab;
 
 use packet_lab::{Wire, eventually};
 use port::Ports;
-use rings::steering::{Attach, Driver, Gate, Health};
+use rings::packet::LinkHealth;
+use rings::steering::{Attach, Driver, Gate};
 use rings::{Error, RingLengths, open};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -103,7 +105,7 @@ fn a_link_goes_down_and_comes_up_again() {
             let left = lab.inside(&lab.left, || Wire::open("left0"));
             let right = lab.inside(&lab.right, || Wire::open("right0"));
             lab.ip("link set eth1 down");
-            assert_eq!(opened.gates[1].health(), Health::Down);
+            assert_eq!(opened.gates[1].health(), LinkHealth::Down);
             left.send(&udp(1, VIP, 100));
             eventually("the frame that finds the link down", || {
                 (turn(&mut opened.workers[0]) == 1).then_some(())
@@ -111,7 +113,7 @@ fn a_link_goes_down_and_comes_up_again() {
             lab.ip("link set eth1 up");
             lab.ip("link set eth0 down");
             lab.ip("link set eth0 up");
-            assert_eq!(opened.gates[1].health(), Health::Up);
+            assert_eq!(opened.gates[1].health(), LinkHealth::Up);
             left.send(&udp(2, VIP, 100));
             eventually("the frame on the right", || {
                 turn(&mut opened.workers[0]);
@@ -128,10 +130,10 @@ fn an_interface_that_goes_takes_nothing_else_with_it() {
             let (_steering, mut opened) = open_both([kind, kind], 1);
             let ports = &mut opened.workers[0];
             let left = lab.inside(&lab.left, || Wire::open("left0"));
-            assert_eq!(opened.gates[1].health(), Health::Up);
+            assert_eq!(opened.gates[1].health(), LinkHealth::Up);
             lab.ip("link del eth1");
-            assert_eq!(opened.gates[1].health(), Health::Removed);
-            assert_eq!(opened.gates[0].health(), Health::Up);
+            assert_eq!(opened.gates[1].health(), LinkHealth::Removed);
+            assert_eq!(opened.gates[0].health(), LinkHealth::Up);
             for number in 0..5 {
                 left.send(&udp(number, VIP, 100));
                 eventually("the frame that finds no port", || (turn(ports) == 1).then_some(()));
@@ -171,8 +173,7 @@ fn an_occupied_interface_is_named_or_driven_by_af_packet() {
 fn a_large_mtu_is_driven_by_the_emulation() {
     Lab::run(1, |lab| {
         lab.ip("link set eth0 mtu 9000");
-        lab.inside(&lab.left, || Command::new("ip").args(["link", "set", "left0", "mtu", "9000"]).status())
-            .unwrap();
+        lab.left_ip("link set left0 mtu 9000");
         let steering = steering();
         let native = Gate::attach(&steering, "eth0", Driver::AfXdp, Attach::Native);
         assert!(matches!(native, Err(Error::MtuTooLarge { mtu: 9_000, .. })), "{native:?}");

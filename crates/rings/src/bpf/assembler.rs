@@ -16,7 +16,8 @@ pub(crate) struct Instruction {
     immediate: i32,
 }
 
-/// The machine's registers: `R0` result, `R1`–`R4` arguments (lost in a call), `R6`–`R9` kept, `Frame` the stack's end.
+/// The machine's registers: `R0` result, `R1`–`R4` arguments (lost in a call), `R6`–`R9` kept, `Frame` the
+/// stack's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)]
@@ -203,8 +204,8 @@ impl Assembler {
     ///
     /// # Panics
     ///
-    /// When a jump names a label that was never bound, lies behind it or is out of reach: a mistake in a program that
-    /// has no inputs, so the first test finds it.
+    /// When a jump names a label that was never bound, lies behind it or is out of reach: a mistake in a
+    /// program that has no inputs, so the first test finds it.
     pub fn finish(mut self) -> Vec<Instruction> {
         for (at, label) in self.open {
             let target = self.labels[label.0].unwrap_or_else(|| panic!("{label:?} is not bound"));

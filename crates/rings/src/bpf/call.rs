@@ -1,7 +1,7 @@
 //! The `bpf(2)` system call and its attributes, one struct per command.
 //!
-//! The kernel takes the size of the attribute with each call and reads a shorter one as if zeros followed, so each
-//! struct ends with the last field that is used (`union bpf_attr` in `linux/bpf.h`).
+//! The kernel takes the size of the attribute with each call and reads a shorter one as if zeros followed, so
+//! each struct ends with the last field that is used (`union bpf_attr` in `linux/bpf.h`).
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -101,12 +101,12 @@ pub(super) struct LinkDetach {
 ///
 /// # Safety
 ///
-/// `attribute` must be the struct of `command`, and every address in it must stay readable (or writable, where the
-/// kernel writes) for the length that it states, until the call returns.
+/// `attribute` must be the struct of `command`, and every address in it must stay readable (or writable,
+/// where the kernel writes) for the length that it states, until the call returns.
 pub(super) unsafe fn bpf<T>(command: u32, attribute: &mut T) -> io::Result<RawFd> {
     let bytes = std::mem::size_of::<T>();
-    // SAFETY: `attribute` is a live, exclusively borrowed struct of exactly `bytes` bytes; the addresses inside are
-    // the caller's promise.
+    // SAFETY: `attribute` is a live, exclusively borrowed struct of exactly `bytes` bytes; the addresses
+    // inside are the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), bytes) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
 }

@@ -1,4 +1,5 @@
-//! Links: a program's hold on an interface, which ends with its descriptor. A killed process leaves nothing behind.
+//! Links: a program's hold on an interface, which ends with its descriptor. A killed process leaves nothing
+//! behind.
 
 use super::Program;
 use super::call::{self, GetInfo, LinkCreate, LinkDetach};
@@ -37,8 +38,8 @@ pub(crate) struct Link {
     fd: OwnedFd,
 }
 
-/// `struct bpf_link_info` up to the first word that depends on the kind of the link, which for both of ours is the
-/// interface's index.
+/// `struct bpf_link_info` up to the first word that depends on the kind of the link, which for both of ours
+/// is the interface's index.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
@@ -51,12 +52,12 @@ struct LinkInfo {
 }
 
 impl Drop for Link {
-    /// Detaches in so many words: closing the descriptor does so only when no child that is just being started has
-    /// still inherited it.
+    /// Detaches in so many words: closing the descriptor does so only when no child that is just being
+    /// started has still inherited it.
     fn drop(&mut self) {
         let mut attribute = LinkDetach { link_fd: self.fd.as_raw_fd() as u32 };
-        // SAFETY: `LinkDetach` is the struct of this command and holds no address. It fails when the interface has
-        // gone, which is as good.
+        // SAFETY: `LinkDetach` is the struct of this command and holds no address. It fails when the
+        // interface has gone, which is as good.
         let _ = unsafe { call::bpf(call::LINK_DETACH, &mut attribute) };
     }
 }

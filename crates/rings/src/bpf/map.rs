@@ -5,8 +5,9 @@ use crate::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// CPUs that a kernel can be built for at the most (`NR_CPUS` of the largest configuration). A per-CPU read returns one
-/// value for each possible CPU; room for this many costs 64 KiB once per read and spares trusting a number from /sys.
+/// CPUs that a kernel can be built for at the most (`NR_CPUS` of the largest configuration). A per-CPU read
+/// returns one value for each possible CPU; room for this many costs 64 KiB once per read and spares trusting
+/// a number from /sys.
 const CPUS_MAX: usize = 8_192;
 
 /// The kinds of maps that steering uses, by the kernel's numbers.
@@ -70,12 +71,13 @@ impl Map {
         MapElement { map_fd: fd, key: key.as_ptr() as u64, value, ..MapElement::default() }
     }
 
-    /// Sets the value of `key`. In a hash a program sees the old value or the new one; an array's is written in place.
+    /// Sets the value of `key`. In a hash a program sees the old value or the new one; an array's is written
+    /// in place.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         assert_eq!(value.len(), self.value_bytes, "a value of another length than the map's");
         let mut attribute = self.element(key, value.as_ptr() as u64);
-        // SAFETY: key and value have the lengths that the map was made with, and are borrowed over the call. No map of
-        // kind `PerCpuArray`, whose values would be longer, is ever written.
+        // SAFETY: key and value have the lengths that the map was made with, and are borrowed over the call.
+        // No map of kind `PerCpuArray`, whose values would be longer, is ever written.
         unsafe { call::bpf(call::MAP_UPDATE_ELEM, &mut attribute) }.map(|_| ())
     }
 
@@ -95,7 +97,8 @@ impl Map {
         let mut values = vec![0u64; CPUS_MAX];
         let key = index.to_ne_bytes();
         let mut attribute = self.element(&key, values.as_mut_ptr() as u64);
-        // SAFETY: the kernel writes eight bytes for each possible CPU, and `values` has room for the largest kernel.
+        // SAFETY: the kernel writes eight bytes for each possible CPU, and `values` has room for the largest
+        // kernel.
         unsafe { call::bpf(call::MAP_LOOKUP_ELEM, &mut attribute) }?;
         Ok(values.iter().fold(0, |sum, value| sum.wrapping_add(*value)))
     }

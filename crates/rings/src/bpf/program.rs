@@ -41,12 +41,14 @@ impl Program {
             prog_name: call::name(name),
             ..ProgLoad::default()
         };
-        // SAFETY: `insns` and `license` point at a borrowed slice of `insn_cnt` instructions and a static C string.
+        // SAFETY: `insns` and `license` point at a borrowed slice of `insn_cnt` instructions and a static C
+        // string.
         let error = match unsafe { call::bpf_fd(call::PROG_LOAD, &mut attribute) } {
             Ok(fd) => return Ok(Self { fd }),
             Err(error) => error,
         };
-        // EACCES is the verifier's word for a bad access; without a log it cannot be told from a missing privilege.
+        // EACCES is the verifier's word for a bad access; without a log it cannot be told from a missing
+        // privilege.
         match refusal(&mut attribute) {
             Some(log) => Err(Error::Refused { program: name, log }),
             None => Err(Error::privileged(

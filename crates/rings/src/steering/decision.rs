@@ -12,9 +12,9 @@
 //!   cut short         ARP ─▶ kernel, everything else ─▶ socket, which counts it under its own reason
 //! ```
 //!
-//! Headers are copied to the program's stack by a helper, so that the same instructions serve a frame in the driver and
-//! a socket buffer in pieces; the helper's number and the verdicts are all in which the three differ. A verdict costs
-//! two or three such copies and one or two lookups, some tens of nanoseconds.
+//! Headers are copied to the program's stack by a helper, so that the same instructions serve a frame in the
+//! driver and a socket buffer in pieces; the helper's number and the verdicts are all in which the three
+//! differ. A verdict costs two or three such copies and one or two lookups, some tens of nanoseconds.
 
 use super::{CLAIMED, Counter, HOST, SHUT, TAKES_ALL};
 use crate::bpf::{Assembler, Comparison, Instruction, Label, Map, ProgramKind, Register, Width};
@@ -42,8 +42,8 @@ const XDP_QUEUE: i16 = 16;
 const SKB_TAG_PRESENT: i16 = 20;
 const SKB_TAG: i16 = 24;
 
-/// The stack, downwards: Ethernet header, address to look up, network header, neighbour discovery, configuration,
-/// counter index. Multiples of eight, since the verifier wants aligned access.
+/// The stack, downwards: Ethernet header, address to look up, network header, neighbour discovery,
+/// configuration, counter index. Multiples of eight, since the verifier wants aligned access.
 const ETHERNET: i16 = -16;
 const ADDRESS: i16 = -32;
 const HEADER: i16 = -72;
@@ -131,7 +131,8 @@ impl Core<'_> {
         self.assembler.finish()
     }
 
-    /// Copies `count` bytes of the frame, from `R7 + offset` on, to the stack; goes to `cut_short` where they end early.
+    /// Copies `count` bytes of the frame, from `R7 + offset` on, to the stack; goes to `cut_short` where they
+    /// end early.
     fn fetch(&mut self, offset: i32, stack: i16, count: i32, cut_short: Label) {
         let helper = if self.kind == ProgramKind::Xdp { XDP_LOAD_BYTES } else { SKB_LOAD_BYTES };
         let assembler = &mut self.assembler;

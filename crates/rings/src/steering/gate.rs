@@ -3,6 +3,7 @@
 use super::decision::{self, Maps};
 use super::{COUNTERS, Counter, SHUT, Steering, SteeringCounters, TAKES_ALL};
 use crate::bpf::{Hook, Link, Map, MapKind, Program, ProgramKind};
+use crate::packet::LinkHealth;
 use crate::{Error, interface};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -38,22 +39,11 @@ pub enum Attach {
 pub struct PortFacts {
     /// `af_xdp` or `af_packet`.
     pub driver: &'static str,
-    /// `native zero-copy`, `native copy`, `generic copy` or `af_packet ring`; before the workers' sockets are open,
-    /// the first word alone.
+    /// `native zero-copy`, `native copy`, `generic copy` or `af_packet ring`; before the workers' sockets are
+    /// open, the first word alone.
     pub mode: &'static str,
     /// Why it is not the better one, where it is not.
     pub reason: Option<String>,
-}
-
-/// How the interface of a port is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Up, with its programs.
-    Up,
-    /// Down; the port goes on by itself when it comes up.
-    Down,
-    /// Deleted or moved to another namespace; this port will never see a frame again.
-    Removed,
 }
 
 /// The maps that belong to one port.
@@ -73,8 +63,8 @@ struct State {
     link: Option<Link>,
 }
 
-/// The steering programs of one port. Shared by the control thread and the workers' set-up and end, never used in a
-/// turn. Dropping it, like [`Gate::detach`], takes the programs off.
+/// The steering programs of one port. Shared by the control thread and the workers' set-up and end, never
+/// used in a turn. Dropping it, like [`Gate::detach`], takes the programs off.
 #[derive(Debug)]
 pub struct Gate {
     interface: String,
@@ -134,7 +124,8 @@ impl Gate {
         let found = interface::find(name)?;
         let maps = PortMaps::new(found.mac, false)?;
         let filter = load(ProgramKind::SocketFilter, &maps.with(steering))?;
-        // It counts for itself, and nobody reads it: the filter sees each frame too, and one frame is counted once.
+        // It counts for itself, and nobody reads it: the filter sees each frame too, and one frame is counted
+        // once.
         let ingress_counters = counters()?;
         let ingress = Maps { counters: &ingress_counters, ..maps.with(steering) };
         let program = load(ProgramKind::Classifier, &ingress)?;
@@ -250,18 +241,18 @@ impl Gate {
         self.maps.read_counters()
     }
 
-    /// How the interface is.
-    pub fn health(&self) -> Health {
+    /// How the interface is; `Removed` too when the programs were taken off.
+    pub fn health(&self) -> LinkHealth {
         let held = match &self.state().link {
             Some(link) => link.interface_index(),
-            None => return Health::Removed,
+            None => return LinkHealth::Removed,
         };
         if !matches!(held, Ok(index) if index == self.index) {
-            return Health::Removed;
+            return LinkHealth::Removed;
         }
         match interface::find(&self.interface) {
-            Ok(found) if found.index == self.index && !found.is_up() => Health::Down,
-            _ => Health::Up,
+            Ok(found) if found.index == self.index && !found.is_up() => LinkHealth::Down,
+            _ => LinkHealth::Up,
         }
     }
 

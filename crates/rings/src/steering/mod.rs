@@ -1,35 +1,36 @@
 //! Steering: which frames of an interface the appliance takes, and which it leaves to the kernel.
 //!
-//! Control thread only; workers never see a map. [`Steering`] holds the addresses, one [`Gate`] per port holds the
-//! programs, and the kernel runs them. What they decide stands at the top of `decision.rs`. The same decision is put
-//! where the driver of the port needs it:
+//! Control thread only; workers never see a map. [`Steering`] holds the addresses, one [`Gate`] per port
+//! holds the programs, and the kernel runs them. What they decide stands at the top of `decision.rs`. The
+//! same decision is put where the driver of the port needs it:
 //!
 //! ```text
-//!   AF_XDP     XDP program ──redirect──▶ socket of the queue          (no socket there: dropped, never passed)
+//!   AF_XDP     XDP program ──redirect──▶ socket of the queue        (none there: dropped, never passed)
 //!                  └───────pass────────▶ kernel
 //!
 //!   AF_PACKET  tap ──▶ socket filter ──accept──▶ ring of a worker     (a copy)
 //!               │            └─────────ignore
-//!               └─▶ tcx program ────────drop                          (what the filter accepts, or nobody wants)
+//!               └─▶ tcx program ────────drop                       (what the filter accepts, or nobody wants)
 //!                        └──────────────next──▶ kernel
 //! ```
 //!
-//! Every program is held by a BPF link, so it goes when the process goes, in whatever way. Refuses an interface on
-//! which another XDP program sits, and AF_PACKET on kernels before 6.6, which have no tcx.
+//! Every program is held by a BPF link, so it goes when the process goes, in whatever way. Refuses an
+//! interface on which another XDP program sits, and AF_PACKET on kernels before 6.6, which have no tcx.
 
 mod decision;
 mod gate;
 #[cfg(test)]
 mod tests;
 
-pub use gate::{Attach, Driver, Gate, Health, PortFacts};
+pub use gate::{Attach, Driver, Gate, PortFacts};
 
 use crate::Error;
 use crate::bpf::{Map, MapKind};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Bits of an address's value. An address that is both is treated as claimed: the kernel must not answer for it.
+/// Bits of an address's value. An address that is both is treated as claimed: the kernel must not answer for
+/// it.
 const HOST: u32 = 1;
 const CLAIMED: u32 = 2;
 
@@ -88,8 +89,8 @@ impl Steering {
         Ok(Self { addresses, capacity, held: HashMap::new() })
     }
 
-    /// Makes these, and no others, the addresses that are steered by. An address that stays is never missing in between;
-    /// one that is listed with both owners is claimed.
+    /// Makes these, and no others, the addresses that are steered by. An address that stays is never missing
+    /// in between; one that is listed with both owners is claimed.
     pub fn set_addresses(&mut self, addresses: &[(IpAddr, Owner)]) -> Result<(), Error> {
         let mut wanted: HashMap<[u8; 16], u32> = HashMap::with_capacity(addresses.len());
         for &(address, owner) in addresses {

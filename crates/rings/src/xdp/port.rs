@@ -3,10 +3,11 @@
 use super::ring::Descriptor;
 use super::socket::{KernelStatistics, XdpSocket};
 use super::umem::{CHUNK_BYTES, Held, Holder, Umem};
-use port::{BURST_FRAMES_MAX, Burst};
+use port::{BURST_FRAMES_MAX, Burst, FRAME_BYTES_MAX};
 use std::os::fd::BorrowedFd;
 
-/// The shortest frame that is sent: an Ethernet header. The kernel would swallow a shorter one with its chunk.
+/// The shortest frame that is sent: an Ethernet header. The kernel would swallow a shorter one with its
+/// chunk.
 pub(super) const FRAME_BYTES_MIN: usize = 14;
 
 /// What an AF_XDP port counted since it was opened.
@@ -14,6 +15,8 @@ pub(super) const FRAME_BYTES_MIN: usize = 14;
 pub struct XdpStatistics {
     /// The kernel's counters, summed over the port's queues in this worker's hands.
     pub kernel: KernelStatistics,
+    /// Received frames longer than [`FRAME_BYTES_MAX`]; dropped.
+    pub oversize: u64,
     /// Descriptors from the kernel that named a chunk it did not have or bytes outside it; dropped.
     pub bad_descriptors: u64,
     /// Frames that found no room in the transmit ring.
@@ -26,7 +29,8 @@ struct Lane {
     socket: XdpSocket,
     /// Chunks that the kernel has to receive into; at most the length of the rings.
     receiving: u32,
-    /// Chunks that the kernel has to send; at most the length of the rings, so that a stalled link keeps no more.
+    /// Chunks that the kernel has to send; at most the length of the rings, so that a stalled link keeps no
+    /// more.
     sending: u32,
 }
 
@@ -40,8 +44,15 @@ pub(crate) struct XdpPort {
     /// The lane that the last burst came from.
     lent_lane: usize,
     lent: Vec<Held>,
-    bad_descriptors: u64,
+    refusals: Refusals,
     transmit_refused: u64,
+}
+
+/// Received frames that were dropped, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    oversize: u64,
+    bad_descriptors: u64,
 }
 
 impl XdpPort {
@@ -53,7 +64,7 @@ impl XdpPort {
             next: 0,
             lent_lane: 0,
             lent: Vec::with_capacity(BURST_FRAMES_MAX),
-            bad_descriptors: 0,
+            refusals: Refusals::default(),
             transmit_refused: 0,
         };
         for lane in &mut port.lanes {
@@ -78,9 +89,9 @@ impl XdpPort {
         let count = self.lanes.len();
         for step in 0..count {
             let lane = (self.next + step) % count;
-            self.lanes[lane].reclaim(umem, &mut self.bad_descriptors);
+            self.lanes[lane].reclaim(umem, &mut self.refusals);
             if self.lent.is_empty() {
-                self.lanes[lane].collect(umem, &mut self.lent, &mut self.bad_descriptors);
+                self.lanes[lane].collect(umem, &mut self.lent, &mut self.refusals);
                 self.lent_lane = lane;
             }
             self.lanes[lane].refill(umem, self.entries);
@@ -89,14 +100,15 @@ impl XdpPort {
         umem.lend(&mut self.lent)
     }
 
-    /// The lane of the last burst: what it forwards leaves by the lane of the same number, so that one flow keeps to
-    /// one queue and in order.
+    /// The lane of the last burst: what it forwards leaves by the lane of the same number, so that one flow
+    /// keeps to one queue and in order.
     #[inline]
     pub(crate) fn lent_lane(&self) -> usize {
         self.lent_lane
     }
 
-    /// Takes the frames of the last burst, to be settled; to be handed back to [`XdpPort::keep_list`] when empty.
+    /// Takes the frames of the last burst, to be settled; to be handed back to [`XdpPort::keep_list`] when
+    /// empty.
     #[inline]
     pub(crate) fn take_lent(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.lent)
@@ -116,15 +128,15 @@ impl XdpPort {
         }
     }
 
-    /// Queues a frame on `lane` without copying it. False, and the chunk freed, when the ring is full or these are no
-    /// sendable bytes of a chunk.
+    /// Queues a frame on `lane` without copying it. False, and the chunk freed, when the ring is full or
+    /// these are no sendable bytes of a chunk.
     #[inline]
     pub(crate) fn transmit(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
         let count = self.lanes.len();
         let lane = &mut self.lanes[lane % count];
         let sendable = held.length >= FRAME_BYTES_MIN && held.start + held.length <= CHUNK_BYTES;
         if lane.sending >= self.entries {
-            lane.reclaim(umem, &mut self.bad_descriptors);
+            lane.reclaim(umem, &mut self.refusals);
         }
         if !sendable || lane.sending >= self.entries {
             self.transmit_refused += 1;
@@ -183,7 +195,8 @@ impl XdpPort {
         }
         XdpStatistics {
             kernel,
-            bad_descriptors: self.bad_descriptors,
+            oversize: self.refusals.oversize,
+            bad_descriptors: self.refusals.bad_descriptors,
             transmit_refused: self.transmit_refused,
         }
     }
@@ -210,24 +223,27 @@ impl Lane {
 
     /// Moves up to a burst of received frames to `lent`.
     #[inline]
-    fn collect(&mut self, umem: &mut Umem, lent: &mut Vec<Held>, bad_descriptors: &mut u64) {
+    fn collect(&mut self, umem: &mut Umem, lent: &mut Vec<Held>, refusals: &mut Refusals) {
         let mut seen = 0;
         while seen < BURST_FRAMES_MAX
             && let Some(descriptor) = self.socket.receive.pop()
         {
             seen += 1;
             let Some((chunk, start)) = umem.take_over(descriptor.address, Holder::Receive) else {
-                *bad_descriptors += 1;
+                refusals.bad_descriptors += 1;
                 continue;
             };
             self.receiving = self.receiving.saturating_sub(1);
             let length = descriptor.length as usize;
             if descriptor.options != 0 || length > CHUNK_BYTES - start {
-                *bad_descriptors += 1;
+                refusals.bad_descriptors += 1;
                 umem.give_back(chunk);
-                continue;
+            } else if length > FRAME_BYTES_MAX {
+                refusals.oversize += 1;
+                umem.give_back(chunk);
+            } else {
+                lent.push(Held { chunk, start, length });
             }
-            lent.push(Held { chunk, start, length });
         }
         if seen > 0 {
             self.socket.receive.release();
@@ -236,7 +252,7 @@ impl Lane {
 
     /// Frees the chunks that the kernel has sent.
     #[inline]
-    fn reclaim(&mut self, umem: &mut Umem, bad_descriptors: &mut u64) {
+    fn reclaim(&mut self, umem: &mut Umem, refusals: &mut Refusals) {
         if self.sending == 0 {
             return;
         }
@@ -246,14 +262,14 @@ impl Lane {
                     umem.give_back(chunk);
                     self.sending = self.sending.saturating_sub(1);
                 }
-                None => *bad_descriptors += 1,
+                None => refusals.bad_descriptors += 1,
             }
         }
         self.socket.completion.release();
     }
 
-    /// Queues a frame; false, and the chunk freed, when the ring is full. With at most `entries` chunks at the kernel
-    /// that is a moment at which the kernel has completed a frame and not yet released its slot.
+    /// Queues a frame; false, and the chunk freed, when the ring is full. With at most `entries` chunks at
+    /// the kernel that is a moment at which the kernel has completed a frame and not yet released its slot.
     #[inline]
     fn send(&mut self, umem: &mut Umem, held: Held) -> bool {
         let address = umem.hand_over(held.chunk, Holder::Transmit) + held.start as u64;

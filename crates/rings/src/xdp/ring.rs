@@ -1,9 +1,9 @@
 //! Our halves of the four rings that an AF_XDP socket shares with the kernel.
 //!
-//! Each ring has one producer and one consumer, each of which writes one index and reads the other's. The types keep
-//! the roles apart: only a [`Producer`] can push and only a [`Consumer`] can pop, and a ring of addresses is another
-//! type than a ring of descriptors. Indices run freely and wrap; the other side's index is read only when the cached
-//! one says that there is nothing to do.
+//! Each ring has one producer and one consumer, each of which writes one index and reads the other's. The
+//! types keep the roles apart: only a [`Producer`] can push and only a [`Consumer`] can pop, and a ring of
+//! addresses is another type than a ring of descriptors. Indices run freely and wrap; the other side's index
+//! is read only when the cached one says that there is nothing to do.
 
 use super::mapping::Mapping;
 use crate::Error;
@@ -69,8 +69,8 @@ struct Words<T> {
     _mapping: Mapping,
 }
 
-// SAFETY: the pointers lead into the mapping, which is owned here and belongs to the process; this half is used by one
-// thread at a time, since pushing and popping need `&mut`.
+// SAFETY: the pointers lead into the mapping, which is owned here and belongs to the process; this half is
+// used by one thread at a time, since pushing and popping need `&mut`.
 unsafe impl<T: Entry> Send for Words<T> {}
 
 impl<T: Entry> Words<T> {
@@ -92,7 +92,8 @@ impl<T: Entry> Words<T> {
     }
 
     fn producer(&self) -> &AtomicU32 {
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`; both sides use it atomically.
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`; both sides use it
+        // atomically.
         unsafe { self.producer.as_ref() }
     }
 
@@ -139,7 +140,8 @@ impl<T: Entry> Producer<T> {
                 return false;
             }
         }
-        // SAFETY: a slot inside the mapping that the kernel has consumed and does not read before it is published.
+        // SAFETY: a slot inside the mapping that the kernel has consumed and does not read before it is
+        // published.
         unsafe { self.words.entry(self.index).write_volatile(entry) };
         self.index = self.index.wrapping_add(1);
         true
@@ -198,7 +200,8 @@ impl<T: Entry> Consumer<T> {
                 return None;
             }
         }
-        // SAFETY: a slot inside the mapping, written before the index that was read with acquire; any bytes are a `T`.
+        // SAFETY: a slot inside the mapping, written before the index that was read with acquire; any bytes
+        // are a `T`.
         let entry = unsafe { self.words.entry(self.index).read_volatile() };
         self.index = self.index.wrapping_add(1);
         Some(entry)

@@ -17,8 +17,8 @@ pub(crate) struct Queues<'a> {
     pub native: bool,
 }
 
-/// The ports of one worker and the memory that they share. The ports come first: their sockets are closed before the
-/// memory goes.
+/// The ports of one worker and the memory that they share. The ports come first: their sockets are closed
+/// before the memory goes.
 #[derive(Debug)]
 pub(crate) struct XdpSet {
     pub ports: Vec<XdpPort>,
@@ -26,8 +26,8 @@ pub(crate) struct XdpSet {
 }
 
 impl XdpSet {
-    /// Opens all sockets, with rings of `entries`. Zero-copy where every driver has it; otherwise, since one UMEM has
-    /// one mode, copies in all.
+    /// Opens all sockets, with rings of `entries`. Zero-copy where every driver has it; otherwise, since one
+    /// UMEM has one mode, copies in all.
     pub(crate) fn open(ports: &[Queues<'_>], entries: u32) -> Result<Self, Error> {
         let copy = ports.iter().any(|port| !port.native);
         match Self::open_in_mode(ports, entries, copy) {
@@ -37,7 +37,8 @@ impl XdpSet {
     }
 
     fn open_in_mode(ports: &[Queues<'_>], entries: u32, copy: bool) -> Result<Self, Error> {
-        // Every ring can be full at once and a burst still be in the engine's hands: no port can starve another.
+        // Every ring can be full at once and a burst still be in the engine's hands: no port can starve
+        // another.
         let sockets: usize = ports.iter().map(|port| port.queues.len()).sum();
         let chunks = sockets as u32 * 2 * entries + 2 * BURST_FRAMES_MAX as u32;
         let mut umem = Umem::new(chunks)?;

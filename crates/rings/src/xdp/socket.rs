@@ -123,8 +123,8 @@ impl XdpSocket {
         self.unsent
     }
 
-    /// Publishes what was queued and wakes the kernel where it says that it sleeps. Never blocks; what could not be
-    /// sent now stays queued for the next flush.
+    /// Publishes what was queued and wakes the kernel where it says that it sleeps. Never blocks; what could
+    /// not be sent now stays queued for the next flush.
     pub(super) fn flush(&mut self) {
         if self.unsent {
             self.transmit.publish();
@@ -145,7 +145,8 @@ impl XdpSocket {
         }
     }
 
-    /// Whether the kernel took everything. In copy mode one call sends a batch, so it is called once per batch.
+    /// Whether the kernel took everything. In copy mode one call sends a batch, so it is called once per
+    /// batch.
     fn wake_transmit(&mut self) -> bool {
         for _ in 0..=self.transmit.pending() / COPY_BATCH_FRAMES {
             // SAFETY: no buffer is passed; the frames are in the transmit ring.

@@ -1,16 +1,16 @@
 //! The UMEM: one piece of memory cut into chunks, and who holds each of them.
 //!
-//! A chunk in our hands is a [`Chunk`], which cannot be copied and is made nowhere else, so to hold one is to be alone
-//! with its bytes. A chunk that the kernel holds is a place in a table. An address that the kernel gives back is
-//! believed only when the table says that the kernel had that chunk, for that purpose: not even a kernel gone wrong can
-//! make two frames share bytes.
+//! A chunk in our hands is a [`Chunk`], which cannot be copied and is made nowhere else, so to hold one is to
+//! be alone with its bytes. A chunk that the kernel holds is a place in a table. An address that the kernel
+//! gives back is believed only when the table says that the kernel had that chunk, for that purpose: not even
+//! a kernel gone wrong can make two frames share bytes.
 
 use super::mapping::Mapping;
 use crate::{Error, memory};
 use port::{Burst, FRAME_BYTES_MAX, Frame, HEAD_ROOM_BYTES};
 
-/// Bytes of one chunk: a full frame with its head room in the smallest size that the kernel takes without huge
-/// chunks of memory for small frames.
+/// Bytes of one chunk: a full frame with its head room in the smallest size that the kernel takes without
+/// huge chunks of memory for small frames.
 pub(super) const CHUNK_BYTES: usize = 2_048;
 
 /// What the kernel keeps free in front of each received frame, besides the head room that was asked for.
@@ -105,7 +105,8 @@ impl Umem {
         }
     }
 
-    /// Takes back the chunk at `address`, and the address's offset in it; `None` when the kernel did not hold it so.
+    /// Takes back the chunk at `address`, and the address's offset in it; `None` when the kernel did not hold
+    /// it so.
     #[inline]
     pub(super) fn take_over(&mut self, address: u64, holder: Holder) -> Option<(Chunk, usize)> {
         let index = u32::try_from(address / CHUNK_BYTES as u64).ok()?;
@@ -134,7 +135,8 @@ impl Umem {
     /// The bytes of a held frame; `None` when they are not all in its chunk.
     #[inline]
     pub(crate) fn frame<'a>(&'a self, held: &'a Held) -> Option<&'a [u8]> {
-        // SAFETY: inside the mapping (`start_of`); the chunk is ours and nothing writes it while it is borrowed.
+        // SAFETY: inside the mapping (`start_of`); the chunk is ours and nothing writes it while it is
+        // borrowed.
         let bytes = unsafe { std::slice::from_raw_parts(self.start_of(&held.chunk), CHUNK_BYTES) };
         bytes.get(held.start..held.start.checked_add(held.length)?)
     }
@@ -145,8 +147,9 @@ impl Umem {
         held.iter_mut()
             .take(port::BURST_FRAMES_MAX)
             .filter_map(|held| {
-                // SAFETY: inside the mapping (`start_of`). No two `Chunk`s have the same number, so the slices are
-                // disjoint, and both the chunks and the UMEM are borrowed exclusively as long as they live.
+                // SAFETY: inside the mapping (`start_of`). No two `Chunk`s have the same number, so the
+                // slices are disjoint, and both the chunks and the UMEM are borrowed exclusively as long as
+                // they live.
                 let bytes =
                     unsafe { std::slice::from_raw_parts_mut(self.start_of(&held.chunk), CHUNK_BYTES) };
                 Frame::new(bytes, held.start, held.length)

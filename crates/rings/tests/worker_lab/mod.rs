@@ -1,4 +1,5 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a lab that cannot be made fails its test")]
 //! Three network namespaces in a row: `left0` — `eth0` appliance `eth1` — `right0`.
 
 use port::{BURST_FRAMES_MAX, PortIndex, Ports, Verdict};
@@ -29,7 +30,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Runs `test` in a thread of its own inside the appliance's namespace, and removes all of them, come what may.
+    /// Runs `test` in a thread of its own inside the appliance's namespace, and removes all of them, come
+    /// what may.
     pub fn run(queues: u32, test: impl FnOnce(&Lab) + Send) {
         // SAFETY: no pointer is passed.
         if unsafe { libc::geteuid() } != 0 {
@@ -50,7 +52,8 @@ impl Lab {
 
     fn make(queues: u32) -> Lab {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // The process id stands last but one, where whoever removes the leftovers of dead processes looks for it.
+        // The process id stands last but one, where whoever removes the leftovers of dead processes looks for
+        // it.
         let name = |side| format!("jeoul-ringsxdp-{number}-{}-{side}", std::process::id());
         let lab = Lab { left: name("left"), appliance: name("lb"), right: name("right") };
         for namespace in [&lab.left, &lab.appliance, &lab.right] {
@@ -63,7 +66,8 @@ impl Lab {
         for (side, (peer, peer_device)) in sides.into_iter().enumerate() {
             let us = &lab.appliance;
             ip(&format!(
-                "link add eth{side} netns {us} {queues} type veth peer name {peer_device} netns {peer} {queues}"
+                "link add eth{side} netns {us} {queues} type veth \
+                 peer name {peer_device} netns {peer} {queues}"
             ));
             ip(&format!("-n {us} link set eth{side} address {} up", MACS[side]));
             ip(&format!("-n {us} address add {}/24 dev eth{side}", HOSTS[side]));
@@ -80,6 +84,11 @@ impl Lab {
     /// Runs `ip` in the appliance's namespace.
     pub fn ip(&self, arguments: &str) -> String {
         ip(&format!("-n {} {arguments}", self.appliance))
+    }
+
+    /// Runs `ip` in the left namespace.
+    pub fn left_ip(&self, arguments: &str) -> String {
+        ip(&format!("-n {} {arguments}", self.left))
     }
 
     /// Changes a setting of the appliance's kernel.
@@ -144,7 +153,8 @@ pub fn open_both(kinds: [(Driver, Attach); 2], workers: usize) -> (Steering, Ope
     (steering, opened)
 }
 
-/// One turn of a worker that sends what comes in on one port out of the other; gives back how many frames that were.
+/// One turn of a worker that sends what comes in on one port out of the other; gives back how many frames
+/// that were.
 pub fn turn(ports: &mut WorkerPorts) -> usize {
     let mut forwarded = 0;
     for (from, to) in [(LEFT, RIGHT), (RIGHT, LEFT)] {
