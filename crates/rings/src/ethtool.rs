@@ -1,7 +1,7 @@
 //! Offloads and channels of an interface, by the ethtool ioctl.
 //!
-//! For the control thread, at start and at the end. A driver that cannot do something says so in a message and work
-//! goes on: nothing here is worth ending for.
+//! For the control thread, at start and at the end. A driver that cannot do something says so in a message
+//! and work goes on: nothing here is worth ending for.
 
 use crate::Error;
 use crate::interface::Control;
@@ -21,12 +21,12 @@ const STRING_SET_FEATURES: u32 = 4;
 /// Bytes of one name in a string set.
 const STRING_BYTES: usize = 32;
 
-/// Features of an interface at the most. Linux has 64 today; the bound is for the memory that the kernel's own count
-/// asks for.
+/// Features of an interface at the most. Linux has 64 today; the bound is for the memory that the kernel's
+/// own count asks for.
 const FEATURES_MAX: usize = 1_024;
 
-/// Features of the receiving side that a balancer must not have: merged segments are longer than any link carries, and
-/// a stripped tag is lost to AF_XDP.
+/// Features of the receiving side that a balancer must not have: merged segments are longer than any link
+/// carries, and a stripped tag is lost to AF_XDP.
 pub const RECEIVE_OFFLOADS: [&str; 7] = [
     "rx-gro",
     "rx-gro-hw",
@@ -37,8 +37,8 @@ pub const RECEIVE_OFFLOADS: [&str; 7] = [
     "rx-vlan-stag-hw-parse",
 ];
 
-/// Features of a sending peer on the same host that leave checksums and segmentation to hardware which a veth pair has
-/// not.
+/// Features of a sending peer on the same host that leave checksums and segmentation to hardware which a veth
+/// pair has not.
 pub const TRANSMIT_OFFLOADS: [&str; 9] = [
     "tx-checksum-ip-generic",
     "tx-checksum-ipv4",
@@ -79,7 +79,8 @@ pub fn set_feature(interface: &str, name: &str, active: bool) -> Result<(), Erro
     write_features(&control, features.len(), &[(position, active)])
 }
 
-/// Offloads that were switched off, to be switched on again by [`ReceiveOffloads::restore`] or when this is dropped.
+/// Offloads that were switched off, to be switched on again by [`ReceiveOffloads::restore`] or when this is
+/// dropped.
 ///
 /// It keeps a socket of the interface's own network namespace, so that it may be dropped by any thread.
 #[derive(Debug)]
@@ -104,8 +105,8 @@ impl ReceiveOffloads {
             .filter(|&position| before[position].active && names.contains(&before[position].name.as_str()))
             .collect();
         for &position in &wanted {
-            // One by one: the kernel refuses a whole set for one switch that it cannot move. Whether it moved is read
-            // back below, since a refusal is not always said.
+            // One by one: the kernel refuses a whole set for one switch that it cannot move. Whether it moved
+            // is read back below, since a refusal is not always said.
             let _ = write_features(&control, before.len(), &[(position, false)]);
         }
         let after = read_features(&control)?;
@@ -126,8 +127,8 @@ impl ReceiveOffloads {
         let interface = self.control.name();
         let warn = |name| {
             format!(
-                "{interface}: {name} is on and the driver does not switch it off; frames that it merges are dropped \
-                 as oversize, tags that it strips are lost to AF_XDP"
+                "{interface}: {name} is on and the driver does not switch it off; frames that it merges are \
+                 dropped as oversize, tags that it strips are lost to AF_XDP"
             )
         };
         self.kept.iter().map(warn).collect()
@@ -188,8 +189,8 @@ pub fn channels(interface: &str) -> Result<Channels, Error> {
     Ok(channels_of(&words))
 }
 
-/// Raises the channels of `interface` until frames arrive on `queues` queues, or on as many as it has, and gives back
-/// what it has then. Never lowers any.
+/// Raises the channels of `interface` until frames arrive on `queues` queues, or on as many as it has, and
+/// gives back what it has then. Never lowers any.
 pub fn raise_channels(interface: &str, queues: u32) -> Result<Channels, Error> {
     let control = Control::open(interface)?;
     let mut words =
@@ -258,9 +259,11 @@ fn read_features(control: &Control) -> Result<Vec<Feature>, Error> {
     // struct ethtool_gstrings: command, set, count, then the names.
     let mut names = vec![0u32; 3 + count * STRING_BYTES / 4];
     names[..3].copy_from_slice(&[GET_STRINGS, STRING_SET_FEATURES, count as u32]);
-    // SAFETY: the kernel writes as many names as it counted, and its count is a constant of the running kernel.
+    // SAFETY: the kernel writes as many names as it counted, and its count is a constant of the running
+    // kernel.
     unsafe { control.ethtool(&mut names) }.map_err(failed)?;
-    // struct ethtool_gfeatures: command, blocks, then {available, requested, active, never changed} per block of 32.
+    // struct ethtool_gfeatures: command, blocks, then {available, requested, active, never changed} per block
+    // of 32.
     let blocks = count.div_ceil(32);
     let mut states = vec![0u32; 2 + blocks * 4];
     states[..2].copy_from_slice(&[GET_FEATURES, blocks as u32]);

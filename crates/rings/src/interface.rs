@@ -1,8 +1,8 @@
 //! What an interface is (index, MAC, MTU, state, queues) and the multicast groups that it listens to.
 //!
-//! Asked by ioctl, not from sysfs: sysfs shows the network namespace in which it was mounted, which need not be ours.
-//! For the control thread; a name is looked up in the network namespace of the calling thread. Refused are names that
-//! no interface has.
+//! Asked by ioctl, not from sysfs: sysfs shows the network namespace in which it was mounted, which need not
+//! be ours. For the control thread; a name is looked up in the network namespace of the calling thread.
+//! Refused are names that no interface has.
 
 use crate::{Error, ethtool};
 use std::io;
@@ -70,7 +70,8 @@ pub fn exists(name: &str) -> bool {
     Control::open(name).and_then(|control| control.ask(libc::SIOCGIFINDEX)).is_ok()
 }
 
-/// Whether the interface of this number is up, in the network namespace of `socket`; `None` when there is none.
+/// Whether the interface of this number is up, in the network namespace of `socket`; `None` when there is
+/// none.
 pub(crate) fn is_up(socket: BorrowedFd<'_>, index: u32) -> Option<bool> {
     let ifru_ifindex = index as libc::c_int;
     let mut request = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: empty_union() };
@@ -82,7 +83,8 @@ pub(crate) fn is_up(socket: BorrowedFd<'_>, index: u32) -> Option<bool> {
     Some(libc::c_int::from(flags) & libc::IFF_UP != 0)
 }
 
-/// A socket to ask about one interface, in the network namespace in which it was opened, from whichever thread.
+/// A socket to ask about one interface, in the network namespace in which it was opened, from whichever
+/// thread.
 #[derive(Debug)]
 pub(crate) struct Control {
     socket: OwnedFd,
@@ -147,7 +149,8 @@ fn empty_union() -> libc::__c_anonymous_ifr_ifru {
 }
 
 fn request_on(socket: BorrowedFd<'_>, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: every code that this crate passes reads and writes one `ifreq`, and what its data pointer names.
+    // SAFETY: every code that this crate passes reads and writes one `ifreq`, and what its data pointer
+    // names.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -162,8 +165,8 @@ fn datagram_socket(family: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-/// A multicast MAC address that an interface accepts for as long as this lives, also after `kill -9`: the kernel ends
-/// it with the socket.
+/// A multicast MAC address that an interface accepts for as long as this lives, also after `kill -9`: the
+/// kernel ends it with the socket.
 #[derive(Debug)]
 pub struct MulticastMembership {
     _socket: OwnedFd,
@@ -195,8 +198,8 @@ impl MulticastMembership {
     }
 }
 
-/// An IPv6 multicast group that an interface has joined for as long as this lives. The kernel reports it by MLD, so
-/// that snooping switches deliver it, and accepts its MAC address.
+/// An IPv6 multicast group that an interface has joined for as long as this lives. The kernel reports it by
+/// MLD, so that snooping switches deliver it, and accepts its MAC address.
 #[derive(Debug)]
 pub struct GroupMembership {
     _socket: OwnedFd,

@@ -24,13 +24,17 @@ pub struct HugePages {
 /// Changes no byte and moves none in the region's own addresses, so it is safe under a table that is in use.
 /// Only whole huge pages inside of the region are touched; collapsing needs Linux 6.1.
 pub fn prefer_huge_pages<T>(region: &[T]) -> HugePages {
-    let from = region.as_ptr() as usize;
-    let to = from + size_of_val(region);
-    let first = from.next_multiple_of(HUGE_PAGE_BYTES);
-    let end = to / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    prefer_huge_pages_at(region.as_ptr().addr(), size_of_val(region))
+}
+
+/// The same for memory that its owner describes by address and length, as the session table does. The kernel refuses a
+/// range that is not mapped, and its refusal is the reason given.
+pub fn prefer_huge_pages_at(address: usize, bytes: usize) -> HugePages {
+    let first = address.next_multiple_of(HUGE_PAGE_BYTES);
+    let end = address.saturating_add(bytes) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     let none = |reason: String| HugePages { advised_bytes: 0, collapsed_bytes: 0, reason: Some(reason) };
     if end <= first {
-        return none(format!("{} bytes hold no whole huge page of 2 MiB", size_of_val(region)));
+        return none(format!("{bytes} bytes hold no whole huge page of 2 MiB"));
     }
     let bytes = end - first;
     if let Err(error) = advise(first, bytes, libc::MADV_HUGEPAGE, "asking for huge pages") {
@@ -49,8 +53,8 @@ pub fn prefer_huge_pages<T>(region: &[T]) -> HugePages {
 }
 
 fn advise(address: usize, bytes: usize, advice: libc::c_int, doing: &str) -> Result<(), Error> {
-    // SAFETY: both kinds of advice change how memory is backed, never what it holds, and the range lies inside a slice
-    // that the caller borrows.
+    // SAFETY: both kinds of advice change how memory is backed, never what it holds, so any range may be given; one
+    // that is not mapped is an error.
     let status = unsafe { libc::madvise(address as *mut libc::c_void, bytes, advice) };
     if status == 0 { Ok(()) } else { Err(Error::last(doing)) }
 }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// Where `ip netns` keeps the namespaces that it names.
 const DIRECTORY: &str = "/var/run/netns";
 
-/// Moves the calling thread into the network namespace `name`, or into the one at a path (which has a slash in it).
+/// Moves the calling thread into the network namespace `name`, or into the one at a path (which has a slash
+/// in it).
 pub fn enter(name: &str) -> Result<(), Error> {
     let path = if name.contains('/') { PathBuf::from(name) } else { Path::new(DIRECTORY).join(name) };
     let what = || format!("entering the network namespace {}", path.display());

@@ -1,7 +1,7 @@
 //! Sleeping until a ring has frames or another thread has work.
 //!
-//! The sleeper owns a [`Waiter`]; any thread may hold a [`Waker`] of it. Nothing is lost between looking at the rings
-//! and sleeping: a wake that comes too early makes the next wait return at once.
+//! The sleeper owns a [`Waiter`]; any thread may hold a [`Waker`] of it. Nothing is lost between looking at
+//! the rings and sleeping: a wake that comes too early makes the next wait return at once.
 
 use crate::Error;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -21,7 +21,8 @@ impl Waker {
     /// Ends the present wait, or the next one. Never blocks.
     pub fn wake(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: the eight bytes outlive the call. The only failure is a counter that is full, which wakes as well.
+        // SAFETY: the eight bytes outlive the call. The only failure is a counter that is full, which wakes
+        // as well.
         unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }
@@ -63,10 +64,12 @@ impl Waiter {
         unsafe { libc::read(self.event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
-    /// Sleeps until one of `descriptors` is readable, a waker wakes, a signal comes or `timeout` is over, and says
-    /// whether it was woken by a waker. `None` has no timeout. Descriptors beyond [`DESCRIPTORS_MAX`] are not watched.
+    /// Sleeps until one of `descriptors` is readable, a waker wakes, a signal comes or `timeout` is over, and
+    /// says whether it was woken by a waker. `None` has no timeout. Descriptors beyond [`DESCRIPTORS_MAX`]
+    /// are not watched.
     ///
-    /// A socket's kept error (its link went down) ends one wait and is cleared, so that it does not end all others.
+    /// A socket's kept error (its link went down) ends one wait and is cleared, so that it does not end all
+    /// others.
     pub fn wait<'a>(
         &mut self,
         descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,

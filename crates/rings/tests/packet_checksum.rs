@@ -1,4 +1,5 @@
 //! Checksums that a sender on the same host leaves to hardware, and the filter in front of the ring.
+#![allow(clippy::unwrap_used, reason = "a test's own helper")]
 
 mod packet_lab;
 
@@ -10,7 +11,8 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Whether a receiver takes the transport checksum of this untagged frame without options or extension headers.
+/// Whether a receiver takes the transport checksum of this untagged frame without options or extension
+/// headers.
 fn is_right(frame: &[u8]) -> bool {
     let (addresses, protocol, segment) = match frame[12..14] {
         [8, 0] => {

@@ -1,4 +1,5 @@
 //! What is asked of an interface and set on it: facts, offloads, channels, multicast groups.
+#![allow(clippy::unwrap_used, reason = "a test's own helper")]
 
 mod packet_lab;
 

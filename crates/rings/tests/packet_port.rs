@@ -1,4 +1,5 @@
 //! AF_PACKET ports on a veth pair against a plain socket at the other end.
+#![allow(clippy::unwrap_used, reason = "a test's own helper")]
 
 mod packet_lab;
 

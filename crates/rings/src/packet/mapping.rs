@@ -1,7 +1,7 @@
 //! The memory that a packet socket shares with the kernel, cut into slots.
 //!
-//! One mapping holds the receive ring and, behind it, the transmit ring. Only the worker that owns the port touches it;
-//! a slot belongs to the kernel or to us, and its first word says to whom.
+//! One mapping holds the receive ring and, behind it, the transmit ring. Only the worker that owns the port
+//! touches it; a slot belongs to the kernel or to us, and its first word says to whom.
 
 use crate::Error;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicU32;
 /// Bytes of one slot: header, head room and the longest frame, with four slots on two pages.
 pub(super) const SLOT_BYTES: usize = 2_048;
 
-/// Bytes of one block, the unit in which the kernel allocates a ring. Larger ones are harder to find in a fragmented
-/// memory, smaller ones cost a pointer each; 64 KiB is what the kernel hands out without compaction.
+/// Bytes of one block, the unit in which the kernel allocates a ring. Larger ones are harder to find in a
+/// fragmented memory, smaller ones cost a pointer each; 64 KiB is what the kernel hands out without
+/// compaction.
 pub(super) const BLOCK_BYTES: usize = 65_536;
 
 /// Slots in one block.
@@ -103,8 +104,8 @@ impl Slots {
     /// The word that says whose slot it is.
     #[inline]
     pub(super) fn status(&self, index: usize) -> &AtomicU32 {
-        // SAFETY: `tp_status` is the first, aligned word of a slot (checked in `receive`), inside the mapping, which
-        // lives as long as `self`; we and the kernel access it as a whole word only.
+        // SAFETY: `tp_status` is the first, aligned word of a slot (checked in `receive`), inside the
+        // mapping, which lives as long as `self`; we and the kernel access it as a whole word only.
         unsafe { self.address(index).cast::<AtomicU32>().as_ref() }
     }
 }

@@ -1,7 +1,8 @@
-//! What the kernel takes off a frame and leaves undone, put right again: the VLAN tag and the transport checksum.
+//! What the kernel takes off a frame and leaves undone, put right again: the VLAN tag and the transport
+//! checksum.
 //!
-//! Pure functions over bytes, called by the worker that owns the ring. They refuse a frame whose headers they cannot
-//! follow, by `None`, and then have changed nothing.
+//! Pure functions over bytes, called by the worker that owns the ring. They refuse a frame whose headers they
+//! cannot follow, by `None`, and then have changed nothing.
 
 const ETHERNET_BYTES: usize = 14;
 const TAG_BYTES: usize = 4;
@@ -17,8 +18,8 @@ const PROTOCOL_UDP: u8 = 17;
 /// Extension headers that are walked at the most. RFC 8200 section 4.1 gives each a place, seven in all.
 const EXTENSION_HEADERS_MAX: usize = 8;
 
-/// Puts a stripped tag back in front of the EtherType. The four bytes before `start` are taken for it; gives back where
-/// the frame begins now.
+/// Puts a stripped tag back in front of the EtherType. The four bytes before `start` are taken for it; gives
+/// back where the frame begins now.
 pub(super) fn put_tag_back(buffer: &mut [u8], start: usize, protocol: u16, control: u16) -> Option<usize> {
     let addresses_end = start.checked_add(12).filter(|&end| end <= buffer.len())?;
     let new_start = start.checked_sub(TAG_BYTES)?;
@@ -102,7 +103,8 @@ fn locate_in_ipv6(frame: &[u8], network: usize) -> Option<Transport> {
         match protocol {
             // Hop-by-hop and destination options.
             0 | 60 => {}
-            // A routing header that is used up: the destination is the final one already (RFC 8200 section 8.1).
+            // A routing header that is used up: the destination is the final one already (RFC 8200 section
+            // 8.1).
             43 if frame.get(start + 3) == Some(&0) => {}
             _ => break,
         }
@@ -172,7 +174,8 @@ mod tests {
         packet
     }
 
-    /// The receiver's check, written another way: pseudo header and segment as one byte string sum to all ones.
+    /// The receiver's check, written another way: pseudo header and segment as one byte string sum to all
+    /// ones.
     fn receiver_accepts(addresses: &[u8], protocol: u8, segment: &[u8]) -> bool {
         let mut all = addresses.to_vec();
         all.extend([0, protocol]);

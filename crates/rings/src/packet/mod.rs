@@ -1,22 +1,23 @@
 //! A port on AF_PACKET: for interfaces and kernels on which AF_XDP is not to be had.
 //!
-//! One [`PacketPort`] is one interface in the hands of one worker, which alone may touch it; making and dropping one
-//! is the control thread's. Frames are lent in place from a mapped receive ring and copied once into a mapped transmit
-//! ring, which is kicked once a turn and never blocks.
+//! One [`PacketPort`] is one interface in the hands of one worker, which alone may touch it; making and
+//! dropping one is the control thread's. Frames are lent in place from a mapped receive ring and copied once
+//! into a mapped transmit ring, which is kicked once a turn and never blocks.
 //!
 //! ```text
-//!  interface ─▶ fanout (flow hash) ─▶ filter ─▶ receive ring ──lent──▶ engine ──copied──▶ transmit ring ─▶ driver
+//!  interface ─▶ fanout (flow hash) ─▶ filter ─▶ receive ring ─lent─▶ engine ─copy─▶ transmit ring ▶ driver
 //!            └▶ the kernel's own stack, unless it is kept out at ingress
 //! ```
 //!
-//! TPACKET_V2, not V3: V3 hands over whole blocks and its timer, of a millisecond at the least, is felt in every round
-//! trip. An AF_PACKET socket *copies*: the kernel sees each frame too. Keeping it from answering or forwarding what
-//! the appliance claims is not done here but by the steering program at the ingress hook.
+//! TPACKET_V2, not V3: V3 hands over whole blocks and its timer, of a millisecond at the least, is felt in
+//! every round trip. An AF_PACKET socket *copies*: the kernel sees each frame too. Keeping it from answering
+//! or forwarding what the appliance claims is not done here but at the ingress hook, by the steering program
+//! or, before Linux 6.6, by [`crate::silence`].
 //!
-//! Received frames are made whole: a VLAN tag that the kernel took off is put back, and a checksum that a sender on
-//! the same host left to hardware is computed. Refused and counted are frames above [`port::FRAME_BYTES_MAX`]
-//! (merged by an offload that should be off), frames cut short, and unfinished checksums behind headers that cannot
-//! be followed.
+//! Received frames are made whole: a VLAN tag that the kernel took off is put back, and a checksum that a
+//! sender on the same host left to hardware is computed. Refused and counted are frames above
+//! [`port::FRAME_BYTES_MAX`] (merged by an offload that should be off), frames cut short, and unfinished
+//! checksums behind headers that cannot be followed.
 
 mod mapping;
 mod mend;
@@ -32,8 +33,8 @@ use socket::{Fanout, Socket};
 use std::os::fd::BorrowedFd;
 use transmit::TransmitRing;
 
-/// Slots of a receive ring unless said otherwise: 8 MiB, or 4 ms of a gigabit of the shortest frames, which is how long a worker may
-/// be kept from its core before frames are lost.
+/// Slots of a receive ring unless said otherwise: 8 MiB, or not quite 3 ms of the shortest frames at one
+/// gigabit, which is how long a worker may be kept from its core before frames are lost.
 pub const RECEIVE_SLOTS_DEFAULT: usize = 4_096;
 
 /// Slots of a transmit ring unless said otherwise: 2 MiB, sixteen bursts between two kicks.
@@ -49,11 +50,11 @@ pub struct PacketOptions<'a> {
     pub receive_slots: usize,
     /// Slots of the transmit ring; rounded up to whole blocks of 32.
     pub transmit_slots: usize,
-    /// A loaded socket filter program: the port receives what it accepts and nothing before it is attached. `None`
-    /// receives everything.
+    /// A loaded socket filter program: the port receives what it accepts and nothing before it is attached.
+    /// `None` receives everything.
     pub filter: Option<BorrowedFd<'a>>,
-    /// Hands frames to the driver past the queueing discipline: cheaper, but a full driver queue drops, and captures
-    /// on this host do not see what is sent.
+    /// Hands frames to the driver past the queueing discipline: cheaper, but a full driver queue drops, and
+    /// captures on this host do not see what is sent.
     pub bypass_queueing: bool,
 }
 
@@ -114,8 +115,8 @@ impl PacketPort {
         Ok(port)
     }
 
-    /// Opens one port per worker. The kernel deals the frames of `interface` out by flow, both directions of a flow to
-    /// the same port. On kernels before 6.14 more than one port needs the interface to be up.
+    /// Opens one port per worker. The kernel deals the frames of `interface` out by flow, both directions of
+    /// a flow to the same port. On kernels before 6.14 more than one port needs the interface to be up.
     pub fn open_group(
         interface: &str,
         workers: usize,
@@ -155,15 +156,15 @@ impl PacketPort {
         Ok(Self { receive, transmit, socket, index, ring_full: 0 })
     }
 
-    /// Lends the frames that have come, at most [`port::BURST_FRAMES_MAX`], in place. Never blocks. What the last burst
-    /// lent is given back.
+    /// Lends the frames that have come, at most [`port::BURST_FRAMES_MAX`], in place. Never blocks. What the
+    /// last burst lent is given back.
     #[inline]
     pub fn receive(&mut self) -> Burst<'_> {
         self.receive.receive()
     }
 
-    /// `length` bytes at `start` of the buffer of frame `index` of the last burst, as the engine left them; `None`
-    /// when they are not all in that buffer or there is no such frame.
+    /// `length` bytes at `start` of the buffer of frame `index` of the last burst, as the engine left them;
+    /// `None` when they are not all in that buffer or there is no such frame.
     #[inline]
     pub fn lent(&self, index: usize, start: usize, length: usize) -> Option<&[u8]> {
         self.receive.lent(index, start, length)
@@ -191,7 +192,8 @@ impl PacketPort {
         }
     }
 
-    /// Lets the kernel take what was queued. One system call, which never blocks; none when nothing is queued.
+    /// Lets the kernel take what was queued. One system call, which never blocks; none when nothing is
+    /// queued.
     #[inline]
     pub fn flush(&mut self) {
         self.transmit.flush(self.socket.descriptor());

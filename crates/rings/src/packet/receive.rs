@@ -18,14 +18,15 @@ use std::sync::atomic::Ordering;
 /// Where the lent buffer begins in its slot: behind the header, which stays ours, on a cache line of its own.
 const BUFFER_OFFSET: usize = 64;
 
-/// Bytes that the kernel is told to leave free before a frame. With its own 80 they put the network header on a cache
-/// line and leave 114 bytes of head room: [`HEAD_ROOM_BYTES`], a VLAN tag and some.
+/// Bytes that the kernel is told to leave free before a frame. With its own 80 they put the network header on
+/// a cache line and leave 114 bytes of head room: [`HEAD_ROOM_BYTES`], a VLAN tag and some.
 pub(super) const RESERVE_BYTES: u32 = 112;
 
 /// Bytes of one VLAN tag.
 const TAG_BYTES: usize = 4;
 
-// The kernel puts the network header at TPACKET_ALIGN(52 + 16) + RESERVE_BYTES and the MAC header 14 before it.
+// The kernel puts the network header at TPACKET_ALIGN(52 + 16) + RESERVE_BYTES and the MAC header 14 before
+// it.
 const FRAME_OFFSET: usize = 80 + RESERVE_BYTES as usize - 14;
 const _: () = assert!(FRAME_OFFSET - BUFFER_OFFSET >= HEAD_ROOM_BYTES + TAG_BYTES);
 const _: () = assert!(FRAME_OFFSET + FRAME_BYTES_MAX <= SLOT_BYTES);
@@ -66,7 +67,8 @@ impl ReceiveRing {
         Self { slots, oldest: 0, taken: 0, lent, lent_count: 0, refusals: Refusals::default() }
     }
 
-    /// Lends what the kernel has filled, in order. Looks at no more slots than a burst holds, whatever they hold.
+    /// Lends what the kernel has filled, in order. Looks at no more slots than a burst holds, whatever they
+    /// hold.
     pub(super) fn receive(&mut self) -> Burst<'_> {
         self.release();
         let mut burst = Burst::new();
@@ -79,8 +81,9 @@ impl ReceiveRing {
             let address = self.slots.address(index);
             // SAFETY: the header lies at the head of a slot that is ours since the acquiring load above.
             let header = unsafe { address.cast::<tpacket2_hdr>().read() };
-            // SAFETY: the bytes behind the header lie inside the slot. It is ours until `release`, which the returned
-            // borrow of `self` keeps away, and each slot is visited once, so nothing else refers to them.
+            // SAFETY: the bytes behind the header lie inside the slot. It is ours until `release`, which the
+            // returned borrow of `self` keeps away, and each slot is visited once, so nothing else refers to
+            // them.
             let buffer = unsafe {
                 std::slice::from_raw_parts_mut(
                     address.as_ptr().add(BUFFER_OFFSET),
@@ -112,8 +115,8 @@ impl ReceiveRing {
             return None;
         }
         let address = self.slots.address(slot as usize);
-        // SAFETY: checked to lie inside the slot, which is ours until `release`; the `&mut` that the burst held ended
-        // with its borrow of `self`.
+        // SAFETY: checked to lie inside the slot, which is ours until `release`; the `&mut` that the burst
+        // held ended with its borrow of `self`.
         Some(unsafe { std::slice::from_raw_parts(address.as_ptr().add(BUFFER_OFFSET + start), length) })
     }
 

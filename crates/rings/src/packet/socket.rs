@@ -5,8 +5,8 @@ use crate::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Bytes of frames on their way to the driver before the kernel says "try again". Enough for the largest transmit ring
-/// at full frames, since the ring is the bound.
+/// Bytes of frames on their way to the driver before the kernel says "try again". Enough for the largest
+/// transmit ring at full frames, since the ring is the bound.
 const SEND_BUFFER_BYTES: libc::c_int = 32 << 20;
 
 /// A packet socket of one interface.
@@ -26,7 +26,8 @@ pub(super) enum Fanout {
 }
 
 impl Socket {
-    /// A socket that hears nothing yet: it has no protocol, and a filter that takes no frame until [`Socket::listen`].
+    /// A socket that hears nothing yet: it has no protocol, and a filter that takes no frame until
+    /// [`Socket::listen`].
     pub(super) fn new(interface: &str) -> Result<Self, Error> {
         // SAFETY: no pointer is passed.
         let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -92,7 +93,8 @@ impl Socket {
         self.check(status, "binding to the interface")
     }
 
-    /// Shares the interface's frames with the other sockets of the group, by symmetric flow hash. Gives back the group's number.
+    /// Shares the interface's frames with the other sockets of the group, by symmetric flow hash. Gives back
+    /// the group's number.
     ///
     /// Without the flag that reassembles: a fragment must come out as it came in.
     pub(super) fn join(&self, fanout: Fanout) -> Result<u16, Error> {

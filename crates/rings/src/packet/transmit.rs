@@ -1,8 +1,9 @@
 //! The transmit ring: slots that we fill, and a kick that never blocks.
 //!
-//! The kernel takes slots in the order in which we filled them, so those that it has not taken are the last ones, side
-//! by side. That is what lets [`TransmitRing::flush`] take them back when the link is down: a frame that could not
-//! leave is dropped and counted at once, not sent when the link returns, to peers that have long forgotten it.
+//! The kernel takes slots in the order in which we filled them, so those that it has not taken are the last
+//! ones, side by side. That is what lets [`TransmitRing::flush`] take them back when the link is down: a
+//! frame that could not leave is dropped and counted at once, not sent when the link returns, to peers that
+//! have long forgotten it.
 
 use super::mapping::{SLOT_BYTES, Slots};
 use libc::{
@@ -48,8 +49,8 @@ impl TransmitRing {
             return false;
         }
         let address = self.slots.address(self.next);
-        // SAFETY: the slot is ours since the acquiring load; the frame's place in it was checked against its size at
-        // compile time and above, and `frame` cannot be in it, since this ring lends nothing.
+        // SAFETY: the slot is ours since the acquiring load; the frame's place in it was checked against its
+        // size at compile time and above, and `frame` cannot be in it, since this ring lends nothing.
         unsafe {
             let length = &raw mut (*address.cast::<tpacket2_hdr>().as_ptr()).tp_len;
             length.write(frame.len() as u32);
@@ -69,8 +70,8 @@ impl TransmitRing {
         }
         let mut outcome = kick(socket);
         if matches!(&outcome, Err(error) if error.raw_os_error() == Some(libc::ENETDOWN)) {
-            // A socket keeps one ENETDOWN from the moment the link went down and gives it to the next call, even when
-            // the link has come back meanwhile. Only a second one speaks of now.
+            // A socket keeps one ENETDOWN from the moment the link went down and gives it to the next call,
+            // even when the link has come back meanwhile. Only a second one speaks of now.
             outcome = kick(socket);
         }
         match outcome {
@@ -85,7 +86,8 @@ impl TransmitRing {
         self.slots.status(last).load(Ordering::Acquire) & TP_STATUS_SEND_REQUEST != 0
     }
 
-    /// Takes back what the kernel has not taken. It looks at the ring only inside our own calls, so there is no race.
+    /// Takes back what the kernel has not taken. It looks at the ring only inside our own calls, so there is
+    /// no race.
     fn withdraw(&mut self) {
         while self.last_is_waiting() {
             self.next = self.slots.before(self.next);
@@ -102,7 +104,8 @@ fn kick(socket: BorrowedFd<'_>) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether the kernel was merely busy: its send buffer or the driver's queue is full. The next flush tries again.
+/// Whether the kernel was merely busy: its send buffer or the driver's queue is full. The next flush tries
+/// again.
 fn may_pass(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR))
 }

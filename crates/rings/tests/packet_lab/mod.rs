@@ -4,6 +4,7 @@
 
 use rings::namespace;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,9 @@ pub const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
 /// How long a test waits for what must come. Reached by a failing test only.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long no answer counts as none.
+const SILENCE: Duration = Duration::from_secs(1);
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Lab {
@@ -23,7 +27,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Runs `test` in a thread of its own inside the near namespace, and removes both afterwards, come what may.
+    /// Runs `test` in a thread of its own inside the near namespace, and removes both afterwards, come what
+    /// may.
     pub fn run(queues: u32, test: impl FnOnce(&Lab) + Send) {
         // SAFETY: no pointer is passed.
         if unsafe { libc::geteuid() } != 0 {
@@ -75,6 +80,13 @@ impl Lab {
     pub fn move_away_and_back(&self, interface: &str) {
         self.near(&format!("link set {interface} netns {}", self.far));
         self.far(&format!("link set {interface} netns {}", self.near));
+    }
+
+    /// Whether the kernel at `address` answers the far one: it resets a connection to a port that nobody has.
+    pub fn answers_far(&self, address: &str) -> bool {
+        let target = SocketAddr::new(address.parse().unwrap(), 9);
+        let outcome = self.in_far(|| TcpStream::connect_timeout(&target, SILENCE));
+        outcome.unwrap_err().kind() == io::ErrorKind::ConnectionRefused
     }
 
     /// What `make` makes inside the far namespace; sockets stay there.
