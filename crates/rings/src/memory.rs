@@ -27,8 +27,8 @@ pub fn prefer_huge_pages<T>(region: &[T]) -> HugePages {
     prefer_huge_pages_at(region.as_ptr().addr(), size_of_val(region))
 }
 
-/// The same for memory that its owner describes by address and length, as the session table does. The kernel refuses a
-/// range that is not mapped, and its refusal is the reason given.
+/// The same for memory that its owner describes by address and length, as the session table does. The kernel
+/// refuses a range that is not mapped, and its refusal is the reason given.
 pub fn prefer_huge_pages_at(address: usize, bytes: usize) -> HugePages {
     let first = address.next_multiple_of(HUGE_PAGE_BYTES);
     let end = address.saturating_add(bytes) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
@@ -53,8 +53,8 @@ pub fn prefer_huge_pages_at(address: usize, bytes: usize) -> HugePages {
 }
 
 fn advise(address: usize, bytes: usize, advice: libc::c_int, doing: &str) -> Result<(), Error> {
-    // SAFETY: both kinds of advice change how memory is backed, never what it holds, so any range may be given; one
-    // that is not mapped is an error.
+    // SAFETY: both kinds of advice change how memory is backed, never what it holds, so any range may be given;
+    // one that is not mapped is an error.
     let status = unsafe { libc::madvise(address as *mut libc::c_void, bytes, advice) };
     if status == 0 { Ok(()) } else { Err(Error::last(doing)) }
 }

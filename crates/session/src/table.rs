@@ -10,18 +10,19 @@ use crate::{
     word::{Activity, Direction, Flags, Progress, SlotIndex},
 };
 
-/// Slots per thousand that may be taken when the table holds its capacity. Higher saves memory, but two candidate sets of
-/// 16 begin to refuse: 0.02 % at 900, 1 % at 950.
+/// Slots per thousand that may be taken when the table holds its capacity. Higher saves memory, but two
+/// candidate sets of 16 begin to refuse: 0.02 % at 900, 1 % at 950.
 pub const LOAD_PER_MILLE: usize = 900;
 
 /// Shards of the session counter: enough that workers which insert at once seldom meet in one.
 const COUNTER_SHARDS: usize = 16;
 
-/// How often a packet's update of the activity word is tried against others. Each failure means that another thread
-/// updated it in the same tick, so the last word lost is worth a tick.
+/// How often a packet's update of the activity word is tried against others. Each failure means that another
+/// thread updated it in the same tick, so the last word lost is worth a tick.
 const ACTIVITY_TRIES: usize = 8;
 
-/// The shared session table; see the crate's documentation. All methods may be called by any number of threads at once.
+/// The shared session table; see the crate's documentation. All methods may be called by any number of
+/// threads at once.
 pub struct Table<const KEY: usize, const PAYLOAD: usize, const LINES: usize> {
     pub(crate) tags: Box<[TagSet]>,
     pub(crate) slots: Box<[Slot<KEY, PAYLOAD, LINES>]>,
@@ -65,7 +66,8 @@ impl<const PAYLOAD: usize> Hit<PAYLOAD> {
         self.direction.activity.flags().contains(Flags::CLIENT)
     }
 
-    /// The slot of the client side, which names the session: [`Table::session`] and [`Table::remove`] take it.
+    /// The slot of the client side, which names the session: [`Table::session`] and [`Table::remove`] take
+    /// it.
     #[inline]
     pub fn client_slot(&self) -> SlotIndex {
         if self.is_client() { self.slot } else { self.peer }
@@ -79,12 +81,14 @@ pub enum Lookup<const PAYLOAD: usize> {
     Hit(Hit<PAYLOAD>),
     /// No such key.
     Miss,
-    /// A slot with the key's tag was being written all the while: wait or drop the packet, but never reset its sender.
+    /// A slot with the key's tag was being written all the while: wait or drop the packet, but never reset
+    /// its sender.
     Busy,
 }
 
 impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYLOAD, LINES> {
-    /// A table that really holds `sessions` sessions of two sides each. All its memory is taken and touched here.
+    /// A table that really holds `sessions` sessions of two sides each. All its memory is taken and touched
+    /// here.
     ///
     /// # Panics
     /// When that needs more slots than 32 bits can number: over 1.9 thousand million sessions.
@@ -119,7 +123,15 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         [slots, tags]
     }
 
-    /// Sets in the table: what [`sweep`](Self::sweep), [`visit`](Self::visit) and [`inspect`](Self::inspect) walk.
+    /// The first word of slot number `slot`, for benches that measure what one cache line of this very table
+    /// costs; zero beyond the table.
+    #[inline]
+    pub fn line_word(&self, slot: usize) -> u64 {
+        self.slots.get(slot).map_or(0, |slot| slot.header().0)
+    }
+
+    /// Sets in the table: what [`sweep`](Self::sweep), [`visit`](Self::visit) and [`inspect`](Self::inspect)
+    /// walk.
     pub fn set_count(&self) -> usize {
         self.tags.len()
     }
@@ -157,16 +169,16 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         probe
     }
 
-    /// Second pass: loads the first slot whose tag matches, so that the cache misses of a burst overlap. What it returns
-    /// means nothing; a caller sums it into a `black_box` to keep the load.
+    /// Second pass: loads the first slot whose tag matches, so that the cache misses of a burst overlap. What
+    /// it returns means nothing; a caller sums it into a `black_box` to keep the load.
     #[inline]
     pub fn touch(&self, probe: &Probe) -> u64 {
         let slot = probe.slots().next().and_then(|index| self.slot(index));
         slot.map_or(0, |slot| slot.header().0)
     }
 
-    /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one removed
-    /// since is not.
+    /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one
+    /// removed since is not.
     #[inline]
     pub fn find(&self, probe: &Probe, key: &[u64; KEY]) -> Lookup<PAYLOAD> {
         match self.find_among(*probe, key) {
@@ -220,10 +232,11 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
 
     /// Notes one packet of the direction that was hit. Touches the slot's own lines only.
     ///
-    /// The activity word is written only when it changes (once a tick, or for a new flag), by a compare-and-swap that
-    /// loses no flag. Progress is a load and a store: when two workers forward the same direction at once a count may be
-    /// lost, and the sequence end may step back by a segment, which the next one repairs. Call it packet by packet,
-    /// after the `find` of that packet; not for sessions in [`State::Reset`](crate::State::Reset), whose time must run out.
+    /// The activity word is written only when it changes (once a tick, or for a new flag), by a
+    /// compare-and-swap that loses no flag. Progress is a load and a store: when two workers forward the same
+    /// direction at once a count may be lost, and the sequence end may step back by a segment, which the next
+    /// one repairs. Call it packet by packet, after the `find` of that packet; not for sessions in
+    /// [`State::Reset`](crate::State::Reset), whose time must run out.
     #[inline]
     pub fn record(&self, hit: &Hit<PAYLOAD>, now_tick: u32, seen: Observation) {
         let Some(slot) = self.slot_of(hit) else { return };
@@ -248,8 +261,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         (header.is_even() && header.birth() == hit.birth && header.peer() == hit.peer).then_some(slot)
     }
 
-    /// Changes the activity word, starting from what the hit saw. A slot that has been given to another session fails
-    /// the swap, since the words differ, and then the check of its birth.
+    /// Changes the activity word, starting from what the hit saw. A slot that has been given to another
+    /// session fails the swap, since the words differ, and then the check of its birth.
     fn advance_activity(
         &self,
         slot: &Slot<KEY, PAYLOAD, LINES>,
@@ -275,7 +288,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         (peer.header.birth() == hit.birth && peer.header.peer() == hit.slot).then_some(peer.direction)
     }
 
-    /// The direction as it is now, for a second packet of the same burst that was looked up before the first was noted.
+    /// The direction as it is now, for a second packet of the same burst that was looked up before the first
+    /// was noted.
     pub fn direction(&self, hit: &Hit<PAYLOAD>) -> Option<Direction> {
         let slot = self.slot_of(hit)?;
         Some(Direction { activity: slot.activity(), progress: slot.progress() })
