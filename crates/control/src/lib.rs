@@ -11,3 +11,5 @@ pub mod facts;
 pub mod links;
 pub mod members;
 pub mod netlink;
+pub mod operator;
+pub mod signals;
