@@ -247,8 +247,7 @@ fn transmit_never_blocks_on_a_peer_or_a_link_that_is_down() {
         let after = port.statistics();
         assert!(after.transmit_withdrawn - before.transmit_withdrawn >= accepted);
 
-        lab.far("link set far0 up");
-        lab.near("link set near0 up");
+        lab.link_up();
         let wire = lab.far_wire();
         assert!(port.transmit(&experiment(9_999, 60)));
         port.flush();
@@ -268,14 +267,14 @@ fn a_port_goes_on_after_its_link_was_down_and_tells_when_it_is_removed() {
         lab.near("link set near0 down");
         assert_eq!(port.health(), LinkHealth::Down);
         assert_eq!(drain(&mut port), Vec::<Vec<u8>>::new());
-        lab.near("link set near0 up");
+        lab.link_up();
         assert_eq!(port.health(), LinkHealth::Up);
         let wire = lab.far_wire();
         wire.send(&experiment(1, 60));
         assert_eq!(number_of(&next(&mut port)), Some(1));
         // Down and up between two turns: the error that the socket keeps costs no frame.
         lab.near("link set near0 down");
-        lab.near("link set near0 up");
+        lab.link_up();
         assert!(port.transmit(&experiment(2, 60)));
         port.flush();
         eventually("the frame", || wire.receive().filter(|frame| number_of(frame) == Some(2)));
@@ -307,7 +306,7 @@ fn a_group_and_a_port_open_on_a_link_that_is_still_down() {
                 return;
             }
         };
-        lab.near("link set near0 up");
+        lab.link_up();
         let wire = lab.far_wire();
         wire.send(&experiment(1, 60));
         assert_eq!(number_of(&next(&mut port)), Some(1));

@@ -47,8 +47,7 @@ impl Lab {
             "link add near0 index 77 netns {} {queues} type veth peer name far0 netns {} {queues}",
             lab.near, lab.far
         ));
-        lab.near("link set near0 up");
-        lab.far("link set far0 up");
+        lab.link_up();
         std::thread::scope(|scope| {
             let test = scope.spawn(|| {
                 namespace::enter(&lab.near).unwrap();
@@ -74,6 +73,22 @@ impl Lab {
     /// Runs `ip` in the far namespace.
     pub fn far(&self, arguments: &str) -> String {
         ip(&format!("-n {} {arguments}", self.far))
+    }
+
+    /// Switches both ends on, and waits until their kernels send: they learn of a carrier some time later,
+    /// and until then throw away what they are given.
+    pub fn link_up(&self) {
+        let switch_on = || {
+            self.near("link set near0 up");
+            self.far("link set far0 up");
+        };
+        switch_on();
+        eventually("the carrier", || {
+            let is_up = |listed: String| listed.contains("state UP");
+            (is_up(self.near("link show near0")) && is_up(self.far("link show far0"))).then_some(())
+        });
+        // Waits for the lock under which the kernel first says so and then begins to send.
+        switch_on();
     }
 
     /// Moves an interface of the near namespace to the far one and back.
