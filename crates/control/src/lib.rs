@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod check;
 pub mod compile;
+pub mod controller;
 pub mod facts;
 pub mod links;
 pub mod members;

@@ -78,7 +78,9 @@ impl Shown {
 /// Whether a server is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    Configured { weight: u32 },
+    Configured {
+        weight: u32,
+    },
     /// The server was removed from a service that remains.
     ServerRemoved,
     /// Its whole service was removed.
@@ -211,7 +213,9 @@ impl Members {
 
     /// Notes what the operator wants of a server; false when there is no such server in the file.
     pub fn set_wish(&mut self, key: &ServerKey, wish: Wish) -> bool {
-        let Some(member) = self.by_key.get_mut(key).filter(|member| member.is_configured()) else { return false };
+        let Some(member) = self.by_key.get_mut(key).filter(|member| member.is_configured()) else {
+            return false;
+        };
         member.wish = wish;
         self.refresh_rows();
         true

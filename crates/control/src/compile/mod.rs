@@ -6,6 +6,7 @@
 mod routes;
 mod services;
 
+pub(crate) use routes::ports_by_interface;
 pub use services::Services;
 
 use crate::facts::Facts;
@@ -71,7 +72,10 @@ fn family<'a, F: Family>(
         owned.listen(service.clone());
         if let plan::SourceNat::Always(pool) = &service.source_nat {
             // A pool that is not the VIP is always announced: it is on a network of ours, or nothing could come back.
-            pool.addresses.iter().filter(|&&address| address != service.address).for_each(|&a| owned.own(a, true));
+            pool.addresses
+                .iter()
+                .filter(|&&address| address != service.address)
+                .for_each(|&a| owned.own(a, true));
         }
     }
     let host: HashSet<F::Address> = host_addresses(inputs.facts).filter_map(F::address).collect();
@@ -91,8 +95,7 @@ pub fn host_addresses(facts: &Facts) -> impl Iterator<Item = IpAddr> {
 /// Addresses that the appliance owns in this configuration, each once.
 pub fn owned_addresses(config: &Config) -> HashSet<IpAddr> {
     let vips = config.services.iter().map(|service| service.address);
-    let translated =
-        config.services.iter().filter(|service| service.source_nat == config::SourceNat::Always);
+    let translated = config.services.iter().filter(|service| service.source_nat == config::SourceNat::Always);
     vips.chain(translated.flat_map(|service| service.source_addresses.iter().copied())).collect()
 }
 

@@ -40,6 +40,7 @@ pub enum What {
     Workers,
     Drops,
     Neighbours,
+    Latency,
 }
 
 /// What can be done with a server.

@@ -1,0 +1,117 @@
+//! Health checks of the configuration's servers, and what their verdicts mean for them.
+
+use super::{Controller, Rings};
+use crate::check::{CheckId, Health as Verdict, Parameters, Transition, Wanted};
+use crate::members::{Health, ServerKey};
+use hashbrown::HashMap;
+use mio::Token;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tracing::{info, warn};
+
+/// Which servers hang on which check: one check may serve several.
+#[derive(Debug, Default)]
+pub(super) struct CheckUsers {
+    by_check: HashMap<CheckId, Vec<ServerKey>>,
+    by_server: HashMap<ServerKey, CheckId>,
+}
+
+impl<R: Rings> Controller<R> {
+    /// Begins the checks of the configuration in force, and ends all others.
+    pub(super) fn watch(&mut self, now: Instant) {
+        let wanted: Vec<(ServerKey, Wanted)> = self.wanted_checks();
+        let checks: Vec<Wanted> = wanted.iter().map(|(_, check)| *check).collect();
+        let mut transitions = Vec::new();
+        let ids = self.checks.update(now, &checks, &mut transitions);
+        self.check_users = CheckUsers::default();
+        for ((server, _), id) in wanted.into_iter().zip(ids) {
+            self.check_users.by_check.entry(id).or_default().push(server.clone());
+            // A server that was given a check that runs already knows its verdict at once.
+            if let Some(status) = self.checks.status(id) {
+                self.members.set_health(&server, health(status.health));
+            }
+            self.check_users.by_server.insert(server, id);
+        }
+        self.dirty.members = true;
+        self.judge(&transitions);
+    }
+
+    fn wanted_checks(&self) -> Vec<(ServerKey, Wanted)> {
+        let mut wanted = Vec::new();
+        for service in &self.config.services {
+            let Some(check) = service.health_check.and_then(|place| self.config.health_checks.get(place))
+            else {
+                continue;
+            };
+            let parameters = Parameters {
+                interval: check.interval,
+                response_time: check.response_time,
+                retries: check.retries,
+                timeout: check.timeout,
+                dead_interval: check.dead_interval,
+                rise: check.rise,
+            };
+            for server in &service.servers {
+                // A service on many ports has a check with a port of its own: the configuration saw to that.
+                let Some(port) = check.port.or(server.port).or_else(|| service.ports.single()) else {
+                    continue;
+                };
+                let key =
+                    ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+                wanted.push((key, Wanted { address: SocketAddr::new(server.address, port), parameters }));
+            }
+        }
+        wanted
+    }
+
+    pub(super) fn check_event(&mut self, now: Instant, token: Token) {
+        let mut transitions = Vec::new();
+        self.checks.handle(now, token, &mut transitions);
+        self.judge(&transitions);
+    }
+
+    /// Makes the checks that are due.
+    pub(super) fn check(&mut self, now: Instant) {
+        let mut transitions = Vec::new();
+        self.checks.advance(now, &mut transitions);
+        self.judge(&transitions);
+    }
+
+    fn judge(&mut self, transitions: &[Transition]) {
+        for transition in transitions {
+            let servers =
+                self.check_users.by_check.get(&transition.id).map(Vec::as_slice).unwrap_or_default();
+            for server in servers {
+                let name = format!("{} server {}", server.service, endpoint(server));
+                match &transition.turn.reason {
+                    Some(reason) => warn!("{name} is {}: {reason}", transition.turn.to.word()),
+                    None => info!("{name} is {}", transition.turn.to.word()),
+                }
+                self.dirty.members |= self.members.set_health(server, health(transition.turn.to));
+            }
+        }
+    }
+
+    /// Seconds since the last check of a server, and why it failed, if it did.
+    pub(super) fn last_check(&self, server: &ServerKey) -> (Option<f64>, Option<String>) {
+        let status = self.check_users.by_server.get(server).and_then(|&id| self.checks.status(id));
+        let Some(status) = status else { return (None, None) };
+        let ago = status.last_check.map(|at| at.elapsed().as_secs_f64());
+        (ago, status.reason.map(ToString::to_string))
+    }
+}
+
+fn health(verdict: Verdict) -> Health {
+    match verdict {
+        Verdict::Checking => Health::Checking,
+        Verdict::Up => Health::Up,
+        Verdict::Down => Health::Down,
+    }
+}
+
+fn endpoint(server: &ServerKey) -> String {
+    match server.port {
+        Some(port) => SocketAddr::new(server.address, port).to_string(),
+        None => server.address.to_string(),
+    }
+}

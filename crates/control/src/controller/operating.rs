@@ -1,0 +1,242 @@
+//! What an operator asks for: show, reload, servers in and out.
+
+use super::publishing::Dirty;
+use super::{Controller, Rings};
+use crate::members::{ServerKey, Wish};
+use crate::operator::{Action, Request, Response, What};
+use config::Config;
+use mio::Token;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+use tracing::{info, warn};
+
+impl<R: Rings> Controller<R> {
+    /// Takes an event of the operator socket, or does what is due there, and answers every whole request.
+    pub(super) fn operate(&mut self, now: Instant, token: Option<Token>) {
+        let Some(mut operator) = self.operator.take() else { return };
+        let mut answer = |request| self.answer(now, request);
+        match token {
+            Some(token) => operator.handle(now, token, &mut answer),
+            None => operator.advance(now, &mut answer),
+        }
+        self.operator = Some(operator);
+    }
+
+    fn answer(&mut self, now: Instant, request: Request) -> Response {
+        match request {
+            Request::Ping {} => Response::Done("pong".into()),
+            Request::Show { what: What::Sessions } => Response::Rows(Box::new(self.session_rows(now))),
+            Request::Show { what } => Response::Done(self.show(now, what)),
+            Request::Reload {} => match self.reload(now) {
+                Ok(changes) => Response::Done(changes.into()),
+                Err(reason) => Response::wrong_input(reason),
+            },
+            Request::Server { action, service, server } => self.wish(action, &service, &server),
+        }
+    }
+
+    fn show(&self, now: Instant, what: What) -> serde_json::Value {
+        match what {
+            What::Status => self.show_status(now),
+            What::Services => self.show_services().into(),
+            What::Servers => self.show_servers().into(),
+            What::Sessions => self.session_rows(now).collect::<Vec<_>>().into(),
+            What::Ports => self.show_ports().into(),
+            What::Workers => self.show_workers().into(),
+            What::Drops => self.show_drops().into(),
+            What::Neighbours => self.show_neighbours().into(),
+            What::Latency => self.show_latency().into(),
+        }
+    }
+
+    /// Reads the file again. All or nothing: a file with an error, or with a change that needs a restart, changes nothing.
+    pub(super) fn reload(&mut self, now: Instant) -> Result<String, String> {
+        let outcome = self.try_reload(now);
+        match &outcome {
+            Ok(changes) => {
+                info!("reloaded {}: {changes}", self.config_path.display());
+                self.reload_error = None;
+            }
+            Err(reason) => {
+                warn!("reload refused, the old configuration stays in force:\n{reason}");
+                self.reload_error = Some(reason.clone());
+            }
+        }
+        outcome
+    }
+
+    fn try_reload(&mut self, now: Instant) -> Result<String, String> {
+        let outcome = Config::load(&self.config_path);
+        let mut diagnostics = outcome.diagnostics;
+        if let Some(config) = &outcome.config {
+            diagnostics.extend(self.rings.vet(config, &self.facts));
+        }
+        let errors: Vec<String> =
+            diagnostics.iter().filter(|found| found.is_error()).map(config::Diagnostic::render).collect();
+        let config = outcome.config.filter(|_| errors.is_empty()).ok_or_else(|| errors.join("\n\n"))?;
+        let fixed = needs_restart(&self.config, &config);
+        if !fixed.is_empty() {
+            let keys = fixed.join(", ");
+            return Err(format!(
+                "{keys}: cannot change while the appliance runs; restart it, or put the old value back"
+            ));
+        }
+        self.members.configure(&config).map_err(|error| error.to_string())?;
+        let changes = describe(&self.config, &config);
+        self.config = config;
+        self.config_loaded = now;
+        self.watch(now);
+        self.dirty = Dirty::all();
+        // Answered only when it is in force.
+        self.bring_up_to_date(now);
+        Ok(changes)
+    }
+
+    fn wish(&mut self, action: Action, service: &str, server: &str) -> Response {
+        let Some((address, port)) = parse_server(server) else {
+            return Response::wrong_input(format!(
+                "\"{server}\" is no server; write ADDRESS or ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"
+            ));
+        };
+        let Some(configured) = self.config.services.iter().find(|other| other.name == service) else {
+            let names: Vec<&str> = self.config.services.iter().map(|service| service.name.as_str()).collect();
+            return Response::wrong_input(format!(
+                "there is no service \"{service}\"; there are: {}",
+                names.join(", ")
+            ));
+        };
+        let shown_port = |server: &config::Server| server.port.or(configured.ports.single());
+        let found: Vec<&config::Server> = configured
+            .servers
+            .iter()
+            .filter(|server| server.address == address && (port.is_none() || shown_port(server) == port))
+            .collect();
+        let key = match found[..] {
+            [server] => ServerKey { service: service.to_owned(), address, port: server.port },
+            [] => return Response::wrong_input(format!("service {service} has no server {server}")),
+            _ => {
+                return Response::wrong_input(format!(
+                    "service {service} has several servers {address}; say which port"
+                ));
+            }
+        };
+        let (wish, word) = match action {
+            Action::Enable => (Wish::Enabled, "enabled"),
+            Action::Disable => (Wish::Disabled, "disabled"),
+            Action::Drain => (Wish::Draining, "draining"),
+        };
+        self.members.set_wish(&key, wish);
+        self.dirty.members = true;
+        info!("{service} server {server} is {word} by the operator");
+        Response::Done(format!("{service} {server}: {word}").into())
+    }
+}
+
+/// Keys that differ and are fixed when the appliance starts.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (before, after) = (&old.appliance, &new.appliance);
+    let ports = |config: &Config| -> Vec<_> {
+        config.ports.iter().map(|port| (port.name.clone(), port.interface.clone(), port.driver)).collect()
+    };
+    let differing = [
+        ("appliance.workers", before.workers != after.workers),
+        ("appliance.control_cpu", before.control_cpu != after.control_cpu),
+        ("appliance.polling", before.polling != after.polling),
+        ("appliance.session_capacity", before.session_capacity != after.session_capacity),
+        ("appliance.session_capacity_ipv6", before.session_capacity_ipv6 != after.session_capacity_ipv6),
+        ("appliance.socket", before.socket != after.socket),
+        ("appliance.hash_key", before.hash_key != after.hash_key),
+        ("appliance.state_directory", before.state_directory != after.state_directory),
+        ("port", ports(old) != ports(new)),
+    ];
+    differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+/// What a reload changes, in a few words: "+1 service, -2 servers, ~1 service".
+fn describe(old: &Config, new: &Config) -> String {
+    let named =
+        |config: &Config, name: &str| config.services.iter().find(|service| service.name == name).cloned();
+    let servers = |config: &Config| -> Vec<_> {
+        let all = config.services.iter().flat_map(|service| {
+            service.servers.iter().map(|server| (service.name.clone(), server.address, server.port))
+        });
+        all.collect()
+    };
+    let (before, after) = (servers(old), servers(new));
+    let counts = [
+        ("+", new.services.iter().filter(|service| named(old, &service.name).is_none()).count(), "service"),
+        ("-", old.services.iter().filter(|service| named(new, &service.name).is_none()).count(), "service"),
+        (
+            "~",
+            new.services.iter().filter(|new| named(old, &new.name).is_some_and(|old| old != **new)).count(),
+            "service",
+        ),
+        ("+", after.iter().filter(|server| !before.contains(server)).count(), "server"),
+        ("-", before.iter().filter(|server| !after.contains(server)).count(), "server"),
+    ];
+    let words: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+        .map(|(sign, count, what)| format!("{sign}{count} {what}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    if words.is_empty() { "nothing changed".to_owned() } else { words.join(", ") }
+}
+
+fn parse_server(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(endpoint) = text.parse::<SocketAddr>() {
+        return Some((endpoint.ip(), Some(endpoint.port())));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    Some((bare.parse().ok()?, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(extra: &str) -> Config {
+        let text = format!("{extra}\n[[port]]\nname = \"a\"\ninterface = \"eth1\"\n");
+        let outcome = config::parse(&text, "test.toml");
+        outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics))
+    }
+
+    fn service(name: &str, last: u8, servers: &[u8]) -> String {
+        let head = format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"198.18.0.{last}\"\nport = 80\nmode = \"routed\"\n"
+        );
+        let servers =
+            servers.iter().map(|server| format!("[[service.server]]\naddress = \"198.18.1.{server}\"\n"));
+        head + &servers.collect::<String>()
+    }
+
+    #[test]
+    fn servers_are_named_with_and_without_port_in_both_families() {
+        assert_eq!(parse_server("198.18.1.1"), Some(([198, 18, 1, 1].into(), None)));
+        assert_eq!(parse_server("198.18.1.1:80"), Some(([198, 18, 1, 1].into(), Some(80))));
+        let v6: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(parse_server("[2001:db8::1]:80"), Some((v6, Some(80))));
+        assert_eq!(parse_server("[2001:db8::1]"), Some((v6, None)));
+        assert_eq!(parse_server("2001:db8::1"), Some((v6, None)));
+        assert_eq!(parse_server("web1"), None);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let old = config("");
+        assert!(needs_restart(&old, &old.clone()).is_empty());
+        let new = config("[appliance]\nsession_capacity = 2000\npolling = \"busy\"\n");
+        let keys = needs_restart(&old, &new);
+        assert!(
+            keys.contains(&"appliance.session_capacity") && keys.contains(&"appliance.polling"),
+            "{keys:?}"
+        );
+    }
+
+    #[test]
+    fn a_reload_is_described_by_what_it_changes() {
+        let old = config(&(service("web", 10, &[1, 2]) + &service("dns", 11, &[1])));
+        let new = config(&(service("web", 10, &[2, 3]) + &service("ftp", 12, &[1])));
+        assert_eq!(describe(&old, &new), "+1 service, -1 service, ~1 service, +2 servers, -2 servers");
+        assert_eq!(describe(&old, &old.clone()), "nothing changed");
+    }
+}

@@ -1,0 +1,258 @@
+//! What `show` shows, as JSON (SPEC section 8). Reads counters and tables that workers write; writes nothing.
+
+use super::Controller;
+use super::totals::MemberTotals;
+use super::world::Rings;
+use crate::members::{Member, ServerKey};
+use engine::DropReason;
+use metrics::DurationHistogram;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+impl<R: Rings> Controller<R> {
+    /// `show status`.
+    pub(super) fn show_status(&self, now: Instant) -> Value {
+        let reasons = self.degradations();
+        let sum = |count: fn(&engine::WorkerCounters) -> u64| -> u64 {
+            self.workers.iter().map(|worker| count(&worker.counters)).sum()
+        };
+        let services = self.show_services();
+        let services_up = services.iter().filter(|service| service["state"] == "up").count();
+        let servers = self.show_servers();
+        let servers_up = servers.iter().filter(|server| server["state"] == "up").count();
+        json!({
+            "name": self.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "state": if reasons.is_empty() { "forwarding" } else { "degraded" },
+            "reasons": reasons,
+            "uptime_s": now.duration_since(self.started).as_secs(),
+            "plan_generation": self.publisher.current().generation,
+            "config_file": self.config_path.display().to_string(),
+            "config_loaded_s_ago": now.duration_since(self.config_loaded).as_secs(),
+            "workers": self.workers.len(),
+            "sessions_ipv4": self.shared.sessions_v4.len(),
+            "capacity_ipv4": self.shared.sessions_v4.capacity_sessions(),
+            "sessions_ipv6": self.shared.sessions_v6.len(),
+            "capacity_ipv6": self.shared.sessions_v6.capacity_sessions(),
+            "services_up": services_up,
+            "services_total": services.len(),
+            "servers_up": servers_up,
+            "servers_total": servers.len(),
+            "received": sum(|counters| counters.received.get()),
+            "transmitted": sum(|counters| counters.transmitted.get()),
+            "answered": sum(|counters| counters.answered.get()),
+            "injected": sum(|counters| counters.injected.get()),
+            "parked": sum(|counters| counters.parked.get()),
+            "dropped": sum(engine::WorkerCounters::dropped),
+            "sessions_evicted": sum(|counters| counters.sessions_evicted.get()),
+            "source_ports_hurried": sum(|counters| counters.source_ports_hurried.get()),
+            "pending_reload_error": self.reload_error,
+        })
+    }
+
+    /// Why the appliance does less than it should; empty when it does not.
+    fn degradations(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for worker in self.workers.iter().filter(|worker| worker.has_ended()) {
+            reasons.push(format!("the worker on CPU {} has ended", worker.cpu));
+        }
+        for port in &self.config.ports {
+            match self.facts.interface_named(&port.interface) {
+                None => reasons.push(format!("port {}: there is no interface {}", port.name, port.interface)),
+                Some(interface) if !interface.carries() => {
+                    reasons.push(format!("port {}: the link of {} is down", port.name, port.interface));
+                }
+                Some(_) => {}
+            }
+        }
+        let tables = [
+            ("IPv4", self.shared.sessions_v4.len(), self.shared.sessions_v4.capacity_sessions()),
+            ("IPv6", self.shared.sessions_v6.len(), self.shared.sessions_v6.capacity_sessions()),
+        ];
+        for (family, held, capacity) in tables {
+            if held >= capacity {
+                reasons.push(format!("the {family} session table is full: {held} of {capacity} sessions"));
+            }
+        }
+        reasons
+    }
+
+    /// `show services`.
+    pub(super) fn show_services(&self) -> Vec<Value> {
+        let services = self.config.services.iter().map(|service| {
+            let servers = self.servers_of(&service.name);
+            let totals: MemberTotals = servers.iter().map(|(.., totals)| *totals).sum();
+            let up = servers.iter().filter(|(_, member, _)| member.shown().word() == "up").count();
+            json!({
+                "name": service.name,
+                "address": service.address,
+                "protocol": service.protocol.to_string(),
+                "port": service.ports.to_string(),
+                "mode": service.mode.to_string(),
+                "scheduler": service.scheduler.to_string(),
+                "state": if up > 0 { "up" } else { "down" },
+                "sessions_active": totals.sessions_active(),
+                "sessions_total": totals.sessions_created,
+                "packets_in": totals.packets_in,
+                "bytes_in": totals.bytes_in,
+                "packets_out": totals.packets_out,
+                "bytes_out": totals.bytes_out,
+                "servers": servers.iter().map(|(key, member, totals)| self.server(key, member, totals)).collect::<Vec<_>>(),
+            })
+        });
+        services.collect()
+    }
+
+    /// `show servers`.
+    pub(super) fn show_servers(&self) -> Vec<Value> {
+        let services = self.config.services.iter().flat_map(|service| self.servers_of(&service.name));
+        services.map(|(key, member, totals)| self.server(key, member, &totals)).collect()
+    }
+
+    /// The servers of a service: first those of the file, in its order, then removed ones that still drain.
+    fn servers_of(&self, service: &str) -> Vec<(&ServerKey, &Member, MemberTotals)> {
+        let place = |key: &ServerKey| {
+            let configured = self.config.services.iter().find(|other| other.name == service);
+            let servers = configured.map(|service| &service.servers[..]).unwrap_or_default();
+            let same = |server: &config::Server| server.address == key.address && server.port == key.port;
+            servers.iter().position(same).unwrap_or(usize::MAX)
+        };
+        let mut servers: Vec<_> = self
+            .members
+            .all()
+            .filter(|(key, _)| key.service == service)
+            .map(|(key, member)| (key, member, self.totals.of(&self.workers, member.id)))
+            .collect();
+        servers.sort_by_key(|(key, ..)| (place(key), (*key).clone()));
+        servers
+    }
+
+    fn server(&self, key: &ServerKey, member: &Member, totals: &MemberTotals) -> Value {
+        let service = self.config.services.iter().find(|service| service.name == key.service);
+        let configured = service.and_then(|service| {
+            service.servers.iter().find(|server| server.address == key.address && server.port == key.port)
+        });
+        let port = key.port.or_else(|| service.and_then(|service| service.ports.single()));
+        let check = self.last_check(key);
+        json!({
+            "service": key.service,
+            "address": key.address,
+            "port": port,
+            "weight": configured.map_or(0, |server| server.weight),
+            "state": member.shown().word(),
+            "sessions_active": totals.sessions_active(),
+            "sessions_total": totals.sessions_created,
+            "packets_in": totals.packets_in,
+            "bytes_in": totals.bytes_in,
+            "packets_out": totals.packets_out,
+            "bytes_out": totals.bytes_out,
+            "last_check": check.0,
+            "reason": check.1,
+        })
+    }
+
+    /// `show ports`.
+    pub(super) fn show_ports(&self) -> Vec<Value> {
+        let rings = self.rings.ports();
+        let ports = self.config.ports.iter().enumerate().map(|(place, port)| {
+            let interface = self.facts.interface_named(&port.interface);
+            let facts = rings.get(place).cloned().unwrap_or_default();
+            let sum = |count: fn(&engine::PortCounters) -> u64| -> u64 {
+                self.workers.iter().filter_map(|worker| worker.counters.ports.get(place)).map(count).sum()
+            };
+            json!({
+                "name": port.name,
+                "interface": port.interface,
+                "driver": facts.driver,
+                "mode": facts.mode,
+                "reason": facts.reason,
+                "link": if interface.is_some_and(|interface| interface.carries()) { "up" } else { "down" },
+                "mtu": interface.map_or(0, |interface| interface.mtu),
+                "mac": interface.map(|interface| wire::Mac(interface.mac).to_string()),
+                "rx_packets": sum(|counters| counters.rx_packets.get()),
+                "rx_bytes": sum(|counters| counters.rx_bytes.get()),
+                "tx_packets": sum(|counters| counters.tx_packets.get()),
+                "tx_bytes": sum(|counters| counters.tx_bytes.get()),
+                "rx_dropped": facts.rx_dropped,
+                "tx_dropped": facts.tx_dropped,
+            })
+        });
+        ports.collect()
+    }
+
+    /// `show workers`.
+    pub(super) fn show_workers(&self) -> Vec<Value> {
+        let workers = self.workers.iter().map(|worker| {
+            let counters = &worker.counters;
+            let elapsed_ns = counters.elapsed_ns.get().max(1);
+            let created: u64 = counters.members.iter().map(|member| member.sessions_created.get()).sum();
+            let ended: u64 = counters.members.iter().map(|member| member.sessions_ended.get()).sum();
+            json!({
+                "cpu": worker.cpu,
+                "packets": counters.received.get(),
+                "busy_ratio": counters.busy_ns.get() as f64 / elapsed_ns as f64,
+                // Sessions that this worker made and none has ended: another worker may end what this one made.
+                "sessions": created as i64 - ended as i64,
+                "plan_generation": counters.plan_generation.get(),
+                "polling": self.config.appliance.polling.to_string(),
+                "state": if worker.has_ended() { "ended" } else { "running" },
+            })
+        });
+        workers.collect()
+    }
+
+    /// `show drops`: every reason that has dropped something.
+    pub(super) fn show_drops(&self) -> Vec<Value> {
+        let by_workers = DropReason::all().map(|reason| {
+            let packets: u64 =
+                self.workers.iter().map(|worker| worker.counters.drops[reason.index()].get()).sum();
+            json!({"reason": reason.name(), "packets": packets, "meaning": reason.sentence()})
+        });
+        let outside = self
+            .rings
+            .losses()
+            .into_iter()
+            .map(|loss| json!({"reason": loss.reason, "packets": loss.packets, "meaning": loss.meaning}));
+        let mut drops: Vec<Value> = by_workers.chain(outside).filter(|drop| drop["packets"] != 0).collect();
+        drops.sort_by_key(|drop| std::cmp::Reverse(drop["packets"].as_u64()));
+        drops
+    }
+
+    /// `show neighbours`: the next hops that the plan knows.
+    pub(super) fn show_neighbours(&self) -> Vec<Value> {
+        let ports = crate::compile::ports_by_interface(&self.config, &self.facts);
+        let mut known: Vec<_> = self.facts.neighbours.keys().chain(&self.kept).collect();
+        known.sort();
+        known.dedup();
+        let shown = known.into_iter().filter_map(|key| {
+            let port = self.config.ports.get(usize::from(*ports.get(&key.0)?))?;
+            let neighbour = self.facts.neighbours.get(key);
+            Some(json!({
+                "port": port.name,
+                "address": key.1,
+                "mac": neighbour.and_then(|neighbour| neighbour.mac).map(|mac| wire::Mac(mac).to_string()),
+                "state": neighbour.map_or("unknown".to_owned(), |n| format!("{:?}", n.state).to_lowercase()),
+                "kind": if self.kept.contains(key) { "next-hop" } else { "on-link" },
+            }))
+        });
+        shown.collect()
+    }
+
+    /// `show latency`: how long busy turns took.
+    pub(super) fn show_latency(&self) -> Vec<Value> {
+        let workers = self.workers.iter().filter_map(|worker| {
+            let mut total = DurationHistogram::empty_total().ok()?;
+            worker.counters.turn_ns.add_to(&mut total);
+            let us = |quantile: f64| total.value_at_quantile(quantile) as f64 / 1_000.0;
+            Some(json!({
+                "cpu": worker.cpu,
+                "p50_us": us(0.5),
+                "p99_us": us(0.99),
+                "p999_us": us(0.999),
+                "max_us": worker.counters.turn_ns.maximum_ns() as f64 / 1_000.0,
+                "turns": total.len(),
+            }))
+        });
+        workers.collect()
+    }
+}
