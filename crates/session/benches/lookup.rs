@@ -1,7 +1,8 @@
 //! What the table costs a packet: one thread, memory only, no kernel, driver or copy involved.
 //!
-//! `burst/…` is one packet of a 64-packet burst that is probed, touched and found, from a table of one million sessions
-//! (far beyond the caches) and from one of a thousand (within them). `insert and remove` is one session's life.
+//! `burst/…` is one packet of a 64-packet burst that is probed, touched and found, from a table of one
+//! million sessions (far beyond the caches) and from one of a thousand (within them). `insert and remove` is
+//! one session's life.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;

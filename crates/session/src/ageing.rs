@@ -1,7 +1,8 @@
 //! Ending sessions: by hand, by age, by a dead server; and looking at them.
 //!
-//! The client slot's stamp is the session's lock word. Whoever ends a session or writes to it holds that stamp odd for a
-//! few stores, so exactly one thread ends each session, and the server side needs no protection of its own.
+//! The client slot's stamp is the session's lock word. Whoever ends a session or writes to it holds that
+//! stamp odd for a few stores, so exactly one thread ends each session, and the server side needs no
+//! protection of its own.
 
 use std::ops::Range;
 
@@ -15,7 +16,8 @@ use crate::{
     word::{Flags, Header, SlotIndex},
 };
 
-/// How often a mark is tried against workers that note packets at the same time; each failure is one of theirs.
+/// How often a mark is tried against workers that note packets at the same time; each failure is one of
+/// theirs.
 const MARK_TRIES: usize = 64;
 
 /// What a visitor wants done with a session.
@@ -47,14 +49,14 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         })
     }
 
-    /// Ends a session. Of all threads that try, one gets it; `None` for the others, and for one that has ended.
-    /// Also `None`, and the session lives, if another thread held it for too long: try again.
+    /// Ends a session. Of all threads that try, one gets it; `None` for the others, and for one that has
+    /// ended. Also `None`, and the session lives, if another thread held it for too long: try again.
     pub fn remove(&self, client: SlotIndex, birth: u16) -> Option<Session<KEY, PAYLOAD>> {
         self.remove_if(client, birth, |_| true)
     }
 
-    /// Waits for the session's lock word (its client slot's stamp) and takes it; `None` when that session is gone or
-    /// its holder kept it for longer than a few looks.
+    /// Waits for the session's lock word (its client slot's stamp) and takes it; `None` when that session is
+    /// gone or its holder kept it for longer than a few looks.
     pub(crate) fn lock(&self, client: SlotIndex, birth: u16) -> Option<Header> {
         let slot = self.slot(client)?;
         for _ in 0..WAIT_LOOKS {
@@ -101,16 +103,19 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         Some(session)
     }
 
-    /// The stamp first, the tag second: a reader that follows the tag finds an odd stamp, never an old session.
+    /// The stamp first, the tag second: a reader that follows the tag finds an odd stamp, never an old
+    /// session.
     fn vacate(&self, index: SlotIndex, slot: &Slot<KEY, PAYLOAD, LINES>, header: Header) {
         slot.set_header(header.vacated());
         self.tags[index.index() / SLOTS_PER_SET].free(index.index() % SLOTS_PER_SET);
     }
 
-    /// Ends the sessions of `sets` that have been silent for too long, and shows each to `ended`. Returns how many.
+    /// Ends the sessions of `sets` that have been silent for too long, and shows each to `ended`. Returns how
+    /// many.
     ///
-    /// A worker walks its own share, a few sets a turn. Walks over the same sets end each session once. A packet that is
-    /// noted while its session ends, after hours of silence, comes too late: the next one finds no session.
+    /// A worker walks its own share, a few sets a turn. Walks over the same sets end each session once. A
+    /// packet that is noted while its session ends, after hours of silence, comes too late: the next one
+    /// finds no session.
     pub fn sweep(
         &self,
         sets: Range<usize>,
@@ -138,8 +143,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         count
     }
 
-    /// Shows every session of `sets` to `decide` and does what it says; those that really end are shown to `ended`.
-    /// For workers: it writes.
+    /// Shows every session of `sets` to `decide` and does what it says; those that really end are shown to
+    /// `ended`. For workers: it writes.
     pub fn visit(
         &self,
         sets: Range<usize>,
@@ -186,8 +191,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         })
     }
 
-    /// Marks both sides as reset by the appliance and starts their time anew. False when the session has ended, or is
-    /// held by another thread.
+    /// Marks both sides as reset by the appliance and starts their time anew. False when the session has
+    /// ended, or is held by another thread.
     pub fn mark_reset(&self, client: SlotIndex, birth: u16, now_tick: u32) -> bool {
         let Some(held) = self.lock(client, birth) else { return false };
         let sides = [client, held.peer()].map(|index| &self.slots[index.index()]);
@@ -207,8 +212,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         false
     }
 
-    /// Replaces one payload word of the direction that was hit, as when its egress link is resolved again; readers see
-    /// the old words or the new, never a mixture. False when the session has ended or is held by another thread.
+    /// Replaces one payload word of the direction that was hit, as when its egress link is resolved again;
+    /// readers see the old words or the new, never a mixture. False when the session has ended or is held by
+    /// another thread.
     ///
     /// # Panics
     /// When `index` is not below `PAYLOAD`.

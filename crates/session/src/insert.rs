@@ -7,13 +7,15 @@
 //!   look again        of two equal keys the lower client slot stays                ┘
 //! ```
 //!
-//! Why one look is not enough, and two are. Let A and B insert the same key. If A's first look finds B published, A gives
-//! up. Otherwise B published after A looked, so after A reserved: B's second look sees A's tag. The same holds the other
-//! way round. So either one has given up already, or each sees the other's tag in its second look, waits until it is
-//! published or gone, and both judge by the same rule. Nobody waits before it has published, so nobody waits in a circle.
-//! (The sequentially consistent fences are what "so" rests on: without them both could look past each other's store.)
+//! Why one look is not enough, and two are. Let A and B insert the same key. If A's first look finds B
+//! published, A gives up. Otherwise B published after A looked, so after A reserved: B's second look sees A's
+//! tag. The same holds the other way round. So either one has given up already, or each sees the other's tag
+//! in its second look, waits until it is published or gone, and both judge by the same rule. Nobody waits
+//! before it has published, so nobody waits in a circle. (The sequentially consistent fences are what "so"
+//! rests on: without them both could look past each other's store.)
 //!
-//! Client and server keys are both judged by the *client* slots, lest A win one key, B the other, and both give up.
+//! Client and server keys are both judged by the *client* slots, lest A win one key, B the other, and both
+//! give up.
 
 use crate::{
     slot::Contents,
@@ -25,8 +27,8 @@ use crate::{
     word::{Activity, Direction, Flags, Header, Progress, Protocol, SlotIndex},
 };
 
-/// Sessions that an insert tries to evict from two full sets before it calls the table full. A try fails only when another
-/// thread is faster, or a packet changes the session's state at that moment.
+/// Sessions that an insert tries to evict from two full sets before it calls the table full. A try fails only
+/// when another thread is faster, or a packet changes the session's state at that moment.
 const EVICTION_TRIES: usize = 4;
 
 /// One side of a session to be.
@@ -53,7 +55,8 @@ pub struct Opening {
     pub seen: Observation,
 }
 
-/// What became of an insert. In every case but `Inserted` and `Evicted` the caller still owns its source-NAT port.
+/// What became of an insert. In every case but `Inserted` and `Evicted` the caller still owns its source-NAT
+/// port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insert<const PAYLOAD: usize> {
     /// The session lives.
@@ -71,8 +74,8 @@ pub enum Insert<const PAYLOAD: usize> {
     Full,
     /// Another thread was about to insert what may be the same key and did not finish: drop the packet.
     Busy,
-    /// The new session lost its key but could not be withdrawn, since another thread evicted it or held it just then.
-    /// Whoever ends it is told, and frees its port. Drop the packet.
+    /// The new session lost its key but could not be withdrawn, since another thread evicted it or held it
+    /// just then. Whoever ends it is told, and frees its port. Drop the packet.
     Evicted,
 }
 
@@ -86,9 +89,9 @@ enum Contest<const PAYLOAD: usize> {
 impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYLOAD, LINES> {
     /// Inserts a session of two sides. The caller has looked up `client.key` in vain.
     ///
-    /// A full pair of sets gives up its longest idle half-open or closing session, never an established one; UDP and ICMP
-    /// count as half-open while unanswered. `evicted` is told of each, so that its port can be freed, whatever becomes of
-    /// the insert.
+    /// A full pair of sets gives up its longest idle half-open or closing session, never an established one;
+    /// UDP and ICMP count as half-open while unanswered. `evicted` is told of each, so that its port can be
+    /// freed, whatever becomes of the insert.
     pub fn insert(
         &self,
         opening: &Opening,
@@ -132,7 +135,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         Probe::new(hash, self.tags.len())
     }
 
-    /// Takes a free slot in the emptier of the two sets, the first when they are even; makes room if it has to.
+    /// Takes a free slot in the emptier of the two sets, the first when they are even; makes room if it has
+    /// to.
     fn reserve(
         &self,
         probe: Probe,
@@ -152,7 +156,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         None
     }
 
-    /// The first look: is the key live already? Slots that other inserts have merely reserved are left to the second.
+    /// The first look: is the key live already? Slots that other inserts have merely reserved are left to the
+    /// second.
     fn published(&self, probe: Probe, key: &[u64; KEY]) -> Contest<PAYLOAD> {
         for index in self.look(probe).slots() {
             let reserved = self.slot(index).is_none_or(|slot| slot.header().is_vacant());
@@ -175,8 +180,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         client: (SlotIndex, &Entry<KEY, PAYLOAD>),
         server: (SlotIndex, &Entry<KEY, PAYLOAD>),
     ) -> (Hit<PAYLOAD>, Hit<PAYLOAD>) {
-        // The client slot's own generation tells its sessions apart for 2^15 of them; the slot's number, spread over the
-        // word, makes sessions of different client slots unlikely to share a birth in one server slot.
+        // The client slot's own generation tells its sessions apart for 2^15 of them; the slot's number,
+        // spread over the word, makes sessions of different client slots unlikely to share a birth in one
+        // server slot.
         let generation = self.slots[client.0.index()].header().stamp() >> 1;
         let birth = generation.wrapping_add((client.0.0.wrapping_mul(0x9e37_79b9) >> 16) as u16);
         let protocol = Flags::of_protocol(opening.protocol);
@@ -208,7 +214,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         Hit::new(index, &contents)
     }
 
-    /// The second look: how the published session `own` fares against others with the same keys. `None`: it stays.
+    /// The second look: how the published session `own` fares against others with the same keys. `None`: it
+    /// stays.
     fn judge(
         &self,
         client: (Probe, &Entry<KEY, PAYLOAD>),
@@ -227,7 +234,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         }
     }
 
-    /// Looks for a session with the same key and a lower client slot, waiting for slots that are still being written.
+    /// Looks for a session with the same key and a lower client slot, waiting for slots that are still being
+    /// written.
     fn contest(&self, probe: Probe, key: &[u64; KEY], own: Hit<PAYLOAD>) -> Contest<PAYLOAD> {
         for index in self.look(probe).slots() {
             match self.examine(index, probe.tag, key) {
@@ -264,8 +272,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         })
     }
 
-    /// Whether the session of which `index` is a side may be evicted. In a flood the side's own words settle it; only
-    /// FIN and the client side of a datagram protocol need a look at the other side, a second cache miss.
+    /// Whether the session of which `index` is a side may be evicted. In a flood the side's own words settle
+    /// it; only FIN and the client side of a datagram protocol need a look at the other side, a second cache
+    /// miss.
     fn is_expendable(&self, index: SlotIndex) -> bool {
         let Some(side) = self.slot(index).and_then(|slot| slot.read()) else { return false };
         let hit = Hit::new(index, &side);

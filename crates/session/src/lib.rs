@@ -1,18 +1,19 @@
 //! The lock-free session table and its ageing: the memory of the appliance.
 //!
-//! A session is one tracked flow. Its first packet is thought about; what was decided is written here twice, once for each
-//! direction, and every later packet replays it. The table is shared by all workers, so where a frame lands is a matter of
-//! speed and never of correctness. Any thread may call any method at any time: there is no lock, no allocation after the
-//! start, and no wait that is longer than a few looks at another thread's dozen stores.
+//! A session is one tracked flow. Its first packet is thought about; what was decided is written here twice,
+//! once for each direction, and every later packet replays it. The table is shared by all workers, so where a
+//! frame lands is a matter of speed and never of correctness. Any thread may call any method at any time:
+//! there is no lock, no allocation after the start, and no wait that is longer than a few looks at another
+//! thread's dozen stores.
 //!
-//! The crate knows no packets. Keys and payloads are plain words, and hashes come from outside, keyed, since the table is
-//! only as even as its hash. It refuses three things: to evict an established session, to hold two sessions under one key,
-//! and to show a reader half of one session and half of another.
+//! The crate knows no packets. Keys and payloads are plain words, and hashes come from outside, keyed, since
+//! the table is only as even as its hash. It refuses three things: to evict an established session, to hold
+//! two sessions under one key, and to show a reader half of one session and half of another.
 //!
 //! # What lies where
 //!
 //! ```text
-//!   hash ──▶ 32 bits × sets ≫ 32 ──▶ first set         two candidates: a new session goes to the emptier one,
+//!   hash ──▶ 32 bits × sets ≫ 32 ──▶ first set         two candidates: a session goes to the emptier one,
 //!       └──▶ 32 bits × sets ≫ 32 ──▶ second set        which is what carries the load to 0.90
 //!       └──▶ 16 bits ──▶ tag (0 means free)
 //!
@@ -29,8 +30,9 @@
 //!   progress   sequence end:32   │ packets:32
 //! ```
 //!
-//! A packet costs two cache misses on average, and both can be made to overlap over a burst: [`Table::probe`] for every
-//! packet, then [`Table::touch`] for every packet, then [`Table::find`]. It writes one line: the one that it has just read.
+//! A packet costs two cache misses on average, and both can be made to overlap over a burst: [`Table::probe`]
+//! for every packet, then [`Table::touch`] for every packet, then [`Table::find`]. It writes one line: the
+//! one that it has just read.
 //!
 //! # One session, two slots
 //!
@@ -46,15 +48,17 @@
 //!     └────────────────────────┘           └────────────────────────┘
 //! ```
 //!
-//! Each direction notes only what it saw itself, so two workers that forward the two directions never write to one line.
-//! The [`State`] is not stored but derived from both sides when somebody asks: the sweep, an operator, a full table.
-//! Slots are never given back, so a link is always *readable*; whether it still *means* anything is what the birth number
-//! says. It changes with every session of a client slot, and a link to another birth is void.
+//! Each direction notes only what it saw itself, so two workers that forward the two directions never write
+//! to one line. The [`State`] is not stored but derived from both sides when somebody asks: the sweep, an
+//! operator, a full table. Slots are never given back, so a link is always *readable*; whether it still
+//! *means* anything is what the birth number says. It changes with every session of a client slot, and a link
+//! to another birth is void.
 //!
 //! # The stamp
 //!
-//! An even stamp says: a live session, unchanged for as long as this number stands. An odd one says: free, or being
-//! written. (Free slots are odd so that a tag which appears in front of an old slot can never revive the old session.)
+//! An even stamp says: a live session, unchanged for as long as this number stands. An odd one says: free, or
+//! being written. (Free slots are odd so that a tag which appears in front of an old slot can never revive
+//! the old session.)
 //!
 //! ```text
 //!             reserve: tag 0 → t               publish
@@ -66,27 +70,28 @@
 //!       └──────────────────── stamp first, then tag t → 0 ────────────────────────────────────┘
 //! ```
 //!
-//! A reader loads the stamp, then the words, then the stamp again (a sequence lock, made of atomics, so that a torn read is
-//! a retry and not undefined behaviour). To hold a session is to turn the *client* slot's stamp odd by compare-and-swap.
-//! It is held for a few stores, by one thread, and it covers the server slot too; so a session ends exactly once, and who
-//! ends it learns what port to free.
+//! A reader loads the stamp, then the words, then the stamp again (a sequence lock, made of atomics, so that
+//! a torn read is a retry and not undefined behaviour). To hold a session is to turn the *client* slot's
+//! stamp odd by compare-and-swap. It is held for a few stores, by one thread, and it covers the server slot
+//! too; so a session ends exactly once, and who ends it learns what port to free.
 //!
-//! Activity and progress live outside the stamp, or every packet would make every reader retry. Activity is replaced by
-//! compare-and-swap, because a lost flag would be a wrong state; it changes once a tick. Progress is a plain load and store,
-//! because one worker forwards a direction at a time; while a flow moves between workers a count may be lost.
-//! One race is accepted knowingly: a worker that stalls between the check in [`Table::record`] and the store two
-//! instructions later, for so long that the session ends and its slot is another's, writes its progress word into the other
-//! session. With a wrong sequence end that one may pass for half-open while it lives, and age sooner; nothing else of it is
-//! touched.
+//! Activity and progress live outside the stamp, or every packet would make every reader retry. Activity is
+//! replaced by compare-and-swap, because a lost flag would be a wrong state; it changes once a tick. Progress
+//! is a plain load and store, because one worker forwards a direction at a time; while a flow moves between
+//! workers a count may be lost. One race is accepted knowingly: a worker that stalls between the check in
+//! [`Table::record`] and the store two instructions later, for so long that the session ends and its slot is
+//! another's, writes its progress word into the other session. With a wrong sequence end that one may pass
+//! for half-open while it lives, and age sooner; nothing else of it is touched.
 //!
-//! How an insert makes sure that one key has one session is told in `insert.rs`; what TCP segments are believed, in [`tcp`].
+//! How an insert makes sure that one key has one session is told in `insert.rs`; what TCP segments are
+//! believed, in [`tcp`].
 //!
 //! # Bounds
 //!
 //! | what | bound | at the bound |
 //! | --- | --- | --- |
-//! | sessions | the capacity given at the start; 99.98 % of it fits whatever the keys | [`Insert::Full`] after evicting what may go |
-//! | memory | 146.7 bytes an IPv4 session, 288 an IPv6 session, taken at the start | never grows |
+//! | sessions | the capacity at the start; 99.98 % of it fits | [`Insert::Full`] after evicting what may go |
+//! | memory | 147 bytes an IPv4 session, 289 an IPv6 one, taken at the start | never grows |
 //! | look at a slot that is written | a few hundred looks | [`Lookup::Busy`]: wait or drop, never reset |
 //! | packets counted in a direction | 2^32 − 1 | the count stands still |
 //! | births of one slot | 2^15 | repeat; a hit must not be kept for that long |

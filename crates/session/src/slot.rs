@@ -86,7 +86,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Slot<KEY, PAYLO
             == 0
     }
 
-    /// All words as they are: whole only for a thread that keeps others from writing, or checks the stamp afterwards.
+    /// All words as they are: whole only for a thread that keeps others from writing, or checks the stamp
+    /// afterwards.
     #[inline]
     pub(crate) fn contents(&self, header: Header) -> Contents<KEY, PAYLOAD> {
         Contents {
@@ -97,8 +98,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Slot<KEY, PAYLO
         }
     }
 
-    /// Whether nothing under the stamp was written since `header` was loaded. The fence pairs with the one before
-    /// [`fill`](Self::fill) and the one in [`set_payload`](Self::set_payload): who saw a new word sees the new stamp.
+    /// Whether nothing under the stamp was written since `header` was loaded. The fence pairs with the one
+    /// before [`fill`](Self::fill) and the one in [`set_payload`](Self::set_payload): who saw a new word sees
+    /// the new stamp.
     #[inline]
     pub(crate) fn unchanged(&self, header: Header) -> bool {
         fence(Ordering::Acquire);
@@ -122,8 +124,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Slot<KEY, PAYLO
         None
     }
 
-    /// Writes a reserved slot and publishes it under `contents.header`, which is even. Between the reservation and here
-    /// the caller has passed a sequentially consistent fence, which is the release fence that readers rely on.
+    /// Writes a reserved slot and publishes it under `contents.header`, which is even. Between the
+    /// reservation and here the caller has passed a sequentially consistent fence, which is the release fence
+    /// that readers rely on.
     pub(crate) fn fill(&self, contents: &Contents<KEY, PAYLOAD>) {
         for (i, &word) in contents.key.iter().chain(&contents.payload).enumerate() {
             self.word(1 + i).store(word, Ordering::Relaxed);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::word::{Flags, Protocol};
 
-/// The table's unit of time, in nanoseconds: 2^27, about 134 ms. A power of two turns the clock into a tick by a shift; a
-/// coarse tick lets most packets of a flow leave the activity word alone, and no timeout is shorter than a second.
+/// The table's unit of time, in nanoseconds: 2^27, about 134 ms. A power of two turns the clock into a tick
+/// by a shift; a coarse tick lets most packets of a flow leave the activity word alone, and no timeout is
+/// shorter than a second.
 pub const TICK_NS: u64 = 1 << 27;
 
 /// The tick of a monotonic clock. It wraps after 18 years; ages are differences, so a wrap does no harm.

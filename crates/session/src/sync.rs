@@ -1,4 +1,5 @@
-//! The only place where this crate takes its atomics from: the standard library, or loom when a model is checked.
+//! The only place where this crate takes its atomics from: the standard library, or loom when a model is
+//! checked.
 
 #[cfg(not(loom))]
 pub(crate) use std::{
@@ -12,8 +13,9 @@ pub(crate) use loom::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
-/// How often a thread looks again at a slot that another one is writing, before it gives up and says so. The writer is
-/// inside a dozen stores, so a few looks suffice unless it lost its core; waiting for a scheduler would stall a worker.
+/// How often a thread looks again at a slot that another one is writing, before it gives up and says so. The
+/// writer is inside a dozen stores, so a few looks suffice unless it lost its core; waiting for a scheduler
+/// would stall a worker.
 #[cfg(not(loom))]
 pub(crate) const WAIT_LOOKS: u32 = 256;
 

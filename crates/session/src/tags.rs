@@ -7,8 +7,8 @@ use crate::{
     word::SlotIndex,
 };
 
-/// Slots in one set. Two candidate sets of 16 carry a load of 0.90 with two refusals in ten thousand; 8 would refuse one
-/// in a hundred, 32 would compare twice as many tags a packet.
+/// Slots in one set. Two candidate sets of 16 carry a load of 0.90 with two refusals in ten thousand; 8 would
+/// refuse one in a hundred, 32 would compare twice as many tags a packet.
 pub const SLOTS_PER_SET: usize = 16;
 
 const LANES: usize = 4;
@@ -40,7 +40,8 @@ impl TagSet {
         nibble(0) | nibble(1) | nibble(2) | nibble(3)
     }
 
-    /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster everywhere.
+    /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster
+    /// everywhere.
     pub(crate) fn reserve(&self, tag: u16) -> Option<usize> {
         for (index, word) in self.0.iter().enumerate() {
             let mut current = word.load(Ordering::Relaxed);
@@ -72,7 +73,8 @@ impl TagSet {
 #[inline]
 fn zero_lanes(word: u64) -> u32 {
     let high_bits = !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS);
-    // Gathers bits 0, 16, 32 and 48 into the top nibble: bit 16i times 2^(60-15i) is bit 60+i, and nothing else meets it.
+    // Gathers bits 0, 16, 32 and 48 into the top nibble: bit 16i times 2^(60-15i) is bit 60+i, and nothing
+    // else meets it.
     const GATHER: u64 = 1 << 60 | 1 << 45 | 1 << 30 | 1 << 15;
     ((high_bits >> 15).wrapping_mul(GATHER) >> 60) as u32
 }
@@ -87,8 +89,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Both sets and the tag from one hash. Multiply-shift uses the upper bits of each half, so the set count may be any
-    /// number; the tag uses the lowest byte of each half, which up to 2^24 sets do not reach.
+    /// Both sets and the tag from one hash. Multiply-shift uses the upper bits of each half, so the set count
+    /// may be any number; the tag uses the lowest byte of each half, which up to 2^24 sets do not reach.
     #[inline]
     pub(crate) fn new(hash: u64, set_count: usize) -> Self {
         let sets = [hash >> 32, hash & 0xffff_ffff].map(|half| ((half * set_count as u64) >> 32) as u32);
@@ -96,8 +98,8 @@ impl Probe {
         Self { sets, tag: tag.max(1), matches: 0 }
     }
 
-    /// How many slots bore the key's tag: zero says that the key was absent, and a few thousandths of all keys see more
-    /// than one.
+    /// How many slots bore the key's tag: zero says that the key was absent, and a few thousandths of all
+    /// keys see more than one.
     pub fn candidates(self) -> u32 {
         self.matches.count_ones()
     }

@@ -1,36 +1,37 @@
 //! What a TCP segment tells about its session, believing only what a stranger could not guess.
 //!
-//! Each direction has its own flags and sequence end; the session's [`State`](crate::State) is derived from both when
-//! somebody asks, so no packet ever writes to the other direction's cache line. Pure functions, callable anywhere.
+//! Each direction has its own flags and sequence end; the session's [`State`](crate::State) is derived from
+//! both when somebody asks, so no packet ever writes to the other direction's cache line. Pure functions,
+//! callable anywhere.
 //!
 //! ```text
 //!                 seq == end            advances, sets FIN          the common case: one line, no peer
-//!   segment ───▶  seq beyond or across  advances if `ack` is near   peer is read: an attacker must guess both
+//!   segment ───▶  seq beyond or across  advances if `ack` is near   peer is read: two numbers to guess
 //!                 the peer's end        what the peer has sent      (RFC 5961 section 5.2)
 //!                 behind the end        tells nothing               retransmission, keep-alive
 //!   RST     ───▶  seq == end            closes (RFC 5961 section 3.2)
 //!                 ack == peer's end     closes, when it answers a SYN (RFC 9293 section 3.10.7.3)
 //!                 anything else         tells nothing
-//!   SYN     ───▶  not acknowledged yet  sets the end                first SYN, SYN cookies, a client that restarted
-//!                 otherwise             tells nothing; it passes, and the server answers with a challenge ACK
+//!   SYN     ───▶  not acknowledged yet  sets the end                first SYN, SYN cookies, a restart
+//!                 otherwise             tells nothing; it passes, and is challenged
 //! ```
 //!
-//! What is not believed is still forwarded: the end hosts know better. It only does not move the session.
-//! A direction whose segments pass elsewhere for longer than the windows below is not followed any more; its session then
-//! ends by its idle time.
+//! What is not believed is still forwarded: the end hosts know better. It only does not move the session. A
+//! direction whose segments pass elsewhere for longer than the windows below is not followed any more; its
+//! session then ends by its idle time.
 
 use crate::word::{Direction, Flags};
 
-/// How far a segment may jump ahead of the sequence end, in bytes: gaps come from loss before the appliance. A larger
-/// value survives longer losses, a smaller one makes blind injection dearer.
+/// How far a segment may jump ahead of the sequence end, in bytes: gaps come from loss before the appliance.
+/// A larger value survives longer losses, a smaller one makes blind injection dearer.
 pub const SEQUENCE_STEP_BYTES_MAX: u32 = 1 << 20;
 
-/// How far behind the peer's sequence end an acknowledgement may lag and still prove that its sender follows the
-/// connection. With the step above a forged jump succeeds once in 2^24 tries.
+/// How far behind the peer's sequence end an acknowledgement may lag and still prove that its sender follows
+/// the connection. With the step above a forged jump succeeds once in 2^24 tries.
 pub const ACKNOWLEDGEMENT_LAG_BYTES_MAX: u32 = 1 << 20;
 
-/// The same for the acknowledgement that completes a handshake, where only early data can lie between (RFC 7413). It is
-/// what keeps a blind ACK flood from turning half-open sessions into established ones.
+/// The same for the acknowledgement that completes a handshake, where only early data can lie between (RFC
+/// 7413). It is what keeps a blind ACK flood from turning half-open sessions into established ones.
 pub const HANDSHAKE_LAG_BYTES_MAX: u32 = 1 << 14;
 
 /// The bits of the TCP flags byte that matter here (RFC 9293 section 3.1).
@@ -95,15 +96,15 @@ impl Observation {
     }
 }
 
-/// The observation of the segment that opens a session. One that is no SYN (a flow picked up in its middle) is believed
-/// too: there is nothing yet to check it against.
+/// The observation of the segment that opens a session. One that is no SYN (a flow picked up in its middle)
+/// is believed too: there is nothing yet to check it against.
 pub fn open(segment: &Segment) -> Observation {
     let flags = if segment.has(SYN) { Flags::SYN } else { Flags::NONE };
     Observation::known(segment.sequence_end(), flags)
 }
 
-/// What `segment` tells about the direction `own` that it belongs to. `peer` is asked for the other direction only where
-/// the answer matters, since it costs a second cache line; at most once.
+/// What `segment` tells about the direction `own` that it belongs to. `peer` is asked for the other direction
+/// only where the answer matters, since it costs a second cache line; at most once.
 #[inline]
 pub fn observe(own: Direction, peer: impl FnOnce() -> Option<Direction>, segment: &Segment) -> Observation {
     let in_order = own.sequence_end() == Some(segment.sequence);
@@ -163,9 +164,9 @@ fn observe_data(own: Direction, peer: Option<Direction>, segment: &Segment) -> O
     Observation { flags, sequence_end: advances.then_some(segment_end) }
 }
 
-/// Whether a SYN from the client starts a new session in place of one that is closing: its sequence number is larger than
-/// any that the old one used (RFC 1122 section 4.2.2.13, RFC 9293 section 3.6.1; serial arithmetic of RFC 1982).
-/// On any other session a SYN starts nothing and passes to the same server.
+/// Whether a SYN from the client starts a new session in place of one that is closing: its sequence number is
+/// larger than any that the old one used (RFC 1122 section 4.2.2.13, RFC 9293 section 3.6.1; serial
+/// arithmetic of RFC 1982). On any other session a SYN starts nothing and passes to the same server.
 pub fn syn_reuses(state: crate::State, client: Direction, segment: &Segment) -> bool {
     let closing = matches!(state, crate::State::TcpClosing | crate::State::Reset);
     let plain_syn = segment.flags & (SYN | ACK | RST | FIN) == SYN;

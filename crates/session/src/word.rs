@@ -1,4 +1,5 @@
-//! The words of a slot that mean something to this crate: header, activity, progress. Plain values, no atomics.
+//! The words of a slot that mean something to this crate: header, activity, progress. Plain values, no
+//! atomics.
 
 use crate::tcp::Observation;
 
@@ -7,7 +8,8 @@ use crate::tcp::Observation;
 pub struct SlotIndex(pub u32);
 
 impl SlotIndex {
-    /// The peer of a slot that holds no session: free, or reserved by an insert that has not published it yet.
+    /// The peer of a slot that holds no session: free, or reserved by an insert that has not published it
+    /// yet.
     pub(crate) const VACANT: Self = Self(u32::MAX);
 
     #[inline]

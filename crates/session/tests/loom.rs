@@ -1,5 +1,5 @@
-//! Every interleaving of the table's races, each in a model of one set: with two preemptions, with three where it takes
-//! three, and with none where the model is large and stale loads alone show the fault.
+//! Every interleaving of the table's races, each in a model of one set: with two preemptions, with three
+//! where it takes three, and with none where the model is large and stale loads alone show the fault.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
 #![cfg(loom)]
@@ -79,16 +79,16 @@ fn spawn<T: 'static>(
 #[test]
 fn a_session_appears_whole() {
     check(|table| {
-        let writer = spawn(table, |table| inserted(table, 1, 2));
-        find(table, 1);
-        find(table, 2);
-        writer.join().unwrap();
+        let reader = spawn(table, |table| [find(table, 1), find(table, 2)]);
+        inserted(table, 1, 2);
+        reader.join().unwrap();
         assert!(matches!(find(table, 1), Lookup::Hit(_)));
         assert!(matches!(find(table, 2), Lookup::Hit(_)));
     });
 }
 
-/// What must hold after two inserts that share a key: at most one stays, and one does unless a thread gave up.
+/// What must hold after two inserts that share a key: at most one stays, and one does unless a thread gave
+/// up.
 fn assert_one_stays(table: &TableV4, outcomes: [Insert<3>; 2]) {
     let winners = outcomes.iter().filter(|outcome| matches!(outcome, Insert::Inserted { .. })).count();
     let sessions = live(table);
@@ -115,8 +115,8 @@ fn duel(preemptions: usize, clients: [u64; 2], servers: [u64; 2]) {
     });
 }
 
-/// Here the two reserve in different tag words, so that only the fences make one see the other; and the later one may get
-/// the lower slots, so that it must notice in its first look that it came too late.
+/// Here the two reserve in different tag words, so that only the fences make one see the other; and the later
+/// one may get the lower slots, so that it must notice in its first look that it came too late.
 #[test]
 fn an_insert_into_lower_slots_that_were_freed_meanwhile_does_not_oust_the_first() {
     check_with(0, |table| {

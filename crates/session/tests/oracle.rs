@@ -39,7 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (prop_oneof![Just(CLIENT), Just(SERVER)], number.clone())
             .prop_map(|(side, number)| Step::Packet { side, number }),
         2 => number.clone().prop_map(|client| Step::Remove { client }),
-        1 => (number, 0..3usize, any::<u64>()).prop_map(|(client, index, value)| Step::Payload { client, index, value }),
+        1 => (number, 0..3usize, any::<u64>()).prop_map(|(client, index, value)| {
+            Step::Payload { client, index, value }
+        }),
         1 => (0..IDLE_TICKS).prop_map(|ticks| Step::Wait { ticks }),
         1 => Just(Step::Sweep),
     ]
