@@ -1,0 +1,236 @@
+//! What the control thread does to its workers, done when a test says so.
+
+use config::Config;
+use control::compile::{Epochs, Inputs, Services, compile};
+use control::facts::Facts;
+use control::links::{Links, NextHop};
+use control::members::{Health, Members, ServerKey, Wish};
+use engine::{Orders, Parts, Shared, WorkerCounters, orders};
+use flow::FlowHasher;
+use hashbrown::HashMap;
+use plan::{Plan, Publisher};
+use port::Ports;
+use std::net::IpAddr;
+use std::sync::Arc;
+use wire::Mac;
+
+/// Member rows that a world counts for.
+const MEMBERS: usize = 256;
+/// Link rows of a world.
+const LINKS: usize = 256;
+/// The longest IP packet that the rings carry: a frame less its Ethernet header and two tags.
+const MTU_BYTES_MAX: u16 = port::FRAME_BYTES_MAX as u16 - 14 - 8;
+/// The secret of a configuration that names none.
+const HASH_KEY: [u8; 16] = [7; 16];
+
+/// Sessions that the tables hold, instead of what the configuration says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// IPv4 sessions.
+    pub sessions_v4: Option<usize>,
+    /// IPv6 sessions.
+    pub sessions_v6: Option<usize>,
+}
+
+/// Configuration, facts and members, and the plans made of them.
+pub struct Manager {
+    config: Config,
+    facts: Facts,
+    members: Members,
+    links: Links,
+    services: Services,
+    epochs: Epochs,
+    publisher: Publisher<Plan>,
+    hasher: FlowHasher,
+    shared: Arc<Shared>,
+    workers: Vec<(Arc<WorkerCounters>, Arc<Orders>)>,
+}
+
+impl Manager {
+    /// A manager that has published its first plan. Servers that a check watches count as up.
+    pub fn new(config_text: &str, facts: Facts, sizes: Sizes) -> Result<Self, String> {
+        let config = read(config_text)?;
+        let hasher = FlowHasher::new(config.appliance.hash_key.map_or(HASH_KEY, |key| *key.bytes()));
+        let sessions_v4 = sizes.sessions_v4.unwrap_or(config.appliance.session_capacity);
+        let sessions_v6 = sizes.sessions_v6.unwrap_or(config.appliance.session_capacity_ipv6);
+        let shared = Arc::new(Shared::new(sessions_v4, sessions_v6, LINKS, hasher));
+        let mut members = Members::default();
+        configure(&mut members, &config)?;
+        let mut links = Links::new(&shared.links);
+        links.update(&shared.links, &next_hops(&config, &facts));
+        let (epochs, mut services) = (Epochs::default(), Services::default());
+        let inputs = Inputs {
+            config: &config,
+            members: &members,
+            links: &links,
+            facts: &facts,
+            mtu_bytes_max: MTU_BYTES_MAX,
+            hasher,
+        };
+        let publisher = Publisher::new(compile(&inputs, epochs, &mut services));
+        let workers = Vec::new();
+        Ok(Self { config, facts, members, links, services, epochs, publisher, hasher, shared, workers })
+    }
+
+    /// What a worker with these ports is made of. `place` is its number, and how many there are.
+    pub fn parts<P: Ports>(&mut self, ports: P, place: (usize, usize)) -> Parts<P> {
+        let counters = Arc::new(WorkerCounters::new(ports.count(), MEMBERS));
+        let orders = Arc::new(orders());
+        self.workers.push((counters.clone(), orders.clone()));
+        Parts {
+            ports,
+            plan: self.publisher.subscribe(),
+            shared: self.shared.clone(),
+            orders,
+            counters,
+            place,
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the kernel is said to know.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        self.publisher.current()
+    }
+
+    /// The tables that the workers share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// What every worker counts.
+    pub fn counters(&self) -> impl Iterator<Item = &WorkerCounters> {
+        self.workers.iter().map(|(counters, _)| &**counters)
+    }
+
+    /// The queue of frames for a worker to send.
+    pub fn orders(&self, worker: usize) -> Option<&Orders> {
+        self.workers.get(worker).map(|(_, orders)| &**orders)
+    }
+
+    /// Position of the port of that name.
+    pub fn port(&self, name: &str) -> Option<usize> {
+        self.config.ports.iter().position(|port| port.name == name)
+    }
+
+    /// The server that `name` (`service/address` or `service/address:port`) means.
+    pub fn server(&self, name: &str) -> Option<ServerKey> {
+        let (service, server) = name.split_once('/')?;
+        let (address, port) = match server.parse() {
+            Ok(address) => (address, None),
+            Err(_) => {
+                let end: std::net::SocketAddr = server.parse().ok()?;
+                (end.ip(), Some(end.port()))
+            }
+        };
+        let mut known = self.members.all().map(|(key, _)| key).filter(|key| key.service == service);
+        known.find(|key| key.address == address && (port.is_none() || key.port == port)).cloned()
+    }
+
+    /// Says how a server fares, and publishes that.
+    pub fn set_health(&mut self, server: &ServerKey, health: Health) {
+        if self.members.set_health(server, health) {
+            self.publish();
+        }
+    }
+
+    /// Says what the operator wants of a server, and publishes that.
+    pub fn set_wish(&mut self, server: &ServerKey, wish: Wish) {
+        if self.members.set_wish(server, wish) {
+            self.publish();
+        }
+    }
+
+    /// Changes what the kernel knows. A plan is published only when a link row alone does not tell the workers.
+    pub fn change_facts<T>(&mut self, change: impl FnOnce(&mut Facts) -> T) -> T {
+        let before = self.facts.clone();
+        let outcome = change(&mut self.facts);
+        let rows = self.links.update(&self.shared.links, &next_hops(&self.config, &self.facts));
+        let other_ways = before.routes != self.facts.routes || before.interfaces != self.facts.interfaces;
+        if rows.removed || other_ways {
+            self.epochs.route_epoch = self.epochs.route_epoch.wrapping_add(1);
+        }
+        if rows.added || rows.removed || other_ways || before.addresses != self.facts.addresses {
+            self.publish();
+        }
+        outcome
+    }
+
+    /// Takes over another configuration, ports excepted.
+    pub fn reload(&mut self, config_text: &str) -> Result<(), String> {
+        self.config = read(config_text)?;
+        configure(&mut self.members, &self.config)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Gives up the rows of removed servers that have no session left.
+    pub fn release_empty(&mut self) {
+        let sessions = |index: u16| -> u64 {
+            let of = |counters: &WorkerCounters| {
+                let member = counters.members.get(usize::from(index));
+                member.map_or((0, 0), |member| (member.sessions_created.get(), member.sessions_ended.get()))
+            };
+            let sums = self.workers.iter().map(|(counters, _)| of(counters));
+            let (created, ended) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            created.wrapping_sub(ended)
+        };
+        if self.members.release_empty(|member| sessions(member.index)) {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.epochs.generation += 1;
+        let inputs = Inputs {
+            config: &self.config,
+            members: &self.members,
+            links: &self.links,
+            facts: &self.facts,
+            mtu_bytes_max: MTU_BYTES_MAX,
+            hasher: self.hasher,
+        };
+        self.publisher.publish(compile(&inputs, self.epochs, &mut self.services));
+    }
+}
+
+fn read(config_text: &str) -> Result<Config, String> {
+    let outcome = config::parse(config_text, "world.toml");
+    let complaints = outcome.diagnostics.iter().map(|finding| finding.to_string());
+    outcome.config.ok_or_else(|| complaints.collect::<Vec<_>>().join("\n"))
+}
+
+fn configure(members: &mut Members, config: &Config) -> Result<(), String> {
+    members.configure(config).map_err(|error| error.to_string())?;
+    let unchecked: Vec<ServerKey> = members
+        .all()
+        .filter(|(_, member)| member.is_configured() && member.health == Health::Checking)
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in unchecked {
+        members.set_health(&key, Health::Up);
+    }
+    Ok(())
+}
+
+/// The neighbours on the ports' links, each with its MAC.
+fn next_hops(config: &Config, facts: &Facts) -> HashMap<NextHop, Option<Mac>> {
+    let port_of = |interface: u32| {
+        let name = &facts.interfaces.get(&interface)?.name;
+        config.ports.iter().position(|port| port.interface == *name)
+    };
+    let known =
+        facts.neighbours.iter().filter_map(|(&(interface, address), neighbour): (&(u32, IpAddr), _)| {
+            Some(((port_of(interface)? as u16, address), neighbour.usable_mac().map(Mac)))
+        });
+    known.collect()
+}

@@ -1,0 +1,136 @@
+//! Workers over ports of memory, turned by hand.
+
+use crate::manager::Manager;
+use engine::Worker;
+use port::PortIndex;
+use port::memory::MemoryPorts;
+use std::time::Duration;
+
+/// Frames that wait to be taken from one port at the most.
+const TRANSMIT_FRAMES: usize = 4_096;
+
+/// When a world begins: long after the clock did, so that nothing rests on a time of zero.
+const START_NS: u64 = 1_000_000_000_000;
+
+/// Turns until a world must have come to rest.
+const TURNS_MAX: usize = 100_000;
+
+/// A manager, its workers, and the time.
+pub struct World {
+    /// The control side.
+    pub manager: Manager,
+    workers: Vec<Worker<MemoryPorts>>,
+    buffers: usize,
+    now_ns: u64,
+}
+
+impl World {
+    /// `workers` workers with `buffers` buffers each.
+    pub fn new(mut manager: Manager, workers: usize, buffers: usize) -> Self {
+        let ports = manager.config().ports.len();
+        let worker = |number| {
+            let ports = MemoryPorts::new(ports, buffers, TRANSMIT_FRAMES);
+            Worker::new(manager.parts(ports, (number, workers)))
+        };
+        Self { workers: (0..workers).map(worker).collect(), manager, buffers, now_ns: START_NS }
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The time.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Lets time pass. The workers notice at their next turn.
+    pub fn pass(&mut self, time: Duration) {
+        self.now_ns += time.as_nanos() as u64;
+    }
+
+    /// Lets `frame` arrive at `port` of `worker`; false when the port has no room or does not take such a frame.
+    pub fn push(&mut self, worker: usize, port: usize, frame: &[u8]) -> bool {
+        let worker = self.workers.get_mut(worker);
+        worker.is_some_and(|worker| worker.ports_mut().push(PortIndex(port as u16), frame))
+    }
+
+    /// One turn of every worker; gives back how many frames were received.
+    pub fn turn(&mut self) -> usize {
+        self.workers.iter_mut().map(|worker| worker.turn(self.now_ns).received as usize).sum()
+    }
+
+    /// Turns until every frame is received and every walk over the tables is through.
+    ///
+    /// # Panics
+    /// When the workers do not come to rest.
+    pub fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let epoch = self.manager.plan().reset_epoch;
+            let received = self.turn();
+            let swept = self.manager.counters().all(|counters| counters.reset_epoch_swept.get() == epoch);
+            if received == 0 && swept {
+                return;
+            }
+        }
+        panic!("the workers do not come to rest");
+    }
+
+    /// Takes a frame that `port` sent, those of the first worker first.
+    pub fn take(&mut self, port: usize) -> Option<Vec<u8>> {
+        self.workers.iter_mut().find_map(|worker| worker.ports_mut().take(PortIndex(port as u16)))
+    }
+
+    /// Throws away what all ports sent, and gives back how many frames that was. Allocates nothing.
+    pub fn discard_sent(&mut self) -> usize {
+        let ports = self.manager.config().ports.len() as u16;
+        let discard = |worker: &mut Worker<MemoryPorts>| -> usize {
+            (0..ports).map(|port| worker.ports_mut().discard_sent(PortIndex(port))).sum()
+        };
+        self.workers.iter_mut().map(discard).sum()
+    }
+
+    /// Sessions in both tables.
+    pub fn sessions(&self) -> usize {
+        self.manager.shared().sessions_v4.len() + self.manager.shared().sessions_v6.len()
+    }
+
+    /// Frames dropped for the reason of that name, by all workers; `None` when there is no such reason.
+    pub fn dropped(&self, reason: &str) -> Option<u64> {
+        let reason = engine::DropReason::all().find(|known| known.name() == reason)?;
+        Some(self.manager.counters().map(|counters| counters.drops[reason.index()].get()).sum())
+    }
+
+    /// Checks the books: what holds after every turn, exactly.
+    pub fn check_books(&mut self) -> Result<(), String> {
+        for counters in self.manager.counters() {
+            let received = counters.received.get();
+            let (sent, dropped) = (counters.transmitted.get(), counters.dropped());
+            let parked = counters.parked.get();
+            if received != sent + dropped + parked {
+                return Err(format!("{received} received, {sent} sent, {dropped} dropped, {parked} parked"));
+            }
+        }
+        let members = self.manager.counters().flat_map(|counters| counters.members.iter());
+        let (created, ended) = members.fold((0, 0), |(created, ended), member| {
+            (created + member.sessions_created.get(), ended + member.sessions_ended.get())
+        });
+        let live = self.sessions() as u64;
+        if created - ended != live {
+            return Err(format!("{created} sessions created, {ended} ended, {live} live"));
+        }
+        Ok(())
+    }
+
+    /// Checks that every buffer is free again, once nothing waits and everything sent was taken.
+    pub fn check_buffers(&mut self) -> Result<(), String> {
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let free = worker.ports_mut().free_buffers();
+            if free != self.buffers {
+                return Err(format!("worker {number} has {free} of {} buffers", self.buffers));
+            }
+        }
+        Ok(())
+    }
+}

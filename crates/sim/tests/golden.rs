@@ -1,0 +1,56 @@
+//! Every golden script over ports of memory: by one worker that sees bursts, and by three that see frames in turn.
+
+use sim::golden::{MemoryBench, Script, read, run};
+use std::path::PathBuf;
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+fn scripts() -> Vec<Script> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "golden"));
+    files.sort();
+    let of_file = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        read(&text, &directory()).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    files.iter().flat_map(of_file).collect()
+}
+
+fn run_all(workers: usize) {
+    let mut failures = Vec::new();
+    for script in scripts() {
+        let manager = script.manager().unwrap_or_else(|error| panic!("{}: {error}", script.title));
+        let mut bench = MemoryBench::new(manager, workers);
+        match run(&script, &mut bench) {
+            Err(failure) => failures.push(failure.to_string()),
+            Ok(()) => {
+                bench.world().check_buffers().unwrap_or_else(|wrong| panic!("{}: {wrong}", script.title))
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} scripts failed\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn one_worker_does_what_the_scripts_say() {
+    run_all(1);
+}
+
+#[test]
+fn three_workers_do_what_the_scripts_say() {
+    run_all(3);
+}
+
+#[test]
+fn every_title_is_a_sentence_of_its_own() {
+    let mut titles: Vec<String> = scripts().into_iter().map(|script| script.title).collect();
+    assert!(titles.len() >= 20, "only {} scripts were found", titles.len());
+    for title in &titles {
+        assert!(title.ends_with('.') && title.starts_with(|letter: char| letter.is_uppercase()), "{title}");
+    }
+    titles.sort();
+    titles.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
+}
