@@ -1,7 +1,7 @@
 //! Source-NAT ports that were freed a short while ago and must rest (RFC 6888 REQ-8).
 //!
-//! A fixed table of ticks, addressed by the hash of the key that the port made unique. Two keys that share a place make
-//! each other rest longer than needed, which costs another try for a port and nothing else.
+//! A fixed table of ticks, addressed by the hash of the key that the port made unique. Two keys that share a place
+//! make each other rest longer than needed, which costs another try for a port and nothing else.
 
 use crate::sync::{AtomicU32, Ordering};
 
@@ -33,7 +33,9 @@ impl Quarantine {
     /// Whether the port of the key with this hash was freed less than `rest_ticks` ago.
     pub fn rests(&self, hash: u64, now_tick: u32, rest_ticks: u32) -> bool {
         let freed = self.place(hash).load(Ordering::Relaxed);
-        freed != 0 && now_tick.wrapping_add(1).wrapping_sub(freed) < rest_ticks
+        // Another worker's clock may be a tick ahead of this one's: then it was freed just now.
+        let rested = (now_tick.wrapping_add(1).wrapping_sub(freed) as i32).max(0);
+        freed != 0 && (rested as u32) < rest_ticks
     }
 }
 
@@ -49,6 +51,7 @@ mod tests {
         assert!(quarantine.rests(7, 1_000, 100));
         assert!(quarantine.rests(7, 1_099, 100));
         assert!(!quarantine.rests(7, 1_100, 100));
+        assert!(quarantine.rests(7, 998, 100), "freed by a worker whose clock is ahead");
         assert!(!quarantine.rests(8, 1_050, 100));
     }
 }
