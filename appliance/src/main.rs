@@ -1,2 +1,43 @@
-//! The appliance binary.
-fn main() {}
+//! The appliance binary: run it, check its file, ask and steer a running one, build a lab.
+//!
+//! `run` is the appliance; every other command is a short-lived program beside it. Exit status: 0 done, 1 failed,
+//! 2 wrong input.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+
+mod arguments;
+mod check;
+mod labs;
+mod logging;
+mod machine;
+mod operator;
+mod run;
+mod show;
+mod table;
+mod units;
+
+/// The command was understood and did not succeed.
+const FAILED: u8 = 1;
+
+/// What was given cannot be used: the command line, the file, or a service or server that does not exist.
+const WRONG_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config, log_level } => {
+            logging::start(log_level);
+            run::run(&config)
+        }
+        Command::Check { file, offline, strict } => check::check(&file, offline, strict),
+        Command::Reload { at } => operator::reload(&at.socket),
+        Command::Show { what, json, at } => operator::show(&at.socket, what, json),
+        Command::Server { action, service, server, at } => {
+            operator::server(&at.socket, action, &service, server)
+        }
+        Command::Lab { topology, driver, keep, requests } => labs::run(topology, driver, keep, requests),
+    }
+}

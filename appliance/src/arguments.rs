@@ -1,0 +1,346 @@
+//! The command line. What does not fit is refused with exit status 2 before anything is done.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Where a running appliance listens unless its file says otherwise.
+const SOCKET_DEFAULT: &str = "/run/jeoul/control.sock";
+
+/// A poll-mode L4 switch: server load balancing on AF_XDP and AF_PACKET rings.
+///
+/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show` and `server`
+/// talk to the running appliance through its control socket. `jeoul lab` shows everything at work in network
+/// namespaces of its own, with real peers.
+#[derive(Debug, Parser)]
+#[command(name = "jeoul", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong input.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the appliance in the foreground
+    ///
+    /// Takes the ports of the configuration, announces the virtual addresses and forwards until it is told to end. Logs
+    /// go to standard error, with the priority prefixes of the journal when systemd reads them. SIGTERM and SIGINT end
+    /// it in order: announcements stop, interface settings are put back. SIGHUP reloads the file, as `jeoul reload`
+    /// does. systemd is told when traffic is forwarded (Type=notify).
+    ///
+    /// A file with an error starts nothing, says what is wrong with line and column, and exits with status 2.
+    #[command(after_help = EXIT_STATUS)]
+    Run {
+        /// The configuration file (TOML)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The least that is logged: off, error, warn, info, debug or trace
+        #[arg(long, value_name = "LEVEL", env = "JEOUL_LOG", default_value = "info")]
+        log_level: LevelFilter,
+    },
+
+    /// Check a configuration file
+    ///
+    /// Prints every error and warning with its line, a caret and what would be right, all in one pass, and compares the
+    /// file with this machine: interfaces, addresses, routes and CPUs. A missing interface is a warning here, so that a
+    /// file can be checked where it is written; it is an error in `run`.
+    ///
+    /// Findings go to standard error, the verdict to standard output. Exit status: 0 valid, 1 this machine could not be
+    /// asked, 2 errors.
+    Check {
+        /// The configuration file (TOML)
+        file: PathBuf,
+        /// Look at the file alone, not at this machine
+        #[arg(long)]
+        offline: bool,
+        /// Make every warning an error
+        #[arg(long)]
+        strict: bool,
+    },
+
+    /// Put the changed configuration file in force
+    ///
+    /// All or nothing: a file with an error is refused (exit status 2), and the old configuration stays in force.
+    /// Established sessions live on either way, unless their service or server is gone.
+    #[command(after_help = EXIT_STATUS)]
+    Reload {
+        #[command(flatten)]
+        at: At,
+    },
+
+    /// Show what the running appliance does
+    ///
+    /// Tables are for people: numbers from 100000 on and bytes are rounded. `--json` prints exact values; its field
+    /// names are stable.
+    #[command(after_help = EXIT_STATUS)]
+    Show {
+        /// What to show
+        what: What,
+        /// Print JSON, exact and for programs
+        #[arg(long, short)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+
+    /// Take a server out of a service, or put it back
+    ///
+    /// It lasts until the opposite command or a restart; the file is not changed.
+    #[command(after_help = EXIT_STATUS)]
+    Server {
+        /// What to do with it
+        action: Action,
+        /// The service's name
+        service: String,
+        /// The server: 198.18.1.11, 198.18.1.11:8080, 2001:db8::11 or [2001:db8::11]:8080
+        ///
+        /// Without a port, the only server of the service with this address.
+        #[arg(value_name = "ADDRESS[:PORT]")]
+        server: ServerAddress,
+        #[command(flatten)]
+        at: At,
+    },
+
+    /// Build a lab in network namespaces, run real traffic, show what happened, remove it
+    ///
+    /// The lab starts this very program as the appliance, nginx and other servers as real peers, and clients that call
+    /// the virtual addresses. Its addresses are those set aside for benchmarks and documentation (198.18.0.0/15 and
+    /// 2001:db8::/32); nothing outside its own namespaces is touched. Everything is removed at the end, also after
+    /// Ctrl-C or a failure. Needs root, and the packages iproute2, ethtool, nginx and tcpdump.
+    ///
+    /// Exit status: 0 all was as expected, 1 something was not.
+    Lab {
+        /// Which lab
+        topology: Topology,
+        /// How the appliance takes its frames
+        #[arg(long, value_enum, default_value_t = Driver::Auto)]
+        driver: Driver,
+        /// Leave the lab standing at the end, to look around, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// Requests per web service
+        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+        requests: u32,
+    },
+}
+
+/// Which appliance is meant.
+#[derive(Debug, Args)]
+pub(crate) struct At {
+    /// The control socket of the appliance, as `socket` in its file says
+    #[arg(long, value_name = "PATH", env = "JEOUL_SOCKET", default_value = SOCKET_DEFAULT)]
+    pub socket: PathBuf,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// The appliance as a whole: forwarding or degraded, and why
+    Status,
+    /// Services with their state, sessions and traffic
+    Services,
+    /// Servers with their state, sessions and last check
+    Servers,
+    /// Sessions that are open now
+    Sessions,
+    /// Ports with their driver, link and traffic
+    Ports,
+    /// Workers with their load
+    Workers,
+    /// Dropped frames by reason
+    Drops,
+    /// Next hops and hosts that frames are sent to
+    Neighbours,
+    /// How long the turns of the workers take
+    Latency,
+    #[value(hide = true)]
+    Firewalls,
+    #[value(hide = true)]
+    Bridge,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            What::Status => "status",
+            What::Services => "services",
+            What::Servers => "servers",
+            What::Sessions => "sessions",
+            What::Ports => "ports",
+            What::Workers => "workers",
+            What::Drops => "drops",
+            What::Neighbours => "neighbours",
+            What::Latency => "latency",
+            What::Firewalls => "firewalls",
+            What::Bridge => "bridge",
+        })
+    }
+}
+
+/// What can be done with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Action {
+    /// Back into service, as its health check finds it
+    Enable,
+    /// Out of service at once; its sessions are reset
+    Disable,
+    /// No new sessions; old ones finish
+    Drain,
+}
+
+/// A server as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerAddress {
+    pub address: IpAddr,
+    /// `None`: not given.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(formatter),
+            None => self.address.fmt(formatter),
+        }
+    }
+}
+
+impl FromStr for ServerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return match socket.port() {
+                0 => Err("port 0 is no server's".into()),
+                port => Ok(Self { address: socket.ip(), port: Some(port) }),
+            };
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match bare.unwrap_or(text).parse::<IpAddr>() {
+            Ok(address) if bare.is_none() || address.is_ipv6() => Ok(Self { address, port: None }),
+            _ => Err("an address is wanted, with or without a port: 198.18.1.11, 198.18.1.11:8080 or \
+                      [2001:db8::11]:8080"
+                .into()),
+        }
+    }
+}
+
+/// The labs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topology {
+    /// A client, the appliance and three servers; one dies, one falls silent, both return
+    SlbRouted,
+    /// One virtual address, two services on different pairs of servers; one service of a server dies
+    SlbGroups,
+}
+
+/// How frames are taken, as the configuration spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Driver {
+    /// AF_XDP, else AF_PACKET
+    #[value(name = "auto")]
+    Auto,
+    /// AF_PACKET rings
+    #[value(name = "af_packet")]
+    AfPacket,
+    /// AF_XDP or nothing
+    #[value(name = "af_xdp")]
+    AfXdp,
+}
+
+impl Driver {
+    /// The word of the configuration.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Driver::Auto => "auto",
+            Driver::AfPacket => "af_packet",
+            Driver::AfXdp => "af_xdp",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        let parsed = Arguments::try_parse_from(line.split(' '));
+        parsed.map(|arguments| arguments.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_is_written_with_or_without_a_port() {
+        let server = |address: &str, port| Ok(ServerAddress { address: address.parse().unwrap(), port });
+        assert_eq!("198.18.1.11".parse(), server("198.18.1.11", None));
+        assert_eq!("198.18.1.11:8080".parse(), server("198.18.1.11", Some(8080)));
+        assert_eq!("2001:db8::11".parse(), server("2001:db8::11", None));
+        assert_eq!("[2001:db8::11]".parse(), server("2001:db8::11", None));
+        assert_eq!("[2001:db8::11]:80".parse(), server("2001:db8::11", Some(80)));
+        for wrong in ["", "web", "198.18.1.11:", "198.18.1.11:0", "198.18.1.11:65536", "[198.18.1.11]", "[::"]
+        {
+            assert!(wrong.parse::<ServerAddress>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_understood() {
+        for line in [
+            "jeoul run --config a.toml",
+            "jeoul run --config a.toml --log-level debug",
+            "jeoul check a.toml --offline --strict",
+            "jeoul reload --socket /run/x",
+            "jeoul show services --json",
+            "jeoul show bridge",
+            "jeoul server drain web [2001:db8::11]:80 --socket /run/x",
+            "jeoul lab slb-routed --driver af_xdp --keep --requests 30",
+            "jeoul lab slb-groups",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (line, why) in [
+            ("jeoul run", ErrorKind::MissingRequiredArgument),
+            ("jeoul run --config a.toml --log-level loud", ErrorKind::ValueValidation),
+            ("jeoul check", ErrorKind::MissingRequiredArgument),
+            ("jeoul show everything", ErrorKind::InvalidValue),
+            ("jeoul server stop web 198.18.1.11", ErrorKind::InvalidValue),
+            ("jeoul server drain web example", ErrorKind::ValueValidation),
+            ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),
+            ("jeoul lab slb-routed --requests 0", ErrorKind::ValueValidation),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), why, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_a_default() {
+        let Ok(Command::Reload { at }) = parse("jeoul reload") else { panic!("reload") };
+        assert_eq!(at.socket, PathBuf::from(SOCKET_DEFAULT));
+    }
+
+    #[test]
+    fn words_are_spelt_as_they_are_parsed() {
+        for what in What::value_variants() {
+            assert_eq!(what.to_possible_value().unwrap().get_name(), what.to_string());
+        }
+        for driver in Driver::value_variants() {
+            assert_eq!(driver.to_possible_value().unwrap().get_name(), driver.word());
+        }
+    }
+}

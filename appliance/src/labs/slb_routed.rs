@@ -1,0 +1,132 @@
+//! A client, the appliance and three servers: shares, a reload, a death and a return.
+
+mod captures;
+mod death;
+mod reload;
+
+use lab::topology::slb_routed::{
+    CLIENT_V4, CLIENT_V6, HOLD_PORT, HTTP_PORT, Service, SlbRouted, UDP_PORT, VIP_V4, VIP_V6, slb_routed,
+};
+use lab::{Load, NginxServer, TcpHold, Testbed, UdpEcho, ask_udp, run_requests};
+
+use super::appliance::{Running, keep};
+use super::report::Report;
+use super::{Stopped, Wish};
+use crate::table::{Align, Table};
+use captures::{Kernel, Wire};
+
+/// Questions to the UDP service.
+const UDP_QUESTIONS: usize = 100;
+
+const PICTURE: &str = "\
+client ──────────── outside  appliance  inside ──── switch ─┬─ server1  198.18.1.11  2001:db8:1::11
+198.18.0.50         VIP 198.18.0.10  198.18.1.1             ├─ server2  198.18.1.12  2001:db8:1::12
+2001:db8::50        VIP 2001:db8::10                        └─ server3  198.18.1.13  2001:db8:1::13
+";
+
+/// The servers' programs. Every server has all three.
+struct Peers {
+    web: Vec<NginxServer>,
+    hold: Vec<TcpHold>,
+    _echo: Vec<UdpEcho>,
+}
+
+/// Runs the lab.
+pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    report.section("A client, the appliance and three servers");
+    report.quote(PICTURE);
+    let lab = slb_routed(&testbed)?;
+    let mut peers = Peers::start(&lab)?;
+    let kernel = Kernel::watch(&lab)?;
+    let running = Running::start(&lab, &services(&lab), wish, report)?;
+    let seen = watch(&lab, &mut peers, &running, kernel, wish, report);
+    if seen.is_err() || !report.is_good() {
+        report.note("the appliance's last words:");
+        report.quote(&running.last_words());
+    }
+    if wish.keep {
+        keep(testbed, &lab, &running, report);
+    }
+    seen
+}
+
+fn watch(
+    lab: &SlbRouted,
+    peers: &mut Peers,
+    running: &Running,
+    kernel: Kernel,
+    wish: Wish,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    report.section(format!("{} requests over IPv4 and over IPv6, {UDP_QUESTIONS} over UDP", wish.requests));
+    let wire = Wire::watch(lab)?;
+    ask(lab, wish, report)?;
+    wire.judge(report)?;
+    reload::under_open_connections(lab, running, report)?;
+    death::of_a_server(lab, peers, running, wish, report)?;
+
+    report.section("What the appliance has counted");
+    for what in ["status", "services", "drops"] {
+        running.quote(what, report)?;
+    }
+    kernel.judge(report)?;
+    if !wish.keep {
+        running.stop(report)?;
+    }
+    Ok(())
+}
+
+impl Peers {
+    fn start(lab: &SlbRouted) -> Result<Self, Stopped> {
+        let mut peers = Self { web: Vec::new(), hold: Vec::new(), _echo: Vec::new() };
+        for server in &lab.servers {
+            let (namespace, name) = (server.namespace(), &server.name);
+            peers.web.push(NginxServer::start(namespace, name, &[HTTP_PORT])?);
+            peers.hold.push(TcpHold::start(namespace, name, HOLD_PORT)?);
+            peers._echo.push(UdpEcho::start(namespace, name, UDP_PORT)?);
+        }
+        Ok(peers)
+    }
+}
+
+/// The standard services, all checked at the web server's port: when it dies, what ends the server's other connections
+/// is the appliance alone, for the process that holds them lives.
+fn services(lab: &SlbRouted) -> Vec<Service> {
+    let services = lab.standard_services().into_iter();
+    services.map(|service| Service { check_port: Some(HTTP_PORT), ..service }).collect()
+}
+
+/// Puts the load on every service and tells who answered.
+fn ask(lab: &SlbRouted, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let client = lab.client.namespace();
+    let load = |count| Load { count, ..Load::default() };
+    let runs = [
+        ("http-v4", CLIENT_V4, run_requests(client, (VIP_V4, HTTP_PORT).into(), load(wish.requests))?),
+        ("http-v6", CLIENT_V6, run_requests(client, (VIP_V6, HTTP_PORT).into(), load(wish.requests))?),
+        ("udp-v4", CLIENT_V4, ask_udp(client, (VIP_V4, UDP_PORT).into(), load(UDP_QUESTIONS))?),
+    ];
+    let left = [("SERVICE", Align::Left), ("ASKED", Align::Right), ("ANSWERED", Align::Right)];
+    let names = lab.servers.iter().map(|server| (server.name.as_str(), Align::Right));
+    let right = [("P50", Align::Right), ("P99", Align::Right), ("SERVERS SEE", Align::Left)];
+    let mut table = Table::new(left.into_iter().chain(names).chain(right));
+    for (service, _, seen) in &runs {
+        let shares = lab.servers.iter().map(|server| seen.per_server.get(&server.name).copied().unwrap_or(0));
+        let latency = |percent| seen.latency(percent).map_or("-".into(), |latency| format!("{latency:.0?}"));
+        let clients = seen.clients_seen.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let head = [service.to_string(), seen.sent().to_string(), seen.answered().to_string()];
+        let tail = [latency(50.0), latency(99.0), clients];
+        table.row(head.into_iter().chain(shares.map(|share| share.to_string())).chain(tail));
+    }
+    report.table(&table);
+    for (service, address, seen) in &runs {
+        report.expect_or(seen.failed.is_empty(), format!("{service}: every request is answered"), seen);
+        let share = seen.sent() / lab.servers.len();
+        let even = lab.servers.iter().all(|server| {
+            seen.per_server.get(&server.name).is_some_and(|answered| answered.abs_diff(share) <= 1)
+        });
+        report.expect(even, format!("{service}: every server has its equal share"));
+        let own = seen.clients_seen.keys().eq([address]);
+        report.expect(own, format!("{service}: the servers see the client's own address"));
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Commands to a running appliance, through its control socket.
+//!
+//! Results go to standard output, refusals to standard error. Exit status: 0 done, 1 failed (no appliance, or it could
+//! not), 2 wrong input.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use control::operator::{self, Request, ask};
+use serde_json::Value;
+
+use crate::arguments::{Action, ServerAddress, What};
+use crate::table::printable;
+use crate::{FAILED, WRONG_INPUT, show};
+
+/// `jeoul reload`.
+pub(crate) fn reload(socket: &Path) -> ExitCode {
+    finish(socket, &Request::Reload {}, |result| {
+        let said = result.as_str().or_else(|| result["message"].as_str());
+        format!("{}\n", said.map_or_else(|| "The new configuration is in force.".into(), printable))
+    })
+}
+
+/// `jeoul show`.
+pub(crate) fn show(socket: &Path, what: What, json: bool) -> ExitCode {
+    let Some(asked) = asked(what) else {
+        eprintln!("jeoul: `show {what}` is not built in this version");
+        return ExitCode::from(WRONG_INPUT);
+    };
+    finish(socket, &Request::Show { what: asked }, |result| match json {
+        true => format!("{result:#}\n"),
+        false => show::render(what, result),
+    })
+}
+
+/// `jeoul server`.
+pub(crate) fn server(socket: &Path, action: Action, service: &str, server: ServerAddress) -> ExitCode {
+    let (action, done) = match action {
+        Action::Enable => (operator::Action::Enable, "is back in service"),
+        Action::Disable => (operator::Action::Disable, "is out of service"),
+        Action::Drain => (operator::Action::Drain, "takes no new sessions"),
+    };
+    let request = Request::Server { action, service: service.into(), server: server.to_string() };
+    finish(socket, &request, |_| format!("{} {server} {done}.\n", printable(service)))
+}
+
+fn asked(what: What) -> Option<operator::What> {
+    Some(match what {
+        What::Status => operator::What::Status,
+        What::Services => operator::What::Services,
+        What::Servers => operator::What::Servers,
+        What::Sessions => operator::What::Sessions,
+        What::Ports => operator::What::Ports,
+        What::Workers => operator::What::Workers,
+        What::Drops => operator::What::Drops,
+        What::Neighbours => operator::What::Neighbours,
+        What::Latency | What::Firewalls | What::Bridge => return None,
+    })
+}
+
+/// Asks, prints what came of it and gives the exit status.
+fn finish(socket: &Path, request: &Request, text: impl FnOnce(&Value) -> String) -> ExitCode {
+    match ask(socket, request) {
+        // A reader that has gone away (`| head`) is no failure of the appliance.
+        Ok(result) => match std::io::stdout().write_all(text(&result).as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILED),
+        },
+        Err(error) => {
+            eprintln!("jeoul: {error}");
+            ExitCode::from(error.exit())
+        }
+    }
+}
