@@ -3,10 +3,13 @@
 //!
 //! Pure: says which frames are due, and when the next ones are. Control thread only.
 
+mod frames;
+
+use frames::announcement;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use wire::{Mac, build};
+use wire::Mac;
 
 /// Announcements of one address: one may be lost, and switches learn slowly while a link comes up.
 const REPETITIONS: u32 = 4;
@@ -66,7 +69,7 @@ impl Announcer {
                 pending.due = now + BURST_PAUSE;
                 continue;
             }
-            frames.push((port, frame(pending.mac, address)));
+            frames.extend(announcement(pending.mac, address).map(|frame| (port, frame)));
             pending.left -= 1;
             pending.due = now + INTERVAL;
         }
@@ -80,16 +83,10 @@ impl Announcer {
     }
 }
 
-fn frame(mac: Mac, address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => build::gratuitous_arp(mac, address),
-        IpAddr::V6(address) => build::unsolicited_advertisement(mac, address),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::build;
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -211,25 +212,40 @@ fn a_check_ends_with_a_fin_even_if_the_server_greets_and_is_cut_off_if_it_never_
     let _alone = alone();
     let Some(wire) = Wire::new() else { return };
     let (polite, greedy) = (serve(&wire, SERVER), serve(&wire, "198.18.1.2:8081"));
+    let (greeted, wait_for_greeting) = channel();
+    let (closed, wait_for_close) = channel();
     let greet = thread::spawn(move || {
         let (mut stream, _) = polite.accept().unwrap();
         stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
-        stream.read(&mut [0; 16])
+        greeted.send(()).unwrap();
+        wait_for_close.recv().unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0, "an end, not a reset");
+        // After a reset this would fail.
+        stream.write_all(b"221 bye\r\n").unwrap();
     });
     let pour = thread::spawn(move || {
         let (mut stream, _) = greedy.accept().unwrap();
         (0..10_000).find_map(|_| stream.write_all(&[0; 4_096]).err())
     });
-    wire.inside(|| {
+    wire.inside(move || {
         let mut clockwork = Clockwork::new();
         let ids = clockwork.update(&[wanted(SERVER), wanted("198.18.1.2:8081")]);
+        // The greeting lies there unread when the check looks at its socket for the first time.
+        wait_for_greeting.recv_timeout(PATIENCE).unwrap();
         clockwork.answered(ids[0]);
         clockwork.go_to(10);
         clockwork.answered(ids[1]);
         assert_eq!(clockwork.take_turns().len(), 2, "both are up");
+        // The polite one closes when it is told to; until then its socket is the only one left.
+        let end = Instant::now() + PATIENCE;
+        while clockwork.checks.load().1 > 1 {
+            assert!(Instant::now() < end, "who never stops is cut off");
+            clockwork.listen(Duration::from_millis(10));
+        }
+        closed.send(()).unwrap();
         clockwork.closed();
     });
-    assert_eq!(greet.join().unwrap().unwrap(), 0, "an end, not a reset");
+    greet.join().unwrap();
     assert!(pour.join().unwrap().is_some(), "cut off");
 }
 

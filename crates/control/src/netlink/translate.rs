@@ -285,3 +285,48 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Opt
     let router = header.flags.contains(NeighbourFlags::Router);
     Some(((header.ifindex, address?), state.map(|state| Neighbour { mac, state, router })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(flags: LinkFlags) -> Message {
+        let mut message = LinkMessage::default();
+        message.header.index = 2;
+        message.header.flags = flags;
+        message.attributes.push(LinkAttribute::IfName("eth1".to_owned()));
+        Message::NewLink(message)
+    }
+
+    /// Kernels differ in what they tell of IPv4 routes that go with their link or source address.
+    #[test]
+    fn routes_are_in_doubt_when_a_link_goes_down_or_an_address_goes() {
+        let mut facts = Facts::default();
+        let up = LinkFlags::Up | LinkFlags::Running;
+        assert!(!apply(&link(up), 0, &mut facts).doubtful.routes);
+        let lost_carrier = apply(&link(LinkFlags::Up), 0, &mut facts);
+        assert!(lost_carrier.changes.links && !lost_carrier.doubtful.routes);
+        assert!(apply(&link(LinkFlags::empty()), 0, &mut facts).doubtful.routes);
+
+        let mut message = AddressMessage::default();
+        message.header.index = 2;
+        message.header.prefix_len = 24;
+        message.attributes.push(AddressAttribute::Local([198, 18, 1, 1].into()));
+        assert!(!apply(&Message::NewAddress(message.clone()), 0, &mut facts).doubtful.routes);
+        assert!(facts.holds([198, 18, 1, 1].into()));
+        assert!(apply(&Message::DelAddress(message), 0, &mut facts).doubtful.routes);
+        assert!(facts.addresses.is_empty());
+    }
+
+    /// An attribute of a bridge port comes under another family and describes the port only in part.
+    #[test]
+    fn what_a_bridge_says_of_its_port_is_left_out() {
+        let mut facts = Facts::default();
+        let Message::NewLink(mut message) = link(LinkFlags::Up) else { unreachable!() };
+        message.header.interface_family = AddressFamily::Bridge;
+        assert!(apply(&Message::NewLink(message.clone()), 0, &mut facts).changes.is_empty());
+        apply(&link(LinkFlags::Up), 0, &mut facts);
+        assert!(apply(&Message::DelLink(message), 0, &mut facts).changes.is_empty());
+        assert_eq!(facts.interfaces.len(), 1);
+    }
+}
