@@ -56,7 +56,7 @@ pub(super) fn apply(event: &Message, flags: u16, facts: &mut Facts) -> Effect {
             {
                 facts.addresses.remove(place);
                 effect.changes.addresses = true;
-                // IPv4 routes that prefer it as source go without a message.
+                // IPv4 routes that prefer it as source go too, on most kernels without a message.
                 effect.doubtful.routes = true;
             }
         }
@@ -90,7 +90,7 @@ fn new_link(message: &LinkMessage, facts: &mut Facts, effect: &mut Effect) {
     let Some(interface) = interface(message, facts.interfaces.get(&message.header.index)) else { return };
     let up = interface.up;
     let before = facts.interfaces.insert(interface.index, interface);
-    // An interface that is set down takes its IPv4 routes along without a message.
+    // An interface that is set down takes its IPv4 routes along, on most kernels without a message.
     effect.doubtful.routes = before.as_ref().is_some_and(|before| before.up != up);
     effect.changes.links = before.as_ref() != facts.interfaces.get(&message.header.index);
 }
