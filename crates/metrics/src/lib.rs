@@ -7,7 +7,6 @@
 
 mod histogram;
 
-pub use crossbeam::utils::CachePadded;
 pub use histogram::DurationHistogram;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
