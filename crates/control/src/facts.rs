@@ -1,8 +1,9 @@
 //! What the kernel knows about links, addresses, routes and neighbours, as plain data.
 //!
-//! [`crate::netlink::Mirror`] keeps it true; the compiler of plans and the resolver of neighbours read it. It lives on the
-//! control thread. Only the tables `main` and `local` are in it: policy routing, routes by type of service and routes by
-//! source address are left out, since a worker looks a destination up by its address alone.
+//! [`crate::netlink::Mirror`] keeps it true; the compiler of plans and the resolver of neighbours read it. It
+//! lives on the control thread. Only the tables `main` and `local` are in it: policy routing, routes by type
+//! of service and routes by source address are left out, since a worker looks a destination up by its address
+//! alone.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -85,8 +86,8 @@ pub enum RouteTable {
 /// One way out of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The router to hand the packet to; `None`: the destination is a neighbour. An IPv4 route may have an IPv6 gateway
-    /// (RFC 5549).
+    /// The router to hand the packet to; `None`: the destination is a neighbour. An IPv4 route may have an
+    /// IPv6 gateway (RFC 5549).
     pub gateway: Option<IpAddr>,
     /// The interface to send by; `None`: by which the gateway itself is reached.
     pub interface: Option<InterfaceIndex>,

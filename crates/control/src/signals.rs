@@ -1,7 +1,7 @@
 //! SIGTERM, SIGINT and SIGHUP as events of the control thread's loop.
 //!
-//! The handler itself sets a flag and writes a byte, both safe within a signal (signal-safety(7)). One value per process;
-//! made on the control thread before any worker starts.
+//! The handler itself sets a flag and writes a byte, both safe within a signal (signal-safety(7)). One value
+//! per process; made on the control thread before any worker starts.
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! TCP checks against real peers, in namespaces of their own. The peers answer in real time; the clock of the checks is
-//! simulated, so that each verdict falls at its literal time.
+//! TCP checks against real peers, in namespaces of their own. The peers answer in real time; the clock of the
+//! checks is simulated, so that each verdict falls at its literal time.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod support;

@@ -31,7 +31,8 @@ impl Watch {
         Self { poll, mirror, facts, seen: Changes::default() }
     }
 
-    /// Follows the kernel until the facts are as wanted; `each` is called after every change and may ask for more.
+    /// Follows the kernel until the facts are as wanted; `each` is called after every change and may ask for
+    /// more.
     fn until_with(
         &mut self,
         what: &str,

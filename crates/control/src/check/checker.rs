@@ -6,9 +6,9 @@
 //!                               ▲──────────────`rise` successes in a row────────────────────────────────────┘
 //! ```
 //!
-//! Checks start `interval` apart, counted from start to start; `dead_interval` while down. With interval 3 s, response
-//! time 1 s and two retries, a server that falls silent right after a good check at 0 s is asked at 3, 6 and 9 s and is
-//! down at 10 s; one that refuses, at 9 s.
+//! Checks start `interval` apart, counted from start to start; `dead_interval` while down. With interval 3 s,
+//! response time 1 s and two retries, a server that falls silent right after a good check at 0 s is asked at
+//! 3, 6 and 9 s and is down at 10 s; one that refuses, at 9 s.
 
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,8 @@ impl Checker {
         }
     }
 
-    /// The same server, to be judged in another way from now on: what is thought of it stays, the counts start anew.
+    /// The same server, to be judged in another way from now on: what is thought of it stays, the counts
+    /// start anew.
     pub fn judged_by(&self, parameters: Parameters, first: Instant) -> Self {
         let fresh = Self::new(parameters, first);
         Self { health: self.health, last_check: self.last_check, reason: self.reason.clone(), ..fresh }
@@ -143,7 +144,8 @@ impl Checker {
 
     /// A check has been started.
     pub fn start(&mut self, now: Instant) {
-        // Late by a little, the rhythm is kept; late by a whole interval, it starts anew instead of catching up.
+        // Late by a little, the rhythm is kept; late by a whole interval, it starts anew instead of catching
+        // up.
         let late = now.saturating_duration_since(self.next_start) >= self.interval();
         self.slot = Some(if late { now } else { self.next_start });
         self.under_way_since = Some(now);
@@ -158,8 +160,8 @@ impl Checker {
         turn
     }
 
-    /// Lets time pass: silence fails the check under way, and too long without success is down. `awaited` is what the
-    /// check under way waits for, in words.
+    /// Lets time pass: silence fails the check under way, and too long without success is down. `awaited` is
+    /// what the check under way waits for, in words.
     pub fn expire(&mut self, now: Instant, awaited: &'static str) -> Expired {
         let within = self.parameters.response_time;
         let abandoned = self.under_way_since.is_some_and(|since| since + within <= now);

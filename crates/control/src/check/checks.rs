@@ -12,13 +12,13 @@ use super::checker::{Checker, Health, Parameters, Turn};
 use super::reason::Reason;
 use super::tcp::{AWAITED, Start, TcpProbe};
 
-/// Sockets that checks hold at once. With it, 512 silent servers a second can be found out at a response time of one
-/// second, and half of the usual 1024 descriptors of a process are left to everything else. Checks beyond it wait for
-/// their turn; waiting is no failure.
+/// Sockets that checks hold at once. With it, 512 silent servers a second can be found out at a response time
+/// of one second, and half of the usual 1024 descriptors of a process are left to everything else. Checks
+/// beyond it wait for their turn; waiting is no failure.
 pub const SOCKETS_MAX: usize = 512;
 
-/// From the first check of one server to the first of the next, so that servers are not asked in lockstep for ever after;
-/// less where that would take longer than an interval.
+/// From the first check of one server to the first of the next, so that servers are not asked in lockstep for
+/// ever after; less where that would take longer than an interval.
 const FIRST_CHECK_STEP: Duration = Duration::from_millis(10);
 
 /// When a check is tried again for which this host lacked a descriptor or a port.
@@ -84,7 +84,8 @@ impl Entry {
     }
 }
 
-/// Runs all checks. Lend it [`SOCKETS_MAX`] tokens of the loop; give it events of these and the time of its deadline.
+/// Runs all checks. Lend it [`SOCKETS_MAX`] tokens of the loop; give it events of these and the time of its
+/// deadline.
 pub struct Checks {
     registry: Registry,
     first_token: usize,
@@ -116,8 +117,9 @@ impl Checks {
         }
     }
 
-    /// Makes `wanted` the checks that run; gives the id of each, the same for the same. A check that was there before goes
-    /// on as if nothing had happened; one that differs only in how to judge keeps its verdict until it is judged anew.
+    /// Makes `wanted` the checks that run; gives the id of each, the same for the same. A check that was
+    /// there before goes on as if nothing had happened; one that differs only in how to judge keeps its
+    /// verdict until it is judged anew.
     pub fn update(&mut self, now: Instant, wanted: &[Wanted], out: &mut Vec<Transition>) -> Vec<CheckId> {
         let before = std::mem::take(&mut self.by_wanted);
         let mut verdicts = HashMap::new();
@@ -191,7 +193,8 @@ impl Checks {
         self.serve_queue(now, out);
     }
 
-    /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until it passes.
+    /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until
+    /// it passes.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
@@ -269,7 +272,8 @@ impl Checks {
                 self.own_errors += 1;
                 entry.not_before = Some(now + OWN_ERROR_PAUSE);
                 if self.own_errors.is_power_of_two() {
-                    tracing::warn!(%error, times = self.own_errors, "checks have to wait: this host lacks something");
+                    let times = self.own_errors;
+                    tracing::warn!(%error, times, "checks have to wait: this host lacks something");
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! One TCP check on its socket: the whole handshake, then an orderly close.
 //!
-//! The verdict falls with the handshake. The socket then stays a little: closed with the peer's bytes unread, it would
-//! send a reset, which servers log as an error. It reads and throws away a bounded greeting until the peer closes too.
+//! The verdict falls with the handshake. The socket then stays a little: closed with the peer's bytes unread,
+//! it would send a reset, which servers log as an error. It reads and throws away a bounded greeting until
+//! the peer closes too.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr};
@@ -11,12 +12,12 @@ use mio::{Interest, Registry, Token};
 
 use super::{Outcome, Reason};
 
-/// What a peer may say before it is cut off. The longest greetings of mail servers stay below; a peer that pours out
-/// bytes is reset.
+/// What a peer may say before it is cut off. The longest greetings of mail servers stay below; a peer that
+/// pours out bytes is reset.
 const GREETING_BYTES_MAX: usize = 16 << 10;
 
-/// Lack of something on this host: ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS and ENOMEM of errno(3), too many files open in
-/// all or here, no source port left, no buffers, no memory.
+/// Lack of something on this host: ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS and ENOMEM of errno(3), too many
+/// files open in all or here, no source port left, no buffers, no memory.
 const OWN_ERRORS: [i32; 5] = [23, 24, 99, 105, 12];
 
 /// What a check waits for, in words.
@@ -89,7 +90,8 @@ impl TcpProbe {
         }
         match self.stream.peer_addr() {
             Ok(_) => {
-                // The FIN. It fails only where the peer has reset the connection just now; the handshake was whole.
+                // The FIN. It fails only where the peer has reset the connection just now; the handshake was
+                // whole.
                 let _reset_or_sent = self.stream.shutdown(Shutdown::Write);
                 Some(Outcome::Success)
             }

@@ -11,7 +11,8 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The network of `length` leading bits that holds `address`; a length above the family's is taken as a host.
+    /// The network of `length` leading bits that holds `address`; a length above the family's is taken as a
+    /// host.
     pub fn new(address: IpAddr, length: u8) -> Self {
         match address {
             IpAddr::V4(address) => {

@@ -4,15 +4,16 @@ use std::net::IpAddr;
 
 use super::{Facts, InterfaceIndex, NextHop, Prefix, Route, RouteKind, RouteTable};
 
-/// How many routes may stand between a destination and its neighbour. Routing daemons resolve one or two levels; a loop
-/// of routes ends here.
+/// How many routes may stand between a destination and its neighbour. Routing daemons resolve one or two
+/// levels; a loop of routes ends here.
 const RECURSION_DEPTH_MAX: u32 = 8;
 
 /// How many routes are followed for one destination at the most: recursion through wide routes multiplies.
 const ROUTES_FOLLOWED_MAX: usize = 1_024;
 
-/// Shares are counted in this many parts while next hops are resolved through other routes. A highly composite number
-/// splits evenly among the usual counts of next hops; eight levels deep, a share below one part counts as one.
+/// Shares are counted in this many parts while next hops are resolved through other routes. A highly
+/// composite number splits evenly among the usual counts of next hops; eight levels deep, a share below one
+/// part counts as one.
 const SHARE_PARTS: u64 = 720_720 << 16;
 
 /// A neighbour that packets for a destination may be handed to.
@@ -46,15 +47,15 @@ struct Expansion {
 }
 
 impl Facts {
-    /// The route that counts for `destination`: table `local` before `main`, then the longest prefix, then the lowest
-    /// metric.
+    /// The route that counts for `destination`: table `local` before `main`, then the longest prefix, then
+    /// the lowest metric.
     pub fn route(&self, destination: IpAddr) -> Option<&Route> {
         let first_of = |table| self.matching(destination).find(move |route| route.table == table);
         first_of(RouteTable::Local).or_else(|| first_of(RouteTable::Main))
     }
 
-    /// Where `destination` leads, with gateways resolved through other routes where they name no interface, and ways out
-    /// left away whose interface is down.
+    /// Where `destination` leads, with gateways resolved through other routes where they name no interface,
+    /// and ways out left away whose interface is down.
     pub fn resolve(&self, destination: IpAddr) -> Resolution {
         let Some(route) = self.route(destination) else { return Resolution::NoRoute };
         if route.kind != RouteKind::Unicast {

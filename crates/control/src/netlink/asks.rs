@@ -1,10 +1,12 @@
-//! Which neighbours the kernel is to be asked for, and when. Pure: time and facts are parameters, requests are values.
+//! Which neighbours the kernel is to be asked for, and when. Pure: time and facts are parameters, requests
+//! are values.
 //!
-//! Two kinds. *Kept* neighbours, gateways and servers, are asked for at once and kept fresh as long as they are wanted,
-//! since live sessions lean on them and the kernel sees no traffic that would make it probe. *Needed* ones, clients on a
-//! link, are asked for when a frame wants them. Either is asked for three times, a second apart, and then left alone for a
-//! while (RFC 1122, 2.3.2.1): meanwhile its packets get host unreachable. How many may be asked for at once is bounded, so
-//! that nobody fills the kernel's table by sending to addresses that nobody has (RFC 6583).
+//! Two kinds. *Kept* neighbours, gateways and servers, are asked for at once and kept fresh as long as they
+//! are wanted, since live sessions lean on them and the kernel sees no traffic that would make it probe.
+//! *Needed* ones, clients on a link, are asked for when a frame wants them. Either is asked for three times,
+//! a second apart, and then left alone for a while (RFC 1122, 2.3.2.1): meanwhile its packets get host
+//! unreachable. How many may be asked for at once is bounded, so that nobody fills the kernel's table by
+//! sending to addresses that nobody has (RFC 6583).
 //!
 //! Permanent neighbours are never asked for: the administrator has answered.
 
@@ -16,12 +18,12 @@ use hashbrown::HashMap;
 
 use crate::facts::{Facts, Mac, Neighbour, NeighbourKey, NeighbourState, Prefix};
 
-/// Gateways and servers that are kept at the most. Kernels hold 1024 neighbours per family before they refuse more,
-/// unless told otherwise (`gc_thresh3`); beyond this bound that is more likely a mistake than a wish.
+/// Gateways and servers that are kept at the most. Kernels hold 1024 neighbours per family before they refuse
+/// more, unless told otherwise (`gc_thresh3`); beyond this bound that is more likely a mistake than a wish.
 pub const KEPT_MAX: usize = 4_096;
 
-/// Needed neighbours that are asked for, or given up for the time being, at once. A quarter of what kernels hold by
-/// default: a scan of an empty network must leave room for true neighbours.
+/// Needed neighbours that are asked for, or given up for the time being, at once. A quarter of what kernels
+/// hold by default: a scan of an empty network must leave room for true neighbours.
 pub const OUTSTANDING_MAX: usize = 256;
 
 /// How often a neighbour is asked for before it is given up.
@@ -30,15 +32,16 @@ const ATTEMPTS_MAX: u32 = 3;
 /// From one attempt to the next.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a neighbour that gave no answer is left alone. Long enough to spare the link, short enough that a host that
-/// was just switched on is found while somebody still waits for it.
+/// How long a neighbour that gave no answer is left alone. Long enough to spare the link, short enough that a
+/// host that was just switched on is found while somebody still waits for it.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// How often kept neighbours are looked after. The kernel does so by itself every five seconds where it can; this is for
-/// kernels that cannot, and for entries that the kernel has thrown away.
+/// How often kept neighbours are looked after. The kernel does so by itself every five seconds where it can;
+/// this is for kernels that cannot, and for entries that the kernel has thrown away.
 const LOOK_AFTER_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Hints that are taken in one second. A host that asks for us is a client about to call, but anybody may ask.
+/// Hints that are taken in one second. A host that asks for us is a client about to call, but anybody may
+/// ask.
 const HINTS_PER_SECOND_MAX: u32 = 64;
 
 /// A request to the kernel about one neighbour.
@@ -85,8 +88,8 @@ pub struct Asks {
 }
 
 impl Asks {
-    /// Makes `wanted` the set of kept neighbours: new ones are asked for at the next [`Asks::advance`], which is due at
-    /// once, the others are let go.
+    /// Makes `wanted` the set of kept neighbours: new ones are asked for at the next [`Asks::advance`], which
+    /// is due at once, the others are let go.
     pub fn keep(
         &mut self,
         now: Instant,
@@ -126,9 +129,9 @@ impl Asks {
         }
     }
 
-    /// The host of `key` said that it has `mac`, by asking for an address of ours. The caller has left out what claims an
-    /// address that the appliance owns; refused here are group addresses, the host's own, those that are not of this link,
-    /// and all that the kernel knows better.
+    /// The host of `key` said that it has `mac`, by asking for an address of ours. The caller has left out
+    /// what claims an address that the appliance owns; refused here are group addresses, the host's own,
+    /// those that are not of this link, and all that the kernel knows better.
     pub fn hint(&mut self, now: Instant, key: NeighbourKey, mac: Mac, facts: &Facts, out: &mut Vec<Ask>) {
         let group = mac[0] & 1 != 0;
         if group || mac == [0; 6] || !may_be_neighbour(key, facts) || !is_on_link(key, facts) {

@@ -12,8 +12,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 /// What one datagram may hold. The kernel fills dumps up to 32 KiB; a single message stays far below that.
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 
-/// How often a dump is repeated that changed while it was read. The last one is taken as it is: what changed meanwhile
-/// also comes as an event.
+/// How often a dump is repeated that changed while it was read. The last one is taken as it is: what changed
+/// meanwhile also comes as an event.
 const DUMP_ATTEMPTS_MAX: u32 = 3;
 
 /// `MSG_TRUNC`: a receive returns the true length of a datagram that did not fit.
@@ -61,8 +61,8 @@ impl Channel {
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map(drop)
     }
 
-    /// Reads one datagram and gives its messages to `each`, those that cannot be parsed as an error. `WouldBlock`: there is
-    /// none. `ENOBUFS` as the kernel says it: events were lost.
+    /// Reads one datagram and gives its messages to `each`, those that cannot be parsed as an error.
+    /// `WouldBlock`: there is none. `ENOBUFS` as the kernel says it: events were lost.
     pub(super) fn receive(&mut self, mut each: impl FnMut(Result<Message>)) -> Result<()> {
         let (length, sender) = self.socket.recv_from(&mut &mut self.buffer[..], TELL_TRUE_LENGTH)?;
         if sender.port_number() != 0 {
@@ -78,7 +78,8 @@ impl Channel {
                 Message::deserialize(rest)
                     .map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string())),
             );
-            // Messages start at multiples of four (RFC 3549, 2.3.2); `new_checked` has seen to a length of 16 at least.
+            // Messages start at multiples of four (RFC 3549, 2.3.2); `new_checked` has seen to a length of 16
+            // at least.
             let next = (envelope.length() as usize).next_multiple_of(4).min(rest.len());
             rest = &rest[next..];
         }

@@ -25,15 +25,16 @@ use crate::facts::{Address, Facts, Interface, InterfaceIndex, Neighbour, Neighbo
 /// Multicast groups of rtnetlink(7): link, neighbour, IPv4 address and route, IPv6 address and route.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
 
-/// Room for events that wait for the control thread. A routing daemon may change thousands of routes at once; what does
-/// not fit costs a whole reading of all tables. The kernel caps it at `net.core.rmem_max`.
+/// Room for events that wait for the control thread. A routing daemon may change thousands of routes at once;
+/// what does not fit costs a whole reading of all tables. The kernel caps it at `net.core.rmem_max`.
 const EVENT_BUFFER_BYTES: i32 = 4 << 20;
 
-/// Datagrams read in one `drain`, so that a storm of events leaves the control thread time for its other work.
+/// Datagrams read in one `drain`, so that a storm of events leaves the control thread time for its other
+/// work.
 const DATAGRAMS_PER_DRAIN_MAX: u32 = 1_024;
 
-/// How long a doubtful table is left alone before it is read again: the kernel tells of a link before it takes the link's
-/// routes away, and one change seldom comes alone.
+/// How long a doubtful table is left alone before it is read again: the kernel tells of a link before it
+/// takes the link's routes away, and one change seldom comes alone.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Reading tables again may take one part in this many of the control thread's time.
@@ -42,7 +43,8 @@ const REDUMP_TIME_SHARE: u32 = 4;
 /// `ENOBUFS` of errno(3): the kernel had to throw events away.
 const EVENTS_LOST: i32 = 105;
 
-/// Follows the kernel's tables. Register it for reading, call [`Mirror::drain`] when it is ready or its deadline is due.
+/// Follows the kernel's tables. Register it for reading, call [`Mirror::drain`] when it is ready or its
+/// deadline is due.
 pub struct Mirror {
     events: Channel,
     requests: Channel,

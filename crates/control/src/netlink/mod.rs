@@ -1,13 +1,15 @@
 //! The kernel's picture of the network, mirrored and, for neighbours, asked for.
 //!
-//! [`Mirror`] keeps [`crate::facts::Facts`] true: it subscribes, reads everything once, then applies what changes. Where a
-//! message leaves open what the table looks like now, or where the kernel changes a table without a message, it reads that
-//! table again rather than guess. [`Resolver`] has the kernel find and keep neighbours; the appliance itself sends no ARP
-//! request and no neighbour solicitation, so `ip neigh` always tells the whole truth.
+//! [`Mirror`] keeps [`crate::facts::Facts`] true: it subscribes, reads everything once, then applies what
+//! changes. Where a message leaves open what the table looks like now, or where the kernel changes a table
+//! without a message, it reads that table again rather than guess. [`Resolver`] has the kernel find and keep
+//! neighbours; the appliance itself sends no ARP request and no neighbour solicitation, so `ip neigh` always
+//! tells the whole truth.
 //!
-//! Both belong to the control thread and live in the network namespace of the thread that made them. The mirror refuses
-//! tables other than `main` and `local`, routes by type of service or source, and messages that do not come from the kernel.
-//! The message crates report attributes that they do not know through the `log` facade, to which nothing here listens.
+//! Both belong to the control thread and live in the network namespace of the thread that made them. The
+//! mirror refuses tables other than `main` and `local`, routes by type of service or source, and messages
+//! that do not come from the kernel. The message crates report attributes that they do not know through the
+//! `log` facade, to which nothing here listens.
 
 mod asks;
 mod channel;

@@ -20,8 +20,8 @@ const REFUSAL_BUFFER_BYTES: i32 = 256 << 10;
 /// `ENOENT` of errno(3): the neighbour to forget is gone already.
 const NO_SUCH_NEIGHBOUR: i32 = 2;
 
-/// Has the kernel resolve neighbours and keep them fresh. It needs no readiness: call [`Resolver::advance`] when its
-/// deadline is due and after each change of neighbours.
+/// Has the kernel resolve neighbours and keep them fresh. It needs no readiness: call [`Resolver::advance`]
+/// when its deadline is due and after each change of neighbours.
 pub struct Resolver {
     asks: Asks,
     channel: Channel,
@@ -49,7 +49,8 @@ impl Resolver {
         self.flush();
     }
 
-    /// The host of `key` said that it has `mac`, by asking for an address of ours; see [`Asks::hint`] for what is refused.
+    /// The host of `key` said that it has `mac`, by asking for an address of ours; see [`Asks::hint`] for
+    /// what is refused.
     pub fn hint(&mut self, now: Instant, key: NeighbourKey, mac: Mac, facts: &Facts) {
         self.asks.hint(now, key, mac, facts, &mut self.pending);
         self.flush();
@@ -105,8 +106,9 @@ impl Resolver {
     }
 }
 
-/// The request for an ask. With either of the flags *use* and *managed* the kernel ignores state and MAC, and *managed* is
-/// taken away by any request that leaves it out; kernels before 5.16 do not know it and see *use* alone.
+/// The request for an ask. With either of the flags *use* and *managed* the kernel ignores state and MAC, and
+/// *managed* is taken away by any request that leaves it out; kernels before 5.16 do not know it and see
+/// *use* alone.
 fn request(ask: Ask) -> (Message, u16) {
     let mut message = NeighbourMessage::default();
     let ((interface, address), forget) = match ask {

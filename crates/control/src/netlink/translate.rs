@@ -254,8 +254,8 @@ fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// The neighbour that a message names and, unless it is still a blank, what is known of it. Proxy entries and addresses
-/// that need no resolution are none.
+/// The neighbour that a message names and, unless it is still a blank, what is known of it. Proxy entries and
+/// addresses that need no resolution are none.
 pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Option<Neighbour>)> {
     let header = &message.header;
     if header.flags.contains(NeighbourFlags::Proxy) {

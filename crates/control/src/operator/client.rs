@@ -79,7 +79,8 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, AskError> {
     let broken = |error: &dyn fmt::Display| AskError::Broken(format!("the appliance broke off: {error}"));
     let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
     line.push(b'\n');
-    // An appliance that is busy answers without a request and closes: its answer says more than a failed write.
+    // An appliance that is busy answers without a request and closes: its answer says more than a failed
+    // write.
     let sent = stream.write_all(&line);
     let mut answers = serde_json::Deserializer::from_reader(BufReader::new(stream.take(ANSWER_BYTES_MAX)));
     let answer = match (Answer::deserialize(&mut answers), sent) {

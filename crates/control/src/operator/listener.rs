@@ -1,9 +1,10 @@
 //! Taking a path for a socket that nobody but the owner can ever connect to.
 //!
-//! The socket is made in a directory of its own that only the owner may enter (mode 0700), gets mode 0600 there, and is
-//! then renamed to its path. At no moment is it reachable with another mode, and the umask, which belongs to the whole
-//! process, is left alone. A lock on `PATH.lock` says that an appliance lives: the kernel drops it with the process, so a
-//! socket that a dead one left is told from a live one without a race. The lock file stays; to remove it would be one.
+//! The socket is made in a directory of its own that only the owner may enter (mode 0700), gets mode 0600
+//! there, and is then renamed to its path. At no moment is it reachable with another mode, and the umask,
+//! which belongs to the whole process, is left alone. A lock on `PATH.lock` says that an appliance lives: the
+//! kernel drops it with the process, so a socket that a dead one left is told from a live one without a race.
+//! The lock file stays; to remove it would be one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Error, ErrorKind, Result};

@@ -59,8 +59,9 @@ pub enum Action {
 pub enum Response {
     /// Done, and this is what came of it.
     Done(Value),
-    /// Done; an array whose elements are made as the client takes them, so that a million sessions need no million objects
-    /// at once. The control thread makes them between other work: each call of `next` should be short.
+    /// Done; an array whose elements are made as the client takes them, so that a million sessions need no
+    /// million objects at once. The control thread makes them between other work: each call of `next` should
+    /// be short.
     Rows(Box<dyn Iterator<Item = Value>>),
     /// Not done.
     Refused {

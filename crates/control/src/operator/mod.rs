@@ -7,10 +7,11 @@
 //!   ◀ {"ok":false,"exit":2,"error":"service web has no server 198.18.1.11"}
 //! ```
 //!
-//! [`Server`] belongs to the control thread and never blocks; what is asked is answered by whoever implements [`Handler`].
-//! [`ask`] is the other end, for the commands, and blocks. Only the owner may connect (mode 0600), and one appliance only
-//! serves a path. Requests, clients, their patience and what is written ahead of them are bounded: a client that sends
-//! nonsense, too much or nothing hears why and is let go, and costs the appliance nothing else.
+//! [`Server`] belongs to the control thread and never blocks; what is asked is answered by whoever implements
+//! [`Handler`]. [`ask`] is the other end, for the commands, and blocks. Only the owner may connect (mode
+//! 0600), and one appliance only serves a path. Requests, clients, their patience and what is written ahead
+//! of them are bounded: a client that sends nonsense, too much or nothing hears why and is let go, and costs
+//! the appliance nothing else.
 
 mod client;
 mod connection;

@@ -17,8 +17,8 @@ pub const CLIENTS_MAX: usize = 16;
 /// When a client is let in that this process had no descriptor for.
 const ADMISSION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The operator's socket in the control thread's loop. Lend it one token for the listener and, right after it,
-/// [`CLIENTS_MAX`] for clients; give it events of these and the time of its deadline.
+/// The operator's socket in the control thread's loop. Lend it one token for the listener and, right after
+/// it, [`CLIENTS_MAX`] for clients; give it events of these and the time of its deadline.
 pub struct Server {
     claim: Claim,
     registry: Registry,

@@ -12,7 +12,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// Two namespaces: `here` has `near` (198.18.1.1/24, 2001:db8:1::1/64), `there` has `far` (.2), joined by a wire.
+/// Two namespaces: `here` has `near` (198.18.1.1/24, 2001:db8:1::1/64), `there` has `far` (.2), joined by a
+/// wire.
 pub struct Wire {
     pub here: String,
     pub there: String,

@@ -25,7 +25,8 @@ fn parameters() -> Parameters {
     }
 }
 
-/// Runs a checker by its own deadlines; the n-th check meets `manner(n)`. Gives the times of starts and turns, in ticks.
+/// Runs a checker by its own deadlines; the n-th check meets `manner(n)`. Gives the times of starts and
+/// turns, in ticks.
 fn run(
     parameters: Parameters,
     ticks: u64,
