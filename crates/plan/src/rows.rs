@@ -160,7 +160,7 @@ fn negative_log2(hash: u64) -> u64 {
     let mut mantissa = u128::from(hash << hash.leading_zeros());
     let mut fraction = 0u64;
     for _ in 0..LOG_FRACTION_BITS {
-        mantissa = mantissa * mantissa >> 63;
+        mantissa = (mantissa * mantissa) >> 63;
         fraction <<= 1;
         if mantissa >= 1 << 64 {
             fraction |= 1;
