@@ -25,7 +25,8 @@ where
         let (source, destination) = (packet.header.source(), packet.header.destination());
         // RFC 1812 section 5.3.7; a packet from an address of ours is a land attack or a loop.
         let is_solicitation = Self::is_solicitation(packet);
-        if F::is_martian_source(source) && !is_solicitation || self.view.owned.get(source).is_some() {
+        let is_martian = F::is_martian_source(source);
+        if is_martian && !is_solicitation || self.view.owned.get(source).is_some() {
             return DropReason::MartianSource.into();
         }
         if let Some(vip) = self.view.owned.get(destination) {
@@ -34,6 +35,10 @@ where
             } else {
                 self.to_owned_address(scratch, ethernet, packet, vip)
             };
+        }
+        // Who has no address yet may ask for one of ours, and nothing else (RFC 4291 section 2.5.2).
+        if is_martian {
+            return DropReason::MartianSource.into();
         }
         if self.view.host.contains(&destination) {
             return DropReason::LateForHost.into();
