@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The engine sees [`port::Ports`] and nothing else; [`WorkerPorts`] is that trait over real rings. It holds
-//! all the ports of one worker, of either driver, and no two workers share one. [`open`] makes one for each
+//! all the ports of one worker, of either driver, and no two workers share one. [`open()`] makes one for each
 //! worker.
 //!
 //! # Who owns a frame
@@ -92,7 +92,7 @@
 //!
 //! # Threads
 //!
-//! [`open`], [`steering`], [`interface`], [`ethtool`] and [`memory`] are the control thread's; a
+//! [`open()`], [`steering`], [`interface`], [`ethtool`] and [`memory`] are the control thread's; a
 //! [`WorkerPorts`] is made there, moved to its worker and called by that worker alone. Nothing is shared
 //! between workers.
 //!

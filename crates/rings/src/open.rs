@@ -25,7 +25,7 @@ pub struct PortSpec {
     pub interface: String,
     /// Which rings.
     pub driver: Driver,
-    /// Where an AF_XDP program is put.
+    /// Where its programs are put.
     pub attach: Attach,
 }
 
@@ -96,7 +96,7 @@ fn demote(
     for (spec, gate) in ports.iter().zip(gates) {
         if spec.driver == Driver::Auto && gate.is_xdp() {
             gate.detach();
-            *gate = Gate::attach_instead(steering, &spec.interface, reason)?;
+            *gate = Gate::attach_instead(steering, &spec.interface, spec.attach, reason)?;
             demoted = true;
         }
     }

@@ -11,6 +11,9 @@
 //!   IPv4, IPv6 destination claimed ─▶ drop     host's, multicast, broadcast ─▶ kernel     others ─▶ drop
 //! ```
 //!
+//! The table is there from the beginning; the chain that stops frames comes only once the addresses are known,
+//! since with none of them every unicast packet would be stopped.
+//!
 //! Tagged frames are the kernel's business here; it drops those of VLANs that it does not have. For the
 //! control thread; the calling thread's network namespace counts when it is made, no longer afterwards.
 
@@ -43,32 +46,43 @@ pub const ADDRESSES_MAX: usize = 65_536;
 /// Bytes of a batch at the most: 28 for each address and some for the rules.
 const SEND_BUFFER_BYTES: libc::c_int = 4 << 20;
 
-/// One interface on which the kernel hears only what is its own, for as long as this lives.
+/// One interface on which the kernel hears only what is its own: from [`Silence::begin`] on, but not before
+/// the addresses are known, until [`Silence::end`] or the end of this.
 #[derive(Debug)]
 pub struct Silence {
     socket: OwnedFd,
     interface: String,
     table: String,
+    begun: bool,
+    knows_addresses: bool,
+    /// Whether the chain is there.
+    stops: bool,
+}
+
+impl Drop for Silence {
+    /// Removes the table in so many words: closing the socket does so only when no child that is just being
+    /// started has still inherited it.
+    fn drop(&mut self) {
+        let mut batch = Batch::new();
+        batch.push(Message::delete_table(&self.table));
+        let _ = self.commit(batch);
+    }
 }
 
 impl Silence {
-    /// Stops at ingress of `interface` what is neither the host's by `addresses` nor link-local control.
-    pub fn new(interface: &str, addresses: &[(IpAddr, Owner)]) -> Result<Self, Error> {
+    /// Makes the table and stops nothing yet.
+    pub fn new(interface: &str) -> Result<Self, Error> {
         let index = interface::find(interface)?.index;
         let socket = open().map_err(|source| failed(interface, source))?;
         let table = format!("jeoul-{index}-{}", std::process::id());
-        let silence = Self { socket, interface: interface.to_owned(), table };
+        let interface = interface.to_owned();
+        let silence = Self { socket, interface, table, begun: false, knows_addresses: false, stops: false };
         let mut batch = Batch::new();
         batch.push(Message::new_table(&silence.table));
         for (number, (name, _, key_bytes)) in SETS.into_iter().enumerate() {
             batch.push(Message::new_set(&silence.table, name, number as u32 + 1, key_bytes));
         }
-        batch.push(Message::new_ingress_chain(&silence.table, CHAIN, interface));
-        for (matches, verdict) in rules() {
-            batch.push(Message::new_rule(&silence.table, CHAIN, &matches, verdict));
-        }
-        silence.fill(&mut batch, addresses)?;
-        silence.commit(batch)?;
+        silence.commit(batch).map_err(|source| failed(&silence.interface, source))?;
         Ok(silence)
     }
 
@@ -79,7 +93,37 @@ impl Silence {
             batch.push(Message::flush_set(&self.table, name));
         }
         self.fill(&mut batch, addresses)?;
-        self.commit(batch)
+        self.change(batch, self.begun, true)
+    }
+
+    /// Stops at ingress what is neither the host's nor control traffic, as soon as the addresses are known.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.change(Batch::new(), true, self.knows_addresses)
+    }
+
+    /// Stops nothing any more.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.change(Batch::new(), false, self.knows_addresses)
+    }
+
+    /// Commits `batch` and, in the same step, the chain's coming or going.
+    fn change(&mut self, mut batch: Batch, begun: bool, knows_addresses: bool) -> Result<(), Error> {
+        let stops = begun && knows_addresses;
+        if stops && !self.stops {
+            batch.push(Message::new_ingress_chain(&self.table, CHAIN, &self.interface));
+            for (matches, verdict) in rules() {
+                batch.push(Message::new_rule(&self.table, CHAIN, &matches, verdict));
+            }
+        } else if self.stops && !stops {
+            batch.push(Message::delete_chain(&self.table, CHAIN));
+        }
+        match self.commit(batch) {
+            // A chain goes with its interface.
+            Err(source) if !stops && source.raw_os_error() == Some(libc::ENOENT) => {}
+            outcome => outcome.map_err(|source| failed(&self.interface, source))?,
+        }
+        (self.begun, self.knows_addresses, self.stops) = (begun, knows_addresses, stops);
+        Ok(())
     }
 
     fn fill(&self, batch: &mut Batch, addresses: &[(IpAddr, Owner)]) -> Result<(), Error> {
@@ -105,12 +149,12 @@ impl Silence {
 
     /// Sends a batch, which takes effect as a whole or not at all. The kernel has worked it off when the call
     /// returns, and speaks only where it refuses.
-    fn commit(&self, batch: Batch) -> Result<(), Error> {
+    fn commit(&self, batch: Batch) -> io::Result<()> {
         let bytes = batch.finish();
         // SAFETY: the bytes outlive the call.
         let sent = unsafe { libc::send(self.socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
         if sent < 0 {
-            return Err(failed(&self.interface, io::Error::last_os_error()));
+            return Err(io::Error::last_os_error());
         }
         let mut outcome = Ok(());
         let mut reply = [0u8; 8_192];
@@ -122,7 +166,7 @@ impl Silence {
             };
             let Ok(length) = usize::try_from(length) else { return outcome };
             if let Some(number) = message::refusal(&reply[..length]) {
-                outcome = outcome.and(Err(failed(&self.interface, io::Error::from_raw_os_error(number))));
+                outcome = outcome.and(Err(io::Error::from_raw_os_error(number)));
             }
         }
     }

@@ -13,8 +13,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use worker_lab::{BEYOND, HOSTS, LEFT, Lab, RIGHT, number_of, open_both, spec, steering, turn, udp};
 
-const KINDS: [(Driver, Attach); 3] =
-    [(Driver::AfXdp, Attach::Native), (Driver::AfXdp, Attach::Generic), (Driver::AfPacket, Attach::Auto)];
+const KINDS: [(Driver, Attach); 4] = [
+    (Driver::AfXdp, Attach::Native),
+    (Driver::AfXdp, Attach::Generic),
+    (Driver::AfPacket, Attach::Auto),
+    (Driver::AfPacket, Attach::Nftables),
+];
 const VIP: [u8; 4] = [198, 18, 0, 10];
 
 #[test]

@@ -12,7 +12,9 @@ const SUBSYSTEM_NFTABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = 0;
+const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const NEW_SET: u16 = 9;
 const NEW_SET_ELEMENT: u16 = 12;
@@ -94,12 +96,22 @@ impl Message {
         Self::new(NEW_TABLE, flags, attributes().text(1, table).number(2, TABLE_OWNER))
     }
 
+    /// A table's end, with all that is in it.
+    pub(super) fn delete_table(table: &str) -> Self {
+        Self::new(DELETE_TABLE, 0, attributes().text(1, table))
+    }
+
     /// A base chain at ingress of `device` that accepts what no rule decides.
     pub(super) fn new_ingress_chain(table: &str, chain: &str, device: &str) -> Self {
         let hook = attributes().number(1, HOOK_INGRESS).number(2, PRIORITY_FILTER).text(3, device);
         let chain = attributes().text(1, table).text(3, chain).nest(4, hook);
         let chain = chain.number(5, VERDICT_ACCEPT).text(7, "filter");
         Self::new(NEW_CHAIN, libc::NLM_F_CREATE, chain)
+    }
+
+    /// A chain's end, with its rules.
+    pub(super) fn delete_chain(table: &str, chain: &str) -> Self {
+        Self::new(DELETE_CHAIN, 0, attributes().text(1, table).text(3, chain))
     }
 
     /// An empty set of addresses of `key_bytes`.

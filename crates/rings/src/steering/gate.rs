@@ -1,13 +1,14 @@
 //! The gate of one port: its steering programs on its interface, shut until every worker has its sockets.
 
 use super::decision::{self, Maps};
-use super::{COUNTERS, Counter, SHUT, Steering, SteeringCounters, TAKES_ALL};
+use super::{COUNTERS, Counter, SHUT, Steering, SteeringCounters, TAKES_ALL, lock};
 use crate::bpf::{Hook, Link, Map, MapKind, Program, ProgramKind};
 use crate::packet::LinkHealth;
+use crate::silence::Silence;
 use crate::{Error, interface};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Queues of one interface at the most. The kernel allows thousands; nobody has a core for each.
 pub const QUEUES_MAX: u32 = 256;
@@ -23,16 +24,26 @@ pub enum Driver {
     Auto,
 }
 
-/// Where an AF_XDP port's program is put.
+/// Where a port's programs are put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
-    /// In the driver; where that is not to be had, in the kernel's emulation, with the reason kept.
+    /// AF_XDP: in the driver; where that is not to be had, in the kernel's emulation. AF_PACKET: at tcx
+    /// ingress; where that is not to be had, nftables stand there. The reason is kept.
     Auto,
-    /// In the driver, or fail.
+    /// AF_XDP in the driver, or fail; AF_PACKET as [`Attach::Auto`].
     Native,
-    /// In the kernel's emulation.
+    /// AF_XDP in the kernel's emulation; AF_PACKET as [`Attach::Auto`].
     Generic,
+    /// AF_PACKET with nftables at ingress even where the kernel has tcx, for a host whose tcx hooks are
+    /// somebody else's; AF_XDP as [`Attach::Auto`].
+    Nftables,
 }
+
+const NEEDS_TCX: &str = "Linux 6.6 or later with CONFIG_NET_XGRESS, and no nftables at ingress";
+
+/// Why a port has nftables at ingress.
+const NO_TCX: &str = "kernel kept silent by nftables: kernel has no tcx";
+const NFTABLES_ASKED_FOR: &str = "kernel kept silent by nftables: asked for";
 
 /// How a port is driven, for the log and for `show ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +71,25 @@ struct State {
     mac: [u8; 6],
     flags: u16,
     zero_copy: bool,
-    link: Option<Link>,
+    /// `None` when the programs were taken off.
+    hold: Option<Hold>,
+}
+
+/// What a port has on its interface.
+#[derive(Debug)]
+enum Hold {
+    /// An XDP or tcx program.
+    Link(Link),
+    /// In tcx's place; steering knows it too.
+    Silence(Arc<Mutex<Silence>>),
+}
+
+/// Which rings a port has, and for AF_XDP where its program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rings {
+    XdpNative,
+    XdpGeneric,
+    Packet,
 }
 
 /// The steering programs of one port. Shared by the control thread and the workers' set-up and end, never
@@ -70,7 +99,7 @@ pub struct Gate {
     interface: String,
     index: u32,
     maps: PortMaps,
-    hook: Hook,
+    rings: Rings,
     /// The socket filter of an AF_PACKET port.
     filter: Option<Program>,
     reason: Option<String>,
@@ -87,17 +116,22 @@ impl Gate {
     ) -> Result<Self, Error> {
         match driver {
             Driver::AfXdp => Self::attach_xdp(steering, interface, attach),
-            Driver::AfPacket => Self::attach_packet(steering, interface, None),
+            Driver::AfPacket => Self::attach_packet(steering, interface, attach, None),
             Driver::Auto => Self::attach_xdp(steering, interface, attach).or_else(|error| match error {
                 Error::NoInterface { .. } => Err(error),
-                refused => Self::attach_packet(steering, interface, Some(refused.to_string())),
+                refused => Self::attach_packet(steering, interface, attach, Some(refused.to_string())),
             }),
         }
     }
 
     /// The same port on AF_PACKET, for when its AF_XDP sockets were refused for `reason`.
-    pub fn attach_instead(steering: &Steering, interface: &str, reason: &Error) -> Result<Self, Error> {
-        Self::attach_packet(steering, interface, Some(reason.to_string()))
+    pub fn attach_instead(
+        steering: &Steering,
+        interface: &str,
+        attach: Attach,
+        reason: &Error,
+    ) -> Result<Self, Error> {
+        Self::attach_packet(steering, interface, attach, Some(reason.to_string()))
     }
 
     fn attach_xdp(steering: &Steering, name: &str, attach: Attach) -> Result<Self, Error> {
@@ -105,54 +139,57 @@ impl Gate {
         let maps = PortMaps::new(found.mac, true)?;
         let program = load(ProgramKind::Xdp, &maps.with(steering))?;
         let put = |hook| Link::attach(&program, found.index, hook);
-        let (link, hook, reason) = match attach {
-            Attach::Generic => (put(Hook::XdpGeneric), Hook::XdpGeneric, None),
-            Attach::Native => (put(Hook::XdpNative), Hook::XdpNative, None),
-            Attach::Auto => match put(Hook::XdpNative) {
+        let (link, rings, reason) = match attach {
+            Attach::Generic => (put(Hook::XdpGeneric), Rings::XdpGeneric, None),
+            Attach::Native => (put(Hook::XdpNative), Rings::XdpNative, None),
+            Attach::Auto | Attach::Nftables => match put(Hook::XdpNative) {
                 Err(error) if !is_final(&error) => {
                     let reason = attach_error(name, found.mtu, error).to_string();
-                    (put(Hook::XdpGeneric), Hook::XdpGeneric, Some(reason))
+                    (put(Hook::XdpGeneric), Rings::XdpGeneric, Some(reason))
                 }
-                result => (result, Hook::XdpNative, None),
+                result => (result, Rings::XdpNative, None),
             },
         };
         let link = link.map_err(|error| attach_error(name, found.mtu, error))?;
-        Ok(Self::new(name, &found, maps, hook, None, reason, link))
+        Ok(Self::new(&found, maps, rings, None, reason, Hold::Link(link)))
     }
 
-    fn attach_packet(steering: &Steering, name: &str, reason: Option<String>) -> Result<Self, Error> {
+    fn attach_packet(
+        steering: &Steering,
+        name: &str,
+        attach: Attach,
+        reason: Option<String>,
+    ) -> Result<Self, Error> {
         let found = interface::find(name)?;
         let maps = PortMaps::new(found.mac, false)?;
         let filter = load(ProgramKind::SocketFilter, &maps.with(steering))?;
-        // It counts for itself, and nobody reads it: the filter sees each frame too, and one frame is counted
-        // once.
-        let ingress_counters = counters()?;
-        let ingress = Maps { counters: &ingress_counters, ..maps.with(steering) };
-        let program = load(ProgramKind::Classifier, &ingress)?;
-        let link = Link::attach(&program, found.index, Hook::TcxIngress).map_err(|error| {
-            let what = format!("{name}: keeping the kernel out at tcx ingress");
-            match error.raw_os_error() {
-                Some(libc::EINVAL | libc::EOPNOTSUPP) => {
-                    Error::Unsupported { what, needs: "Linux 6.6 or later with CONFIG_NET_XGRESS" }
-                }
-                _ => Error::privileged(what, "CAP_BPF and CAP_NET_ADMIN", error),
+        let link = match attach {
+            Attach::Nftables => None,
+            _ => attach_ingress(steering, &found, &maps)?,
+        };
+        let (hold, silenced) = match link {
+            Some(link) => (Hold::Link(link), None),
+            None => {
+                let why = if attach == Attach::Nftables { NFTABLES_ASKED_FOR } else { NO_TCX };
+                (Hold::Silence(steering.silence(name)?), Some(why))
             }
-        })?;
-        Ok(Self::new(name, &found, maps, Hook::TcxIngress, Some(filter), reason, link))
+        };
+        let reasons: Vec<String> = reason.into_iter().chain(silenced.map(str::to_owned)).collect();
+        let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+        Ok(Self::new(&found, maps, Rings::Packet, Some(filter), reason, hold))
     }
 
     fn new(
-        name: &str,
         found: &interface::Interface,
         maps: PortMaps,
-        hook: Hook,
+        rings: Rings,
         filter: Option<Program>,
         reason: Option<String>,
-        link: Link,
+        hold: Hold,
     ) -> Self {
-        let state = State { mac: found.mac, flags: SHUT, zero_copy: false, link: Some(link) };
-        let (interface, index) = (name.to_owned(), found.index);
-        Self { interface, index, maps, hook, filter, reason, state: Mutex::new(state) }
+        let state = State { mac: found.mac, flags: SHUT, zero_copy: false, hold: Some(hold) };
+        let (interface, index) = (found.name.clone(), found.index);
+        Self { interface, index, maps, rings, filter, reason, state: Mutex::new(state) }
     }
 
     /// The interface's name.
@@ -166,12 +203,12 @@ impl Gate {
 
     /// Whether frames come by AF_XDP.
     pub fn is_xdp(&self) -> bool {
-        self.hook != Hook::TcxIngress
+        self.rings != Rings::Packet
     }
 
     /// Whether zero-copy would work: the program sits in the driver.
     pub(crate) fn is_native(&self) -> bool {
-        self.hook == Hook::XdpNative
+        self.rings == Rings::XdpNative
     }
 
     pub(crate) fn filter(&self) -> Option<BorrowedFd<'_>> {
@@ -181,11 +218,11 @@ impl Gate {
     /// How the port is driven.
     pub fn facts(&self) -> PortFacts {
         let zero_copy = self.state().zero_copy;
-        let (driver, mode) = match self.hook {
-            Hook::XdpNative if zero_copy => ("af_xdp", "native zero-copy"),
-            Hook::XdpNative => ("af_xdp", "native copy"),
-            Hook::XdpGeneric => ("af_xdp", "generic copy"),
-            Hook::TcxIngress => ("af_packet", "af_packet ring"),
+        let (driver, mode) = match self.rings {
+            Rings::XdpNative if zero_copy => ("af_xdp", "native zero-copy"),
+            Rings::XdpNative => ("af_xdp", "native copy"),
+            Rings::XdpGeneric => ("af_xdp", "generic copy"),
+            Rings::Packet => ("af_packet", "af_packet ring"),
         };
         PortFacts { driver, mode, reason: self.reason.clone() }
     }
@@ -204,12 +241,20 @@ impl Gate {
 
     /// Begins to take frames; call when every worker has its ports.
     pub fn open(&self) -> Result<(), Error> {
+        // Rather neither ring nor kernel for a moment than both.
+        if let Some(silence) = self.silence() {
+            lock(&silence).begin()?;
+        }
         self.change(|state| state.flags &= !SHUT)
     }
 
     /// Leaves every frame to the kernel again.
     pub fn shut(&self) -> Result<(), Error> {
-        self.change(|state| state.flags |= SHUT)
+        self.change(|state| state.flags |= SHUT)?;
+        match self.silence() {
+            Some(silence) => lock(&silence).end(),
+            None => Ok(()),
+        }
     }
 
     /// Follows a change of the interface's MAC.
@@ -217,8 +262,13 @@ impl Gate {
         self.change(|state| state.mac = mac)
     }
 
-    /// Whether every frame is taken, whatever its addresses: a port that switches.
+    /// Whether every frame is taken, whatever its addresses: a port that switches. Refused behind nftables,
+    /// which decide by addresses.
     pub fn set_takes_all(&self, takes_all: bool) -> Result<(), Error> {
+        if takes_all && self.silence().is_some() {
+            let what = format!("{}: taking every frame by AF_PACKET", self.interface);
+            return Err(Error::Unsupported { what, needs: NEEDS_TCX });
+        }
         self.change(|state| match takes_all {
             true => state.flags |= TAKES_ALL,
             false => state.flags &= !TAKES_ALL,
@@ -233,7 +283,14 @@ impl Gate {
 
     /// Takes the programs off the interface; the kernel sees every frame again.
     pub fn detach(&self) {
-        self.state().link = None;
+        self.state().hold = None;
+    }
+
+    fn silence(&self) -> Option<Arc<Mutex<Silence>>> {
+        match &self.state().hold {
+            Some(Hold::Silence(silence)) => Some(Arc::clone(silence)),
+            _ => None,
+        }
     }
 
     /// What was decided since the port was attached.
@@ -243,11 +300,12 @@ impl Gate {
 
     /// How the interface is; `Removed` too when the programs were taken off.
     pub fn health(&self) -> LinkHealth {
-        let held = match &self.state().link {
-            Some(link) => link.interface_index(),
-            None => return LinkHealth::Removed,
+        let held = match &self.state().hold {
+            Some(Hold::Link(link)) => link.interface_index().ok(),
+            Some(Hold::Silence(_)) => interface::find(&self.interface).ok().map(|found| found.index),
+            None => None,
         };
-        if !matches!(held, Ok(index) if index == self.index) {
+        if held != Some(self.index) {
             return LinkHealth::Removed;
         }
         match interface::find(&self.interface) {
@@ -256,8 +314,29 @@ impl Gate {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// The program that keeps the kernel out; `None` where the kernel has no place for it.
+fn attach_ingress(
+    steering: &Steering,
+    found: &interface::Interface,
+    maps: &PortMaps,
+) -> Result<Option<Link>, Error> {
+    // It counts for itself, and nobody reads it: the filter sees each frame too, and one frame is counted
+    // once.
+    let ingress_counters = counters()?;
+    let ingress = Maps { counters: &ingress_counters, ..maps.with(steering) };
+    let program = load(ProgramKind::Classifier, &ingress)?;
+    match Link::attach(&program, found.index, Hook::TcxIngress) {
+        Ok(link) => Ok(Some(link)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(None),
+        Err(error) => {
+            let what = format!("{}: keeping the kernel out at tcx ingress", found.name);
+            Err(Error::privileged(what, "CAP_BPF and CAP_NET_ADMIN", error))
+        }
     }
 }
 

@@ -14,8 +14,13 @@
 //!                        └──────────────next──▶ kernel
 //! ```
 //!
-//! Every program is held by a BPF link, so it goes when the process goes, in whatever way. Refuses an
-//! interface on which another XDP program sits, and AF_PACKET on kernels before 6.6, which have no tcx.
+//! Kernels before 6.6 have no tcx. There an nftables table ([`crate::silence`]) stands in its place: its chain
+//! hangs at ingress while the gate is open and the addresses are known, and it follows both. A frame that
+//! comes in the very moment of a change may then be seen by neither ring nor kernel.
+//!
+//! Every program is held by a BPF link and the table by its socket, so they go when the process goes, in
+//! whatever way. Refuses an interface on which another XDP program sits, and a port that takes all behind
+//! nftables.
 
 mod decision;
 mod gate;
@@ -26,8 +31,10 @@ pub use gate::{Attach, Driver, Gate, PortFacts};
 
 use crate::Error;
 use crate::bpf::{Map, MapKind};
+use crate::silence::Silence;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bits of an address's value. An address that is both is treated as claimed: the kernel must not answer for
 /// it.
@@ -79,6 +86,10 @@ pub struct Steering {
     capacity: u32,
     /// What the map holds now.
     held: HashMap<[u8; 16], u32>,
+    /// What was set last, for gates that come later; `None` before the first time.
+    listed: Option<Vec<(IpAddr, Owner)>>,
+    /// Of the gates whose kernel has no tcx, as long as they are attached.
+    silences: Mutex<Vec<Weak<Mutex<Silence>>>>,
 }
 
 impl Steering {
@@ -86,7 +97,8 @@ impl Steering {
     pub fn new(capacity: u32) -> Result<Self, Error> {
         // Twice the room, since new addresses go in before old ones come out.
         let addresses = Map::new(MapKind::Hash, 16, 4, capacity.saturating_mul(2), "steer_addresses")?;
-        Ok(Self { addresses, capacity, held: HashMap::new() })
+        let (listed, silences) = (None, Mutex::default());
+        Ok(Self { addresses, capacity, held: HashMap::new(), listed, silences })
     }
 
     /// Makes these, and no others, the addresses that are steered by. An address that stays is never missing
@@ -105,6 +117,11 @@ impl Steering {
                 advice: "start with a larger capacity, or claim fewer addresses",
             });
         }
+        // First the kernel, then the rings: rather neither of them for a moment than both.
+        for silence in lock(&self.silences).iter().filter_map(Weak::upgrade) {
+            lock(&silence).set_addresses(addresses)?;
+        }
+        self.listed = Some(addresses.to_vec());
         for (address, &value) in &wanted {
             if self.held.get(address) != Some(&value) {
                 self.addresses
@@ -123,6 +140,24 @@ impl Steering {
         }
         Ok(())
     }
+
+    /// A silence of `interface` that follows the addresses.
+    fn silence(&self, interface: &str) -> Result<Arc<Mutex<Silence>>, Error> {
+        let mut silence = Silence::new(interface)?;
+        if let Some(addresses) = &self.listed {
+            silence.set_addresses(addresses)?;
+        }
+        let silence = Arc::new(Mutex::new(silence));
+        let mut silences = lock(&self.silences);
+        silences.retain(|other| other.strong_count() > 0);
+        silences.push(Arc::downgrade(&silence));
+        Ok(silence)
+    }
+}
+
+/// Nothing of what is locked here is left half changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn key(address: IpAddr) -> [u8; 16] {

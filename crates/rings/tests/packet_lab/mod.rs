@@ -59,6 +59,11 @@ impl Lab {
         });
     }
 
+    /// The near namespace, for a child to enter.
+    pub fn near_name(&self) -> &str {
+        &self.near
+    }
+
     /// Lets both kernels speak IPv6; without it they say nothing that they are not asked.
     pub fn enable_ipv6(&self) {
         set_ipv6(&self.near, true);
