@@ -9,7 +9,8 @@
 //!       …
 //!
 //!   # A request goes to a server, and the reply comes from the VIP     the title, a sentence
-//!   sessions-max 8                          a tiny table                                     (memory only)
+//!   sessions-max 7                          a tiny table                                     (memory only)
+//!   one-worker                              what it counts is counted by each worker on its own
 //!   fact interface eth2 INSIDE mtu 1400     a fact; before the first frame or between frames
 //!   in outside: tcp … from CLIENT to OUTSIDE
 //!   out inside: tcp … from INSIDE to SERVER1
@@ -51,6 +52,8 @@ pub struct Script {
     pub config: String,
     /// Sessions of each table, instead of the configuration's.
     pub sessions_max: Option<usize>,
+    /// It rests on bounds that each worker keeps on its own.
+    pub one_worker: bool,
     /// What happens, with the number of its line.
     pub steps: Vec<(usize, Step)>,
 }

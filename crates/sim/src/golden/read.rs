@@ -85,14 +85,15 @@ struct Draft {
     world_config: String,
     config: String,
     sessions_max: Option<usize>,
+    one_worker: bool,
     steps: Vec<(usize, Step)>,
 }
 
 impl Draft {
     fn finish(self, title: String) -> Script {
-        let Self { stations, facts, world_config, config, sessions_max, steps } = self;
+        let Self { stations, facts, world_config, config, sessions_max, one_worker, steps } = self;
         let config = format!("{world_config}\n{config}");
-        Script { title, stations, facts, config, sessions_max, steps }
+        Script { title, stations, facts, config, sessions_max, one_worker, steps }
     }
 
     fn lines(&mut self, lines: &mut Lines<'_>, directory: &Path) -> Result<(), ScriptError> {
@@ -144,6 +145,10 @@ impl Draft {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if word == "sessions-max" {
             self.sessions_max = rest.parse().ok();
+            return Ok(());
+        }
+        if word == "one-worker" {
+            self.one_worker = true;
             return Ok(());
         }
         let has_begun = self.steps.iter().any(|(_, step)| matches!(step, Step::In(..)));
