@@ -18,7 +18,7 @@ pub(crate) struct Parked {
     pub length: u16,
     pub deadline_ns: u64,
     /// Head room in front, as in a ring's buffer, so that the frame can become any answer.
-    pub bytes: Box<[u8; PARKED_BYTES]>,
+    pub bytes: Box<[u8]>,
 }
 
 /// Bytes of a parked frame's buffer.
@@ -27,7 +27,7 @@ pub(crate) const PARKED_BYTES: usize = port::HEAD_ROOM_BYTES + FRAME_BYTES_MAX;
 /// The frames that wait, and the buffers that are free. Allocates only when it is made.
 pub(crate) struct Park {
     waiting: Vec<Parked>,
-    free: Vec<Box<[u8; PARKED_BYTES]>>,
+    free: Vec<Box<[u8]>>,
     retry_at_ns: u64,
 }
 
@@ -35,7 +35,7 @@ impl Park {
     pub fn new() -> Self {
         Self {
             waiting: Vec::with_capacity(PARKED_MAX),
-            free: (0..PARKED_MAX).map(|_| Box::new([0; PARKED_BYTES])).collect(),
+            free: (0..PARKED_MAX).map(|_| vec![0; PARKED_BYTES].into_boxed_slice()).collect(),
             retry_at_ns: 0,
         }
     }

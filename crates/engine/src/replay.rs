@@ -73,10 +73,10 @@ where
         let segment = segment_of(&packet.transport);
         if let Some(segment) = &segment {
             let flags = hit.direction.activity.flags();
-            if flags.contains(Flags::RESET) || segment.flags & header_flags::SYN != 0 {
-                if let Some(step) = self.unusual(scratch, ethernet, packet, hit, segment) {
-                    return step;
-                }
+            if (flags.contains(Flags::RESET) || segment.flags & header_flags::SYN != 0)
+                && let Some(step) = self.unusual(scratch, ethernet, packet, hit, segment)
+            {
+                return step;
             }
         }
         if self.world.plan.member_state(translation.member) == MemberState::Dead {

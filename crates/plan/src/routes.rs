@@ -188,14 +188,14 @@ mod tests {
             let mut builder = RouteTableBuilder::<V4>::new(Arc::default());
             for (index, &(network, length)) in routes.iter().enumerate() {
                 // Nested prefixes of the destination make matches likely.
-                let network = if index % 2 == 0 { destination } else { network };
+                let network = if index.is_multiple_of(2) { destination } else { network };
                 builder.add(Ipv4Addr::from_bits(network), length, on_link(index as u16));
             }
             let table = builder.build();
             let mask = |length: u8| if length == 0 { 0 } else { u32::MAX << (32 - length) };
             let matches = |index: usize| {
                 let (network, length) = routes[index];
-                let network = if index % 2 == 0 { destination } else { network };
+                let network = if index.is_multiple_of(2) { destination } else { network };
                 (network ^ destination) & mask(length) == 0
             };
             let best = (0..routes.len()).filter(|&index| matches(index)).max_by_key(|&index| {

@@ -190,9 +190,7 @@ mod tests {
 
     fn shares(rows: &PreferenceRows, members: usize) -> Vec<usize> {
         let mut shares = vec![0; members];
-        for row in 0..rows.rows() {
-            shares[rows.in_force(row).unwrap()] += 1;
-        }
+        (0..rows.rows()).filter_map(|row| rows.in_force(row)).for_each(|member| shares[member] += 1);
         shares
     }
 

@@ -15,17 +15,17 @@ fn translate<F: Family>(arriving: Endpoints<F>, leaving: Endpoints<F>) -> Transl
 }
 
 fn apply_v4(frame: &mut [u8], translation: &Translation<V4>) {
-    let Network::V4(mut packet) = parse(frame, Zone(0), &FlowHasher::new([0; 16])).unwrap().network else {
-        panic!("not IPv4")
-    };
-    apply(translation, &mut packet);
+    match parse(frame, Zone(0), &FlowHasher::new([0; 16])).map(|parsed| parsed.network) {
+        Ok(Network::V4(mut packet)) => apply(translation, &mut packet),
+        _ => panic!("not IPv4"),
+    }
 }
 
 fn apply_v6(frame: &mut [u8], translation: &Translation<V6>) {
-    let Network::V6(mut packet) = parse(frame, Zone(0), &FlowHasher::new([0; 16])).unwrap().network else {
-        panic!("not IPv6")
-    };
-    apply(translation, &mut packet);
+    match parse(frame, Zone(0), &FlowHasher::new([0; 16])).map(|parsed| parsed.network) {
+        Ok(Network::V6(mut packet)) => apply(translation, &mut packet),
+        _ => panic!("not IPv6"),
+    }
 }
 
 fn ends_v4() -> impl Strategy<Value = Endpoints<V4>> {

@@ -104,7 +104,7 @@ fn port_plan(inputs: &Inputs<'_>, port: &config::Port) -> PortPlan {
     let own = |wanted: fn(&IpAddr) -> bool| {
         let index = interface?.index;
         let held = inputs.facts.addresses.iter().filter(move |held| held.interface == index);
-        held.map(|held| held.address).find(|address| wanted(address))
+        held.map(|held| held.address).find(&wanted)
     };
     let mtu = interface.map_or(0, |interface| interface.mtu).min(u32::from(inputs.mtu_bytes_max));
     PortPlan {
