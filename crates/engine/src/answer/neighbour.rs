@@ -46,6 +46,9 @@ impl Responder<'_> {
         else {
             return Err(DropReason::NeighbourIgnored);
         };
+        if self.plan.v6.owned.get(source).is_some() {
+            return Err(DropReason::AddressConflict);
+        }
         if !is_announced(self.plan.v6.owned.get(target)) {
             return Err(DropReason::NeighbourIgnored);
         }
