@@ -36,8 +36,10 @@ impl Lab {
             return;
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("jeoul-ringspacket-{}-{number}", std::process::id());
-        let lab = Lab { near: format!("{prefix}-near"), far: format!("{prefix}-far") };
+        // The process id stands last but one, where whoever removes the leftovers of dead processes looks for
+        // it.
+        let name = |end| format!("jeoul-ringspacket-{number}-{}-{end}", std::process::id());
+        let lab = Lab { near: name("near"), far: name("far") };
         for name in [&lab.near, &lab.far] {
             ip(&format!("netns add {name}"));
             set_ipv6(name, false);
