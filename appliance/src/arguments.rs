@@ -112,7 +112,7 @@ pub(crate) enum Command {
     /// The lab starts this very program as the appliance, nginx and other servers as real peers, and clients that call
     /// the virtual addresses. Its addresses are those set aside for benchmarks and documentation (198.18.0.0/15 and
     /// 2001:db8::/32); nothing outside its own namespaces is touched. Everything is removed at the end, also after
-    /// Ctrl-C or a failure. Needs root, and the packages iproute2, ethtool, nginx and tcpdump.
+    /// Ctrl-C or a failure. Needs root, and the packages iproute2, ethtool, nftables, nginx and tcpdump.
     ///
     /// Exit status: 0 all was as expected, 1 something was not.
     Lab {

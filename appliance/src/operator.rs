@@ -11,15 +11,11 @@ use control::operator::{self, Request, ask};
 use serde_json::Value;
 
 use crate::arguments::{Action, ServerAddress, What};
-use crate::table::printable;
 use crate::{FAILED, WRONG_INPUT, show};
 
 /// `jeoul reload`.
 pub(crate) fn reload(socket: &Path) -> ExitCode {
-    finish(socket, &Request::Reload {}, |result| {
-        let said = result.as_str().or_else(|| result["message"].as_str());
-        format!("{}\n", said.map_or_else(|| "The new configuration is in force.".into(), printable))
-    })
+    finish(socket, &Request::Reload {}, |changes| format!("In force: {}.\n", show::plain(changes)))
 }
 
 /// `jeoul show`.
@@ -36,13 +32,13 @@ pub(crate) fn show(socket: &Path, what: What, json: bool) -> ExitCode {
 
 /// `jeoul server`.
 pub(crate) fn server(socket: &Path, action: Action, service: &str, server: ServerAddress) -> ExitCode {
-    let (action, done) = match action {
-        Action::Enable => (operator::Action::Enable, "is back in service"),
-        Action::Disable => (operator::Action::Disable, "is out of service"),
-        Action::Drain => (operator::Action::Drain, "takes no new sessions"),
+    let action = match action {
+        Action::Enable => operator::Action::Enable,
+        Action::Disable => operator::Action::Disable,
+        Action::Drain => operator::Action::Drain,
     };
     let request = Request::Server { action, service: service.into(), server: server.to_string() };
-    finish(socket, &request, |_| format!("{} {server} {done}.\n", printable(service)))
+    finish(socket, &request, |done| format!("{}.\n", show::plain(done)))
 }
 
 fn asked(what: What) -> Option<operator::What> {
@@ -55,7 +51,8 @@ fn asked(what: What) -> Option<operator::What> {
         What::Workers => operator::What::Workers,
         What::Drops => operator::What::Drops,
         What::Neighbours => operator::What::Neighbours,
-        What::Latency | What::Firewalls | What::Bridge => return None,
+        What::Latency => operator::What::Latency,
+        What::Firewalls | What::Bridge => return None,
     })
 }
 

@@ -17,6 +17,8 @@ enum Kind {
     Count,
     Bytes,
     Seconds,
+    /// Seconds since something happened.
+    Ago,
     Microseconds,
     Ratio,
     /// A list of servers: how many of them are up.
@@ -51,7 +53,7 @@ const SERVERS: &[Column] = &[
     ("STATE", "state", Kind::Word),
     ("ACTIVE", "sessions_active", Kind::Count),
     ("TOTAL", "sessions_total", Kind::Count),
-    ("LAST CHECK", "last_check", Kind::Word),
+    ("LAST CHECK", "last_check", Kind::Ago),
     ("REASON", "reason", Kind::Word),
 ];
 
@@ -155,6 +157,10 @@ fn cell(value: &Value, kind: Kind) -> String {
         Kind::Bytes => value.as_u64().map(units::bytes),
         // Whole seconds are enough, whatever the appliance knows.
         Kind::Seconds => number().map(|number| units::seconds(number as u64)),
+        Kind::Ago => number().map(|number| match number < 1.0 {
+            true => format!("{} ago", units::microseconds(number * 1e6)),
+            false => format!("{} ago", units::seconds(number as u64)),
+        }),
         Kind::Microseconds => number().map(units::microseconds),
         Kind::Ratio => number().map(units::percent),
         Kind::Servers => value.as_array().map(|servers| {
@@ -166,11 +172,12 @@ fn cell(value: &Value, kind: Kind) -> String {
     written.unwrap_or_else(|| plain(value))
 }
 
-fn plain(value: &Value) -> String {
+/// A value in words, on one line.
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text.lines().next().unwrap_or_default()),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
@@ -178,7 +185,7 @@ fn plain(value: &Value) -> String {
 
 /// `show status`: a headline, what is wrong, then the figures.
 fn status(answer: &Value) -> String {
-    let text = |field: &str| printable(&plain(&answer[field]));
+    let text = |field: &str| plain(&answer[field]);
     let count = |field: &str| cell(&answer[field], Kind::Count);
     let seconds = |field: &str| cell(&answer[field], Kind::Seconds);
     let headline = format!(
@@ -189,11 +196,10 @@ fn status(answer: &Value) -> String {
         text("version")
     );
     let reasons = answer["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let reasons: String =
-        reasons.iter().map(|reason| format!("  ! {}\n", printable(&plain(reason)))).collect();
+    let reasons: String = reasons.iter().map(|reason| format!("  ! {}\n", plain(reason))).collect();
     let reload = match &answer["pending_reload_error"] {
         Value::Null => String::new(),
-        error => format!("  ! the file on disk was refused: {}\n", printable(&plain(error))),
+        error => format!("  ! the file on disk was refused: {}\n", plain(error)),
     };
     let lines = [
         (
@@ -261,14 +267,14 @@ dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       
     fn servers_as_a_table() {
         let answer = json!([
             {"service": "web", "address": "198.18.1.11", "port": 80, "weight": 1, "state": "up",
-             "sessions_active": 4, "sessions_total": 100, "last_check": "connected in 1 ms", "reason": null},
+             "sessions_active": 4, "sessions_total": 100, "last_check": 0.2529, "reason": null},
             {"service": "web", "address": "198.18.1.12", "port": 8080, "weight": 1, "state": "down",
-             "sessions_active": 0, "sessions_total": 100, "last_check": "refused", "reason": "2 checks failed"},
+             "sessions_active": 0, "sessions_total": 100, "last_check": 12.5, "reason": "connection refused"},
         ]);
         let expected = "\
-SERVICE  ADDRESS      PORT  WEIGHT  STATE  ACTIVE  TOTAL  LAST CHECK         REASON
-web      198.18.1.11    80       1  up          4    100  connected in 1 ms  -
-web      198.18.1.12  8080       1  down        0    100  refused            2 checks failed
+SERVICE  ADDRESS      PORT  WEIGHT  STATE  ACTIVE  TOTAL  LAST CHECK  REASON
+web      198.18.1.11    80       1  up          4    100  253 ms ago  -
+web      198.18.1.12  8080       1  down        0    100    12 s ago  connection refused
 ";
         assert_eq!(render(What::Servers, &answer), expected);
     }
@@ -319,11 +325,11 @@ ttl-expired        7  -
             "config_file": "/etc/jeoul/jeoul.toml", "config_loaded_s_ago": 5, "workers": 1,
             "sessions_ipv4": 1_200, "capacity_ipv4": 1_000_000, "sessions_ipv6": 0, "capacity_ipv6": 100_000,
             "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5,
-            "received": 123_456, "transmitted": 123_400, "dropped": 56, "pending_reload_error": "line 3: no such key"});
+            "received": 123_456, "transmitted": 123_400, "dropped": 56, "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
         let expected = "\
 lb1: degraded, running for 4 m 5 s (jeoul 0.1.0)
   ! service dns has no server up
-  ! the file on disk was refused: line 3: no such key
+  ! the file on disk was refused: error[E0101]: unknown key
   configuration  /etc/jeoul/jeoul.toml, loaded 5 s ago, plan 3
   workers        1
   services       1 of 2 up

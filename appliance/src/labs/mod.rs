@@ -48,6 +48,6 @@ pub(crate) fn run(topology: Topology, driver: Driver, keep: bool, requests: u32)
 /// An empty testbed, once all programs that a lab needs are found.
 fn build(label: &str) -> Result<Testbed, Stopped> {
     Testbed::check_machine()?;
-    ["nginx", "tcpdump"].iter().try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
+    ["nginx", "nft", "tcpdump"].iter().try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
     Ok(Testbed::new(label)?)
 }

@@ -2,6 +2,7 @@
 
 mod captures;
 mod death;
+mod kernel;
 mod reload;
 
 use lab::topology::slb_routed::{
@@ -13,7 +14,8 @@ use super::appliance::{Running, keep};
 use super::report::Report;
 use super::{Stopped, Wish};
 use crate::table::{Align, Table};
-use captures::{Kernel, Wire};
+use captures::Wire;
+use kernel::Kernel;
 
 /// Questions to the UDP service.
 const UDP_QUESTIONS: usize = 100;
@@ -37,7 +39,7 @@ pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(
     report.quote(PICTURE);
     let lab = slb_routed(&testbed)?;
     let mut peers = Peers::start(&lab)?;
-    let kernel = Kernel::watch(&lab)?;
+    let kernel = Kernel::watch(&lab.outside, &lab.inside)?;
     let running = Running::start(&lab, &services(&lab), wish, report)?;
     let seen = watch(&lab, &mut peers, &running, kernel, wish, report);
     if seen.is_err() || !report.is_good() {
@@ -121,8 +123,10 @@ fn ask(lab: &SlbRouted, wish: Wish, report: &mut Report) -> Result<(), Stopped> 
     for (service, address, seen) in &runs {
         report.expect_or(seen.failed.is_empty(), format!("{service}: every request is answered"), seen);
         let share = seen.sent() / lab.servers.len();
+        // A UDP client may get a port again that still has its session, and then its old server.
+        let tolerance = if service.starts_with("udp") { 1 + share / 10 } else { 1 };
         let even = lab.servers.iter().all(|server| {
-            seen.per_server.get(&server.name).is_some_and(|answered| answered.abs_diff(share) <= 1)
+            seen.per_server.get(&server.name).is_some_and(|answered| answered.abs_diff(share) <= tolerance)
         });
         report.expect(even, format!("{service}: every server has its equal share"));
         let own = seen.clients_seen.keys().eq([address]);

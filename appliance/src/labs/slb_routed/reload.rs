@@ -17,8 +17,8 @@ const CONNECTIONS: usize = 100;
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What spoils a file: a misspelt key.
-const MISTAKE: &str = "\n[[service]]\nnmae = \"oops\"\n";
+/// What spoils a file: a misspelt key of the last server.
+const MISTAKE: &str = "wieght = 2\n";
 
 /// See the module.
 pub(super) fn under_open_connections(
