@@ -131,6 +131,48 @@ fn all_frames_cross_from_af_packet_to_af_xdp() {
     all_frames_cross([PACKET, NATIVE], 1, 1, "af_packet ring");
 }
 
+#[test]
+fn a_flow_keeps_to_its_queue_and_its_order() {
+    const FLOWS: u32 = 16;
+    Lab::run(2, |lab| {
+        let (_steering, mut opened) = open_both([NATIVE, NATIVE], 1);
+        let left = lab.inside(&lab.left, || Wire::open("left0"));
+        // One worker for each queue at the far end tells by which queue a frame has left.
+        let (_far_steering, mut far) = lab.inside(&lab.right, || {
+            let steering = worker_lab::steering();
+            let ports = [worker_lab::spec("right0", NATIVE.0, NATIVE.1)];
+            let far = rings::open(&steering, &ports, 2, &rings::RingLengths::default()).unwrap();
+            far.gates[0].set_takes_all(true).unwrap();
+            far.gates[0].open().unwrap();
+            (steering, far)
+        });
+        // Of each flow: its queue, and the number of its last frame.
+        let mut last: [Option<(usize, u32)>; FLOWS as usize] = [None; FLOWS as usize];
+        for first in (0..FRAMES).step_by(BATCH as usize) {
+            (first..first + BATCH).for_each(|number| left.send(&udp(number, VIP, 100)));
+            let mut arrived = 0;
+            eventually("the batch", || {
+                turn(&mut opened.workers[0]);
+                for (queue, ports) in far.workers.iter_mut().enumerate() {
+                    for number in ports.receive(LEFT).iter().filter_map(|frame| number_of(frame.bytes())) {
+                        let before = last[(number % FLOWS) as usize].replace((queue, number));
+                        let expected = number.checked_sub(FLOWS).map(|previous| (queue, previous));
+                        assert_eq!(before, expected, "frame {number}");
+                        arrived += 1;
+                    }
+                }
+                (arrived == BATCH).then_some(())
+            });
+        }
+        for queue in 0..2 {
+            assert!(
+                last.iter().flatten().any(|flow| flow.0 == queue),
+                "queue {queue} sent nothing: {last:?}"
+            );
+        }
+    });
+}
+
 /// The next frame of [`udp`] that `port` lends, answered with `verdicts`.
 fn next(ports: &mut WorkerPorts, port: PortIndex, verdicts: &[Verdict]) -> (u32, u32) {
     eventually("a frame at the port", || {
