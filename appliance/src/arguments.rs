@@ -13,9 +13,9 @@ const SOCKET_DEFAULT: &str = "/run/jeoul/control.sock";
 
 /// A poll-mode L4 switch: server load balancing on AF_XDP and AF_PACKET rings.
 ///
-/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show` and `server`
-/// talk to the running appliance through its control socket. `jeoul lab` shows everything at work in network
-/// namespaces of its own, with real peers.
+/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show`
+/// and `server` talk to the running appliance through its control socket. `jeoul lab` shows everything at
+/// work in network namespaces of its own, with real peers.
 #[derive(Debug, Parser)]
 #[command(name = "jeoul", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -29,10 +29,10 @@ const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong input.";
 pub(crate) enum Command {
     /// Run the appliance in the foreground
     ///
-    /// Takes the ports of the configuration, announces the virtual addresses and forwards until it is told to end. Logs
-    /// go to standard error, with the priority prefixes of the journal when systemd reads them. SIGTERM and SIGINT end
-    /// it in order: announcements stop, interface settings are put back. SIGHUP reloads the file, as `jeoul reload`
-    /// does. systemd is told when traffic is forwarded (Type=notify).
+    /// Takes the ports of the configuration, announces the virtual addresses and forwards until it is told to
+    /// end. Logs go to standard error, with the priority prefixes of the journal when systemd reads them.
+    /// SIGTERM and SIGINT end it in order: announcements stop, interface settings are put back. SIGHUP
+    /// reloads the file, as `jeoul reload` does. systemd is told when traffic is forwarded (Type=notify).
     ///
     /// A file with an error starts nothing, says what is wrong with line and column, and exits with status 2.
     #[command(after_help = EXIT_STATUS)]
@@ -47,12 +47,12 @@ pub(crate) enum Command {
 
     /// Check a configuration file
     ///
-    /// Prints every error and warning with its line, a caret and what would be right, all in one pass, and compares the
-    /// file with this machine: interfaces, addresses, routes and CPUs. A missing interface is a warning here, so that a
-    /// file can be checked where it is written; it is an error in `run`.
+    /// Prints every error and warning with its line, a caret and what would be right, all in one pass, and
+    /// compares the file with this machine: interfaces, addresses, routes and CPUs. A missing interface is a
+    /// warning here, so that a file can be checked where it is written; it is an error in `run`.
     ///
-    /// Findings go to standard error, the verdict to standard output. Exit status: 0 valid, 1 this machine could not be
-    /// asked, 2 errors.
+    /// Findings go to standard error, the verdict to standard output. Exit status: 0 valid, 1 this machine
+    /// could not be asked, 2 errors.
     Check {
         /// The configuration file (TOML)
         file: PathBuf,
@@ -66,8 +66,8 @@ pub(crate) enum Command {
 
     /// Put the changed configuration file in force
     ///
-    /// All or nothing: a file with an error is refused (exit status 2), and the old configuration stays in force.
-    /// Established sessions live on either way, unless their service or server is gone.
+    /// All or nothing: a file with an error is refused (exit status 2), and the old configuration stays in
+    /// force. Established sessions live on either way, unless their service or server is gone.
     #[command(after_help = EXIT_STATUS)]
     Reload {
         #[command(flatten)]
@@ -76,8 +76,8 @@ pub(crate) enum Command {
 
     /// Show what the running appliance does
     ///
-    /// Tables are for people: numbers from 100000 on and bytes are rounded. `--json` prints exact values; its field
-    /// names are stable.
+    /// Tables are for people: numbers from 100000 on and bytes are rounded. `--json` prints exact values; its
+    /// field names are stable.
     #[command(after_help = EXIT_STATUS)]
     Show {
         /// What to show
@@ -109,10 +109,11 @@ pub(crate) enum Command {
 
     /// Build a lab in network namespaces, run real traffic, show what happened, remove it
     ///
-    /// The lab starts this very program as the appliance, nginx and other servers as real peers, and clients that call
-    /// the virtual addresses. Its addresses are those set aside for benchmarks and documentation (198.18.0.0/15 and
-    /// 2001:db8::/32); nothing outside its own namespaces is touched. Everything is removed at the end, also after
-    /// Ctrl-C or a failure. Needs root, and the packages iproute2, ethtool, nftables, nginx and tcpdump.
+    /// The lab starts this very program as the appliance, nginx and other servers as real peers, and clients
+    /// that call the virtual addresses. Its addresses are those set aside for benchmarks and documentation
+    /// (198.18.0.0/15 and 2001:db8::/32); nothing outside its own namespaces is touched. Everything is
+    /// removed at the end, also after Ctrl-C or a failure. Needs root, and the packages iproute2, ethtool,
+    /// nftables, nginx and tcpdump.
     ///
     /// Exit status: 0 all was as expected, 1 something was not.
     Lab {
@@ -125,7 +126,8 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
         /// Requests per web service
-        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        #[arg(value_parser = clap::value_parser!(u32).range(3..=100_000))]
         requests: u32,
     },
 }

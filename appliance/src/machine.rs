@@ -1,7 +1,7 @@
 //! What a configuration and the machine say of each other: interfaces, addresses, routes, CPUs.
 //!
-//! Pure: `jeoul check` and the start of `jeoul run` ask the same questions of what the kernel has told, and every
-//! finding points into the file. Any thread.
+//! Pure: `jeoul check` and the start of `jeoul run` ask the same questions of what the kernel has told, and
+//! every finding points into the file. Any thread.
 
 use std::net::IpAddr;
 
@@ -139,8 +139,8 @@ fn missing_interface(
     }
 }
 
-/// Every address that the appliance answers for: what it is called, where it stands, whether it is announced. A VIP
-/// that several services have comes once.
+/// Every address that the appliance answers for: what it is called, where it stands, whether it is announced.
+/// A VIP that several services have comes once.
 fn claimed(config: &Config) -> Vec<(IpAddr, &'static str, Position, bool)> {
     let mut claimed: Vec<(IpAddr, &'static str, Position, bool)> = Vec::new();
     for service in &config.services {

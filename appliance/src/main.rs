@@ -1,7 +1,7 @@
 //! The appliance binary: run it, check its file, ask and steer a running one, build a lab.
 //!
-//! `run` is the appliance; every other command is a short-lived program beside it. Exit status: 0 done, 1 failed,
-//! 2 wrong input.
+//! `run` is the appliance; every other command is a short-lived program beside it. Exit status: 0 done, 1
+//! failed, 2 wrong input.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

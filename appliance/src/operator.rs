@@ -1,7 +1,7 @@
 //! Commands to a running appliance, through its control socket.
 //!
-//! Results go to standard output, refusals to standard error. Exit status: 0 done, 1 failed (no appliance, or it could
-//! not), 2 wrong input.
+//! Results go to standard output, refusals to standard error. Exit status: 0 done, 1 failed (no appliance, or
+//! it could not), 2 wrong input.
 
 use std::io::Write;
 use std::path::Path;

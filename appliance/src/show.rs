@@ -251,7 +251,8 @@ mod tests {
              "scheduler": "round-robin", "state": "up", "sessions_active": 12, "sessions_total": 1_234_567,
              "packets_in": 99_999, "bytes_in": 1_536, "packets_out": 100_000, "bytes_out": 0,
              "servers": [{"state": "up"}, {"state": "down"}, {"state": "up"}]},
-            {"name": "dns", "address": "2001:db8::10", "protocol": "udp", "port": "8000-8099", "mode": "routed",
+            {"name": "dns", "address": "2001:db8::10", "protocol": "udp", "port": "8000-8099",
+             "mode": "routed",
              "scheduler": "hash", "state": "down", "sessions_active": 0, "sessions_total": 0,
              "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "servers": 2},
         ]);
@@ -281,7 +282,8 @@ web      198.18.1.12  8080       1  down        0    100    12 s ago  connection
 
     #[test]
     fn sessions_workers_and_turns_have_units() {
-        let session = json!([{"client": "198.18.0.50:40000", "vip": "198.18.0.10:80", "server": "198.18.1.11:80",
+        let session = json!([{"client": "198.18.0.50:40000", "vip": "198.18.0.10:80",
+            "server": "198.18.1.11:80",
             "firewall": null, "protocol": "tcp", "state": "established", "age_s": 7_440, "idle_s": 3,
             "packets_in": 10, "packets_out": 8}]);
         let expected = "\
@@ -325,7 +327,8 @@ ttl-expired        7  -
             "config_file": "/etc/jeoul/jeoul.toml", "config_loaded_s_ago": 5, "workers": 1,
             "sessions_ipv4": 1_200, "capacity_ipv4": 1_000_000, "sessions_ipv6": 0, "capacity_ipv6": 100_000,
             "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5,
-            "received": 123_456, "transmitted": 123_400, "dropped": 56, "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
+            "received": 123_456, "transmitted": 123_400, "dropped": 56,
+            "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
         let expected = "\
 lb1: degraded, running for 4 m 5 s (jeoul 0.1.0)
   ! service dns has no server up

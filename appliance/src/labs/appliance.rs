@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use crate::check::available_cpus;
 
 /// Long enough for any machine, since nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How much of the log tells of a failure.
+const LAST_WORDS_LINES: usize = 15;
 
 /// Between two looks at a state: short against the interval of a check.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,6 +51,7 @@ impl Running {
         running.quote("ports", report)?;
         if !running.wait_for_servers(|server| server["state"] == "up")? {
             running.quote("servers", report)?;
+            running.quote_last_words(report);
             return Err("not all servers came up; the table above tells why".into());
         }
         Ok(running)
@@ -110,22 +114,27 @@ impl Running {
     }
 
     /// The end of its log.
-    pub(super) fn last_words(&self) -> String {
-        const LINES: usize = 15;
+    pub(super) fn quote_last_words(&self, report: &mut Report) {
         let log = self.appliance.log();
-        let skipped = log.lines().count().saturating_sub(LINES);
-        log.lines().skip(skipped).map(|line| format!("{line}\n")).collect()
-    }
-
-    /// The control socket.
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
+        let lines: Vec<&str> = log.lines().collect();
+        report.note("the appliance's last words:");
+        report.quote(&lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].join("\n"));
     }
 }
 
-/// Tells how to look around, and stands still until Ctrl-C removes the lab.
-pub(super) fn keep(testbed: Testbed, lab: &SlbRouted, running: &Running, report: &mut Report) -> ! {
-    let socket = running.socket().display();
+/// Tells what came of the lab and how to look around, and stands still until Ctrl-C removes it.
+pub(super) fn keep(
+    testbed: Testbed,
+    lab: &SlbRouted,
+    running: &Running,
+    seen: Result<(), Stopped>,
+    report: &mut Report,
+) -> ! {
+    match seen {
+        Ok(()) => drop(report.verdict()),
+        Err(error) => report.text(format!("\nthe lab stopped: {error}")),
+    }
+    let socket = running.socket.display();
     report.text("\nThe lab stands until Ctrl-C, which removes it. From another terminal:\n");
     report.text(format!("  jeoul show status --socket {socket}"));
     report.text(format!("  ip netns exec {} curl http://198.18.0.10/", lab.client.namespace().name()));

@@ -1,7 +1,7 @@
 //! `jeoul lab`: a testbed, real traffic, a report that tells what was seen, nothing left behind.
 //!
-//! The appliance in a lab is this very program, started and asked as a user would. Everything here blocks. A lab that
-//! cannot be built, and one that did not show what it should, end with exit status 1.
+//! The appliance in a lab is this very program, started and asked as a user would. Everything here blocks. A
+//! lab that cannot be built, and one that did not show what it should, end with exit status 1.
 
 mod appliance;
 mod report;

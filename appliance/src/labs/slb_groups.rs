@@ -1,4 +1,5 @@
-//! One virtual address, two services on different pairs of servers; one service of a server dies, its other one stays.
+//! One virtual address, two services on different pairs of servers; one service of a server dies, its other
+//! one stays.
 
 use lab::topology::slb_groups::GROUPS;
 use lab::topology::slb_routed::{SlbRouted, VIP_V4, slb_routed};
@@ -26,13 +27,13 @@ pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(
     let running = Running::start(&lab, &lab.group_services(), wish, report)?;
     let seen = watch(&lab, &running, &mut peers, wish, report);
     if seen.is_err() || !report.is_good() {
-        report.note("the appliance's last words:");
-        report.quote(&running.last_words());
+        running.quote_last_words(report);
     }
     if wish.keep {
-        keep(testbed, &lab, &running, report);
+        keep(testbed, &lab, &running, seen, report);
     }
-    seen
+    seen?;
+    running.stop(report)
 }
 
 fn watch(
@@ -63,8 +64,7 @@ fn watch(
     let up = running.wait_for_servers(|server| server["state"] == "up")?;
     report.expect(up, "all are up");
     ask(lab, wish, all, report)?;
-    running.quote("services", report)?;
-    running.stop(report)
+    running.quote("services", report)
 }
 
 /// Puts the load on both services and holds the shares against who should have answered.

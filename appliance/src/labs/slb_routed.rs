@@ -43,13 +43,13 @@ pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(
     let running = Running::start(&lab, &services(&lab), wish, report)?;
     let seen = watch(&lab, &mut peers, &running, kernel, wish, report);
     if seen.is_err() || !report.is_good() {
-        report.note("the appliance's last words:");
-        report.quote(&running.last_words());
+        running.quote_last_words(report);
     }
     if wish.keep {
-        keep(testbed, &lab, &running, report);
+        keep(testbed, &lab, &running, seen, report);
     }
-    seen
+    seen?;
+    running.stop(report)
 }
 
 fn watch(
@@ -71,11 +71,7 @@ fn watch(
     for what in ["status", "services", "drops"] {
         running.quote(what, report)?;
     }
-    kernel.judge(report)?;
-    if !wish.keep {
-        running.stop(report)?;
-    }
-    Ok(())
+    kernel.judge(report)
 }
 
 impl Peers {
@@ -91,8 +87,8 @@ impl Peers {
     }
 }
 
-/// The standard services, all checked at the web server's port: when it dies, what ends the server's other connections
-/// is the appliance alone, for the process that holds them lives.
+/// The standard services, all checked at the web server's port: when it dies, what ends the server's other
+/// connections is the appliance alone, for the process that holds them lives.
 fn services(lab: &SlbRouted) -> Vec<Service> {
     let services = lab.standard_services().into_iter();
     services.map(|service| Service { check_port: Some(HTTP_PORT), ..service }).collect()

@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the load goes on before the server dies.
 const BEFORE: Duration = Duration::from_millis(500);
 
-/// From the moment at which a server is shown as down to the end of its connections. A million sessions are swept
-/// within one second; these are sixty.
+/// From the moment at which a server is shown as down to the end of its connections. A million sessions are
+/// swept within one second; these are sixty.
 const RESET_LIMIT: Duration = Duration::from_secs(1);
 
 /// Some 4 s of requests, from before the death until well after its discovery, which takes some 1 s.

@@ -1,4 +1,5 @@
-//! What the kernel of the appliance's namespace sends by itself, counted by nftables where locally made packets pass.
+//! What the kernel of the appliance's namespace sends by itself, counted by nftables where locally made
+//! packets pass.
 //!
 //! A capture could not tell: it may see the appliance's own frames too. Those never pass these hooks.
 
@@ -111,7 +112,10 @@ mod tests {
 
     #[test]
     fn counters_of_one_name_are_one() {
-        let counter = |family: &str, packets: u64| serde_json::json!({"counter": {"family": family, "name": "virtual", "table": "lab", "packets": packets}});
+        let counter = |family: &str, packets: u64| {
+            let counter = serde_json::json!({"family": family, "name": "virtual", "packets": packets});
+            serde_json::json!({"counter": counter})
+        };
         let metainfo = serde_json::json!({"metainfo": {"version": "1.0.6"}});
         let listing = serde_json::json!({"nftables": [metainfo, counter("inet", 2), counter("arp", 3)]});
         assert_eq!(packets_by_name(&listing), BTreeMap::from([("virtual".into(), 5)]));
