@@ -86,18 +86,24 @@ impl XdpPort {
     #[inline]
     pub(crate) fn receive<'a>(&'a mut self, umem: &'a mut Umem) -> Burst<'a> {
         self.release(umem);
-        let count = self.lanes.len();
-        for step in 0..count {
-            let lane = (self.next + step) % count;
+        let mut lane = self.next;
+        for _ in 0..self.lanes.len() {
             self.lanes[lane].reclaim(umem, &mut self.refusals);
             if self.lent.is_empty() {
                 self.lanes[lane].collect(umem, &mut self.lent, &mut self.refusals);
                 self.lent_lane = lane;
             }
             self.lanes[lane].refill(umem, self.entries);
+            lane = self.after(lane);
         }
-        self.next = (self.lent_lane + 1) % count;
+        self.next = self.after(self.lent_lane);
         umem.lend(&mut self.lent)
+    }
+
+    /// The next lane, in turns.
+    #[inline]
+    fn after(&self, lane: usize) -> usize {
+        if lane + 1 < self.lanes.len() { lane + 1 } else { 0 }
     }
 
     /// The lane of the last burst: what it forwards leaves by the lane of the same number, so that one flow
@@ -133,7 +139,8 @@ impl XdpPort {
     #[inline]
     pub(crate) fn transmit(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
         let count = self.lanes.len();
-        let lane = &mut self.lanes[lane % count];
+        // No division where the ports have as many queues, which is the rule.
+        let lane = &mut self.lanes[if lane < count { lane } else { lane % count }];
         let sendable = held.length >= FRAME_BYTES_MIN && held.start + held.length <= CHUNK_BYTES;
         if lane.sending >= self.entries {
             lane.reclaim(umem, &mut self.refusals);
@@ -256,7 +263,9 @@ impl Lane {
         if self.sending == 0 {
             return;
         }
+        let mut seen = false;
         while let Some(address) = self.socket.completion.pop() {
+            seen = true;
             match umem.take_over(address, Holder::Transmit) {
                 Some((chunk, _)) => {
                     umem.give_back(chunk);
@@ -265,7 +274,9 @@ impl Lane {
                 None => refusals.bad_descriptors += 1,
             }
         }
-        self.socket.completion.release();
+        if seen {
+            self.socket.completion.release();
+        }
     }
 
     /// Queues a frame; false, and the chunk freed, when the ring is full. With at most `entries` chunks at

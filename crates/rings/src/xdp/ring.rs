@@ -8,7 +8,7 @@
 use super::mapping::Mapping;
 use crate::Error;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The kernel's frame descriptor, `struct xdp_desc`.
 #[repr(C)]
@@ -160,11 +160,10 @@ impl<T: Entry> Producer<T> {
         self.index.wrapping_sub(self.consumed)
     }
 
-    /// Whether the kernel sleeps and wants a system call to look at the ring.
+    /// Whether the kernel sleeps and wants a system call to look at the ring. For what was published just now
+    /// that is certain only behind a full fence; otherwise both sides could go to sleep.
     #[inline]
     pub(super) fn needs_wakeup(&self) -> bool {
-        // What was published must be seen before the flag is read, or both sides could go to sleep.
-        fence(Ordering::SeqCst);
         self.words.flags().load(Ordering::Relaxed) & libc::XDP_RING_NEED_WAKEUP != 0
     }
 }

@@ -7,6 +7,7 @@ use crate::Error;
 use port::HEAD_ROOM_BYTES;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{Ordering, fence};
 
 /// Since Linux 6.18: frames that one wake-up sends in copy mode at the most; not in the libc crate yet.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
@@ -128,6 +129,9 @@ impl XdpSocket {
     pub(super) fn flush(&mut self) {
         if self.unsent {
             self.transmit.publish();
+            // The fill ring needs no fence of its own: a flag that is missed now is seen in the next turn, and a
+            // wait asks the kernel itself.
+            fence(Ordering::SeqCst);
             self.unsent = self.transmit.needs_wakeup() && !self.wake_transmit();
         }
         if self.fill.needs_wakeup() {
