@@ -15,8 +15,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 use world::{CAPACITY_SESSIONS, OUTSIDE, Talk, World, calibration};
 
-/// Turns between two calibrations, short against the drift of a machine.
-const TURNS_PER_CALIBRATION: u64 = 512;
+/// Turns between two calibrations: both are then over before a scheduler thinks of another task, and the median of many
+/// such pairs shows the machine undisturbed.
+const TURNS_PER_CALIBRATION: u64 = 32;
 /// Clients beyond this number never have a session when a bench begins.
 const STRANGERS_FROM: usize = 2_000_000;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Chains of loads, each of which needs the value of its last load to know the next: so many misses are in flight.
 const CHAINS: usize = 16;
-const ROUNDS: u32 = 4_096;
+const ROUNDS: u32 = 1_024;
 /// Knuth's multiplier for 64-bit linear congruential generators.
 const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 
