@@ -4,6 +4,7 @@
 //! - [`Manager`]: what the control thread does to its workers, done when a test says so.
 //! - [`World`]: workers over ports of memory, turned by hand; time is a number. It checks the books after every turn.
 //! - [`golden`]: scripts of frames in and frames expected, run over any [`golden::Bench`]: memory, or rings in namespaces.
+//! - [`hostile`]: what any input must leave true; the bodies of the fuzz targets.
 //! - [`Random`]: the only source of chance; the same seed gives the same world.
 //!
 //! For tests, fuzz targets and benches; any one thread. It refuses texts that it does not understand by saying where.
@@ -12,6 +13,7 @@
 mod facts;
 pub mod frame;
 pub mod golden;
+pub mod hostile;
 mod manager;
 mod random;
 mod world;
