@@ -236,7 +236,7 @@ impl FromStr for ServerAddress {
 /// The labs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Topology {
-    /// A client, the appliance and three servers; one dies, one falls silent, both return
+    /// A client, the appliance and three servers: shares, a reload, a death under load, a return
     SlbRouted,
     /// One virtual address, two services on different pairs of servers; one service of a server dies
     SlbGroups,

@@ -100,9 +100,11 @@ fn an_address_of_the_kernel_cannot_be_claimed() {
     assert_eq!(
         findings(FILE, &facts, Strictness::Check),
         [
-            "jeoul.toml:11:11: error[E0503]: the VIP 198.18.0.10 is an address of the kernel, on eth3 (the appliance \
+            "jeoul.toml:11:11: error[E0503]: the VIP 198.18.0.10 is an address of the kernel, on eth3 (the \
+             appliance \
              answers for it alone: ip addr del 198.18.0.10/32 dev eth3)",
-            "jeoul.toml:16:20: error[E0503]: the pool address 198.18.1.250 is an address of the kernel, on eth2 (the \
+            "jeoul.toml:16:20: error[E0503]: the pool address 198.18.1.250 is an address of the kernel, on \
+             eth2 (the \
              appliance answers for it alone: ip addr del 198.18.1.250/24 dev eth2)",
         ]
     );
@@ -113,10 +115,9 @@ fn an_announced_vip_lies_in_a_network_of_a_port() {
     let text = FILE.replace("198.18.0.10", "198.19.0.10");
     assert_eq!(
         findings(&text, &machine(), Strictness::Run),
-        [
-            "jeoul.toml:11:11: warning[W0504]: the VIP 198.19.0.10 lies outside the networks of all ports, so nobody asks \
-          for it (if it is routed to this appliance, say `announce = false`)"
-        ]
+        ["jeoul.toml:11:11: warning[W0504]: the VIP 198.19.0.10 lies outside the networks of all ports, \
+             so nobody asks \
+          for it (if it is routed to this appliance, say `announce = false`)"]
     );
     let routed = text.replace("port = 80", "port = 80\nannounce = false");
     assert_eq!(findings(&routed, &machine(), Strictness::Run), [""; 0]);
@@ -181,24 +182,21 @@ fn a_cpu_that_does_not_exist_is_refused() {
     assert_eq!(lines(FILE, &[0, 1]), [""; 0]);
     assert_eq!(
         lines(&FILE.replace("[1]", "[1, 7]"), &[0, 1]),
-        [
-            "jeoul.toml:2:11: error[E0504]: CPU 7 does not exist, or this process may not use it (there are: 0, 1)"
-        ]
+        ["jeoul.toml:2:11: error[E0504]: CPU 7 does not exist, or this process may not use it (there \
+             are: 0, 1)"]
     );
     let control = FILE.replace("workers = [1]", "workers = [1]\ncontrol_cpu = 9");
     assert_eq!(
         lines(&control, &[0, 1]),
-        [
-            "jeoul.toml:3:15: error[E0504]: CPU 9 does not exist, or this process may not use it (there are: 0, 1)"
-        ]
+        ["jeoul.toml:3:15: error[E0504]: CPU 9 does not exist, or this process may not use it (there \
+             are: 0, 1)"]
     );
     let auto = FILE.replace("[1]", "\"auto\"");
     assert_eq!(lines(&auto, &[0, 1]), [""; 0]);
     assert_eq!(
         lines(&auto, &[0]),
-        [
-            "jeoul.toml:2:11: error[E0504]: `auto` leaves no CPU for a worker beside the control CPU (let them share it: \
-          workers = [0])"
-        ]
+        ["jeoul.toml:2:11: error[E0504]: `auto` leaves no CPU for a worker beside the control CPU (let \
+             them share it: \
+          workers = [0])"]
     );
 }
