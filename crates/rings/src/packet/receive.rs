@@ -71,8 +71,12 @@ impl ReceiveRing {
     /// hold.
     pub(super) fn receive(&mut self) -> Burst<'_> {
         self.release();
-        let mut burst = Burst::new();
         let mut index = self.oldest;
+        if self.slots.status(index).load(Ordering::Relaxed) & TP_STATUS_USER == 0 {
+            // A burst that was filled is copied on return, all 2 KiB of it; this one is not.
+            return Burst::new();
+        }
+        let mut burst = Burst::new();
         while self.taken < BURST_FRAMES_MAX.min(self.slots.count()) {
             let status = self.slots.status(index).load(Ordering::Acquire);
             if status & TP_STATUS_USER == 0 {
