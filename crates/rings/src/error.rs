@@ -95,7 +95,8 @@ impl fmt::Display for Error {
             Self::Occupied { interface } => write!(
                 f,
                 "{interface}: another XDP program is attached; see it with \
-                 `ip -details link show {interface}`, take it off with `ip link set dev {interface} xdp off`, or use driver = \"af_packet\""
+                 `ip -details link show {interface}`, take it off with \
+                 `ip link set dev {interface} xdp off`, or use driver = \"af_packet\""
             ),
             Self::MtuTooLarge { interface, mtu } => write!(
                 f,

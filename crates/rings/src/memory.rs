@@ -53,8 +53,8 @@ pub fn prefer_huge_pages_at(address: usize, bytes: usize) -> HugePages {
 }
 
 fn advise(address: usize, bytes: usize, advice: libc::c_int, doing: &str) -> Result<(), Error> {
-    // SAFETY: both kinds of advice change how memory is backed, never what it holds, so any range may be given;
-    // one that is not mapped is an error.
+    // SAFETY: both kinds of advice change how memory is backed, never what it holds, so any range may be
+    // given; one that is not mapped is an error.
     let status = unsafe { libc::madvise(address as *mut libc::c_void, bytes, advice) };
     if status == 0 { Ok(()) } else { Err(Error::last(doing)) }
 }

@@ -11,8 +11,8 @@
 //!   IPv4, IPv6 destination claimed ─▶ drop     host's, multicast, broadcast ─▶ kernel     others ─▶ drop
 //! ```
 //!
-//! The table is there from the beginning; the chain that stops frames comes only once the addresses are known,
-//! since with none of them every unicast packet would be stopped.
+//! The table is there from the beginning; the chain that stops frames comes only once the addresses are
+//! known, since with none of them every unicast packet would be stopped.
 //!
 //! Tagged frames are the kernel's business here; it drops those of VLANs that it does not have. For the
 //! control thread; the calling thread's network namespace counts when it is made, no longer afterwards.

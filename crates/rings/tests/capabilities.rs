@@ -1,5 +1,5 @@
-//! What is said when a privilege is missing. A thread of Linux has capabilities of its own, so each case drops
-//! some in the thread that tries.
+//! What is said when a privilege is missing. A thread of Linux has capabilities of its own, so each case
+//! drops some in the thread that tries.
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 
 mod packet_lab;

@@ -188,6 +188,23 @@ fn a_large_mtu_is_driven_by_the_emulation() {
 }
 
 #[test]
+fn a_port_opens_on_a_link_that_is_still_down() {
+    for kind in KINDS {
+        Lab::run(1, |lab| {
+            lab.ip("link set eth0 down");
+            let (_steering, mut opened) = open_both([kind, kind], 1);
+            assert_eq!(opened.gates[0].health(), LinkHealth::Down);
+            lab.ip("link set eth0 up");
+            let left = lab.inside(&lab.left, || Wire::open("left0"));
+            eventually("a frame after the link came up", || {
+                left.send(&udp(1, VIP, 100));
+                opened.workers[0].receive(LEFT).first().and_then(|frame| number_of(frame.bytes()))
+            });
+        });
+    }
+}
+
+#[test]
 fn what_cannot_be_opened_says_why() {
     Lab::run(1, |_| {
         let steering = steering();

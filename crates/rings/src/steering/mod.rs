@@ -5,18 +5,18 @@
 //! same decision is put where the driver of the port needs it:
 //!
 //! ```text
-//!   AF_XDP     XDP program ──redirect──▶ socket of the queue        (none there: dropped, never passed)
+//!   AF_XDP     XDP program ──redirect──▶ socket of the queue        (no socket: dropped)
 //!                  └───────pass────────▶ kernel
 //!
 //!   AF_PACKET  tap ──▶ socket filter ──accept──▶ ring of a worker     (a copy)
 //!               │            └─────────ignore
-//!               └─▶ tcx program ────────drop                       (what the filter accepts, or nobody wants)
+//!               └─▶ tcx program ────────drop                       (accepted, or nobody's)
 //!                        └──────────────next──▶ kernel
 //! ```
 //!
-//! Kernels before 6.6 have no tcx. There an nftables table ([`crate::silence`]) stands in its place: its chain
-//! hangs at ingress while the gate is open and the addresses are known, and it follows both. A frame that
-//! comes in the very moment of a change may then be seen by neither ring nor kernel.
+//! Kernels before 6.6 have no tcx. There an nftables table ([`crate::silence`]) stands in its place: its
+//! chain hangs at ingress while the gate is open and the addresses are known, and it follows both. A frame
+//! that comes in the very moment of a change may then be seen by neither ring nor kernel.
 //!
 //! Every program is held by a BPF link and the table by its socket, so they go when the process goes, in
 //! whatever way. Refuses an interface on which another XDP program sits, and a port that takes all behind

@@ -129,8 +129,8 @@ impl XdpSocket {
     pub(super) fn flush(&mut self) {
         if self.unsent {
             self.transmit.publish();
-            // The fill ring needs no fence of its own: a flag that is missed now is seen in the next turn, and a
-            // wait asks the kernel itself.
+            // The fill ring needs no fence of its own: a flag that is missed now is seen in the next turn,
+            // and a wait asks the kernel itself.
             fence(Ordering::SeqCst);
             self.unsent = self.transmit.needs_wakeup() && !self.wake_transmit();
         }

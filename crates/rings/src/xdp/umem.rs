@@ -41,12 +41,18 @@ pub(super) enum Holder {
 }
 
 /// The memory of all AF_XDP ports of one worker.
-#[derive(Debug)]
 pub(crate) struct Umem {
     memory: Mapping,
     holders: Box<[Holder]>,
     /// The most recently freed chunk is the first to be used again: it is still in the cache.
     free: Vec<Chunk>,
+}
+
+impl std::fmt::Debug for Umem {
+    /// Without its thousands of chunks.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Umem").field("chunks", &self.chunks()).field("free", &self.free_chunks()).finish()
+    }
 }
 
 impl Umem {
