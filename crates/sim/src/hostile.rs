@@ -217,7 +217,7 @@ pub fn events(frames: &[(usize, Vec<u8>)], seed: u64) -> Vec<u8> {
         bytes.extend((frame.len() as u16).to_be_bytes());
         bytes.extend(frame);
         if random.once_in(2) {
-            bytes.push(4 + random.below(4) as u8 | (random.below(8) as u8) << 3);
+            bytes.push((4 + random.below(4) as u8) | (random.below(8) as u8) << 3);
         }
     }
     bytes

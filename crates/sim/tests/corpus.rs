@@ -1,4 +1,5 @@
 //! Replays the fuzz targets' corpus, and every finding that was made a seed since.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use sim::hostile;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
 //! Every golden script over ports of memory: by one worker that sees bursts, and by three that see frames in turn.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use sim::golden::{MemoryBench, Script, read, run};
 use std::path::PathBuf;

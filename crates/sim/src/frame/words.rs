@@ -3,8 +3,11 @@
 use wire::icmp;
 use wire::tcp::TcpFlags;
 
-/// ICMP messages by name: type and code of IPv4 and of IPv6, where the family has it.
-pub(super) const MESSAGES: &[(&str, Option<(u8, u8)>, Option<(u8, u8)>)] = &[
+/// Type and code, where the family has the message.
+type Message = Option<(u8, u8)>;
+
+/// ICMP messages by name: as IPv4 says them and as IPv6 does.
+pub(super) const MESSAGES: &[(&str, Message, Message)] = &[
     ("network-unreachable", Some((icmp::v4::UNREACHABLE, icmp::v4::CODE_NETWORK)), None),
     ("no-route", None, Some((icmp::v6::UNREACHABLE, icmp::v6::CODE_NO_ROUTE))),
     (
