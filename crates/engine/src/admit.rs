@@ -8,7 +8,7 @@ use flow::{Family, FlowKey, Packet, Transport};
 use plan::{Choice, Resolution, Service, SourceNat};
 use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, routed};
 use session::tcp::{self, Observation};
-use session::{Entry, Insert, Opening, Protocol, Session};
+use session::{Entry, Flags, Insert, Opening, Protocol, Session, State};
 use wire::ethernet::Ethernet;
 
 /// Members that a flow is offered when its server-side key is taken; more would let one port scan walk all servers.
@@ -135,6 +135,10 @@ where
         let request = F::translation(&ended.client.payload);
         if let Some(counters) = self.world.counters.members.get(usize::from(request.member.index)) {
             counters.sessions_ended.add(1);
+            let sides = [ended.client.direction, ended.server.direction].map(|side| side.activity.flags());
+            let marks = sides.iter().filter(|flags| flags.contains(Flags::COUNTED_CLOSING)).count();
+            let was_reset = ended.state() == State::Reset;
+            counters.sessions_closed.add((marks + usize::from(was_reset)) as u64);
         }
         let client = F::Key::from_words(ended.client.key).source();
         if client != request.source {

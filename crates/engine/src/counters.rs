@@ -32,6 +32,10 @@ pub struct MemberCounters {
     pub sessions_created: Counter,
     /// Sessions ended.
     pub sessions_ended: Counter,
+    /// Sessions that began to close, or were reset, and stay in the table for a while.
+    pub sessions_closing: Counter,
+    /// Those of them that have ended.
+    pub sessions_closed: Counter,
 }
 
 /// Everything that one worker counts.

@@ -73,7 +73,7 @@ pub(crate) struct World<'w> {
 ///
 /// The constants are the table's: words of a key, words of a translation, cache lines of a slot.
 pub(crate) struct Path<'w, F: Family, const KEY: usize, const PAYLOAD: usize, const LINES: usize> {
-    pub world: World<'w>,
+    pub world: &'w World<'w>,
     pub table: &'w Table<KEY, PAYLOAD, LINES>,
     pub view: &'w FamilyPlan<F>,
 }
@@ -118,12 +118,12 @@ impl Fits<5, 8> for V6 {
 pub(crate) type PathV4<'w> = Path<'w, V4, 2, 3, 1>;
 pub(crate) type PathV6<'w> = Path<'w, V6, 5, 8, 2>;
 
-impl<'w> World<'w> {
-    pub fn v4(self) -> PathV4<'w> {
+impl World<'_> {
+    pub fn v4(&self) -> PathV4<'_> {
         Path { world: self, table: &self.shared.sessions_v4, view: &self.plan.v4 }
     }
 
-    pub fn v6(self) -> PathV6<'w> {
+    pub fn v6(&self) -> PathV6<'_> {
         Path { world: self, table: &self.shared.sessions_v6, view: &self.plan.v6 }
     }
 }

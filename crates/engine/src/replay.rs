@@ -84,10 +84,13 @@ where
         }
         let step = self.leave(ethernet, packet, &translation, hit);
         if let Step::Transmit(_) = step {
-            let seen = match &segment {
+            let mut seen = match &segment {
                 Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
                 None => tcp::Observation::NOTHING,
             };
+            if seen.flags.intersects(Flags::FIN.with(Flags::RST)) {
+                seen.flags = seen.flags.with(self.count_closing(translation.member, hit, seen.flags));
+            }
             self.table.record(hit, self.world.tick, seen);
         }
         step
@@ -213,6 +216,22 @@ where
             Some((port, next_hop)) => Step::Park { port, next_hop: next_hop.into() },
             None => Step::Answer(Answer::NetworkUnreachable),
         }
+    }
+
+    /// Counts a session that begins to close with this packet, once for each side that shows it, and gives back the mark
+    /// that says so. What is counted here is taken back by the marks when the session ends.
+    #[cold]
+    fn count_closing(&self, member: MemberId, hit: &Hit<PAYLOAD>, seen: Flags) -> Flags {
+        let own = hit.direction.activity.flags();
+        let peer = self.table.peer_direction(hit).map(|peer| peer.activity.flags()).unwrap_or_default();
+        let is_closing = State::of(own.with(seen), peer) == State::TcpClosing;
+        if !is_closing || own.with(peer).contains(Flags::COUNTED_CLOSING) {
+            return Flags::NONE;
+        }
+        if let Some(counters) = self.world.counters.members.get(usize::from(member.index)) {
+            counters.sessions_closing.add(1);
+        }
+        Flags::COUNTED_CLOSING
     }
 
     #[inline]

@@ -142,7 +142,14 @@ where
                 (State::Reset, _) => Visit::Keep,
                 (_, Protocol::Tcp) => {
                     self.reset_both_ends(session, ports);
-                    Visit::MarkReset
+                    let is_marked =
+                        self.table.mark_reset(session.client.slot, session.birth, self.world.tick);
+                    if let Some(counters) = self.world.counters.members.get(usize::from(member.index))
+                        && is_marked
+                    {
+                        counters.sessions_closing.add(1);
+                    }
+                    Visit::Keep
                 }
                 _ => Visit::End,
             }

@@ -156,6 +156,15 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         self.slots.get(index.index())
     }
 
+    /// Pass before the first, for tables beyond the caches: loads the tags of both candidate sets and looks at none, so
+    /// that a core has more frames' loads in flight than it could with the comparing between them. What it returns means
+    /// nothing; a caller sums it into a `black_box` to keep the loads.
+    #[inline]
+    pub fn touch_tags(&self, hash: u64) -> u64 {
+        let [first, second] = Probe::new(hash, self.tags.len()).sets;
+        self.tags[first as usize].touch() ^ self.tags[second as usize].touch()
+    }
+
     /// First pass over a burst: loads the tags of both candidate sets. `hash` is the key's 64-bit keyed hash.
     #[inline]
     pub fn probe(&self, hash: u64) -> Probe {
@@ -164,8 +173,11 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
 
     #[inline]
     pub(crate) fn look(&self, mut probe: Probe) -> Probe {
-        let [first, second] = probe.sets.map(|set| self.tags[set as usize].matches(probe.tag));
-        probe.matches = if probe.sets[0] == probe.sets[1] { first } else { first | second << SLOTS_PER_SET };
+        let [first, second] = probe.sets;
+        probe.matches = self.tags[first as usize].matches(probe.tag);
+        if first != second {
+            probe.matches |= self.tags[second as usize].matches(probe.tag) << SLOTS_PER_SET;
+        }
         probe
     }
 
@@ -174,7 +186,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     #[inline]
     pub fn touch(&self, probe: &Probe) -> u64 {
         let slot = probe.slots().next().and_then(|index| self.slot(index));
-        slot.map_or(0, |slot| slot.header().0)
+        slot.map_or(0, Slot::touch)
     }
 
     /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one

@@ -11,13 +11,15 @@ use crate::{
 /// refuse one in a hundred, 32 would compare twice as many tags a packet.
 pub const SLOTS_PER_SET: usize = 16;
 
-const LANES: usize = 4;
+/// Place `p` of a set is lane `p / 4` of word `p % 4`, which is the order that [`TagSet::matches`] gets by itself.
+const WORDS: usize = 4;
+const LANE_BITS: usize = 16;
 const ONES: u64 = 0x0001_0001_0001_0001;
 const LOW_BITS: u64 = 0x7fff_7fff_7fff_7fff;
 
 /// The tags of one set. Two sets share a cache line, none straddles two.
 #[repr(align(32))]
-pub(crate) struct TagSet([AtomicU64; SLOTS_PER_SET / LANES]);
+pub(crate) struct TagSet([AtomicU64; WORDS]);
 
 impl TagSet {
     pub(crate) fn new() -> Self {
@@ -31,13 +33,19 @@ impl TagSet {
         }
     }
 
+    /// Loads a word of the set's cache line.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        self.0[0].load(Ordering::Relaxed)
+    }
+
     /// One bit for each slot whose tag is `tag`.
     #[inline]
     pub(crate) fn matches(&self, tag: u16) -> u32 {
         let wanted = u64::from(tag) * ONES;
-        let nibble =
-            |lane: usize| zero_lanes(self.0[lane].load(Ordering::Acquire) ^ wanted) << (LANES * lane);
-        nibble(0) | nibble(1) | nibble(2) | nibble(3)
+        let zeros = |word: usize| zero_lanes(self.0[word].load(Ordering::Acquire) ^ wanted);
+        // Bit `word` of each lane, then the four lanes side by side.
+        gather(zeros(0) | zeros(1) << 1 | zeros(2) << 2 | zeros(3) << 3)
     }
 
     /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster
@@ -46,11 +54,11 @@ impl TagSet {
         for (index, word) in self.0.iter().enumerate() {
             let mut current = word.load(Ordering::Relaxed);
             while let free @ 1.. = zero_lanes(current) {
-                let lane = free.trailing_zeros() as usize;
-                let next = current | u64::from(tag) << (16 * lane);
+                let shift = free.trailing_zeros() as usize;
+                let next = current | u64::from(tag) << shift;
                 // Acquire: what the last owner of the slot did is done before this one writes.
                 match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return Some(index * LANES + lane),
+                    Ok(_) => return Some(shift / LANE_BITS * WORDS + index),
                     Err(actual) => current = actual,
                 }
             }
@@ -60,23 +68,28 @@ impl TagSet {
 
     /// The tag at `place`.
     pub(crate) fn tag(&self, place: usize) -> u16 {
-        (self.0[place / LANES].load(Ordering::Acquire) >> (16 * (place % LANES))) as u16
+        (self.0[place % WORDS].load(Ordering::Acquire) >> (LANE_BITS * (place / WORDS))) as u16
     }
 
     /// Frees `place`. Only its owner may.
     pub(crate) fn free(&self, place: usize) {
-        self.0[place / LANES].fetch_and(!(0xffff << (16 * (place % LANES))), Ordering::Release);
+        self.0[place % WORDS].fetch_and(!(0xffff << (LANE_BITS * (place / WORDS))), Ordering::Release);
     }
 }
 
-/// One bit for each of the four 16-bit lanes of `word` that is zero, without false ones.
+/// The lowest bit of each of the four 16-bit lanes of `word` that is zero, without false ones.
 #[inline]
-fn zero_lanes(word: u64) -> u32 {
-    let high_bits = !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS);
-    // Gathers bits 0, 16, 32 and 48 into the top nibble: bit 16i times 2^(60-15i) is bit 60+i, and nothing
-    // else meets it.
-    const GATHER: u64 = 1 << 60 | 1 << 45 | 1 << 30 | 1 << 15;
-    ((high_bits >> 15).wrapping_mul(GATHER) >> 60) as u32
+fn zero_lanes(word: u64) -> u64 {
+    !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS) >> (LANE_BITS - 1)
+}
+
+/// The lowest four bits of each lane, side by side, of a word that has no others.
+#[inline]
+fn gather(nibbles: u64) -> u32 {
+    // Lane l lies at bit 16l and comes to bit 48 + 4l by the factor 2^(48-12l). What the other factors make of it lies
+    // below bit 48 or above bit 63, each nibble in a place of its own, so that nothing carries.
+    const FACTORS: u64 = 1 << 48 | 1 << 36 | 1 << 24 | 1 << 12;
+    (nibbles.wrapping_mul(FACTORS) >> 48) as u32
 }
 
 /// Where a key may be, and which of these places bear its tag. Made by [`Table::probe`](crate::Table::probe).
@@ -127,22 +140,34 @@ mod tests {
             Just(0u16), Just(1), Just(0x8000), Just(0x7fff), Just(0xffff), any::<u16>()
         ])) {
             let word = lanes.iter().rev().fold(0, |word, &lane| word << 16 | u64::from(lane));
-            let plain = (0..4).filter(|&i| lanes[i] == 0).fold(0, |bits, i| bits | 1 << i);
+            let plain = (0..4).filter(|&i| lanes[i] == 0).fold(0, |bits, i| bits | 1 << (LANE_BITS * i));
             prop_assert_eq!(zero_lanes(word), plain);
+        }
+
+        #[test]
+        fn a_match_is_found_in_its_place_and_nowhere_else(tags in prop::array::uniform16(1u16..4)) {
+            let set = TagSet::new();
+            let places = tags.map(|tag| (set.reserve(tag).unwrap(), tag));
+            for wanted in 1..4 {
+                let plain = places.iter().filter(|place| place.1 == wanted);
+                prop_assert_eq!(set.matches(wanted), plain.fold(0, |bits, place| bits | 1 << place.0));
+            }
+            prop_assert!(places.iter().all(|&(place, tag)| set.tag(place) == tag));
         }
     }
 
     #[test]
     fn a_set_hands_out_sixteen_places_and_no_more() {
         let set = TagSet::new();
-        let places: Vec<_> = (0..16).map(|i| set.reserve(100 + i)).collect();
-        assert_eq!(places, (0..16).map(Some).collect::<Vec<_>>());
+        let mut places: Vec<_> = (0..16).map(|i| set.reserve(100 + i).unwrap()).collect();
         assert_eq!(set.reserve(7), None);
-        set.free(5);
-        assert_eq!(set.tag(5), 0);
-        assert_eq!(set.tag(4), 104);
-        assert_eq!(set.reserve(107), Some(5));
-        assert_eq!(set.matches(107), 1 << 5 | 1 << 7);
+        set.free(places[5]);
+        assert_eq!(set.tag(places[5]), 0);
+        assert_eq!(set.tag(places[4]), 104);
+        assert_eq!(set.reserve(107), Some(places[5]));
+        assert_eq!(set.matches(107), 1 << places[5] | 1 << places[7]);
+        places.sort();
+        assert_eq!(places, (0..16).collect::<Vec<_>>());
     }
 
     #[test]

@@ -88,6 +88,9 @@ impl Flags {
     pub const SEQUENCE_KNOWN: Self = Self(1 << 5);
     /// This slot is the client side.
     pub const CLIENT: Self = Self(1 << 6);
+    /// Whoever counts sessions has counted this one as closing, by a packet of this side. For the caller; the table itself
+    /// looks at it nowhere.
+    pub const COUNTED_CLOSING: Self = Self(1 << 7);
     const PROTOCOL_SHIFT: u32 = 8;
 
     /// Both sets of flags together.
@@ -101,6 +104,12 @@ impl Flags {
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is in here.
+    #[inline]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     pub(crate) const fn of_protocol(protocol: Protocol) -> Self {
