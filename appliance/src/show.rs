@@ -52,6 +52,7 @@ const SERVERS: &[Column] = &[
     ("WEIGHT", "weight", Kind::Number),
     ("STATE", "state", Kind::Word),
     ("ACTIVE", "sessions_active", Kind::Count),
+    ("CLOSING", "sessions_closing", Kind::Count),
     ("TOTAL", "sessions_total", Kind::Count),
     ("LAST CHECK", "last_check", Kind::Ago),
     ("REASON", "reason", Kind::Word),
@@ -268,14 +269,14 @@ dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       
     fn servers_as_a_table() {
         let answer = json!([
             {"service": "web", "address": "198.18.1.11", "port": 80, "weight": 1, "state": "up",
-             "sessions_active": 4, "sessions_total": 100, "last_check": 0.2529, "reason": null},
+             "sessions_active": 4, "sessions_closing": 7, "sessions_total": 100, "last_check": 0.2529, "reason": null},
             {"service": "web", "address": "198.18.1.12", "port": 8080, "weight": 1, "state": "down",
-             "sessions_active": 0, "sessions_total": 100, "last_check": 12.5, "reason": "connection refused"},
+             "sessions_active": 0, "sessions_closing": 0, "sessions_total": 100, "last_check": 12.5, "reason": "connection refused"},
         ]);
         let expected = "\
-SERVICE  ADDRESS      PORT  WEIGHT  STATE  ACTIVE  TOTAL  LAST CHECK  REASON
-web      198.18.1.11    80       1  up          4    100  253 ms ago  -
-web      198.18.1.12  8080       1  down        0    100    12 s ago  connection refused
+SERVICE  ADDRESS      PORT  WEIGHT  STATE  ACTIVE  CLOSING  TOTAL  LAST CHECK  REASON
+web      198.18.1.11    80       1  up          4        7    100  253 ms ago  -
+web      198.18.1.12  8080       1  down        0        0    100    12 s ago  connection refused
 ";
         assert_eq!(render(What::Servers, &answer), expected);
     }

@@ -145,6 +145,7 @@ fn load(path: &Path, facts: &Facts) -> Result<Config, Failure> {
     let mut diagnostics = outcome.diagnostics;
     if let Some(config) = &outcome.config {
         diagnostics.extend(machine::check(config, facts, machine::Strictness::Run));
+        diagnostics.extend(machine::check_cpus(config, &crate::check::available_cpus()));
     }
     for diagnostic in &diagnostics {
         eprintln!("{}", diagnostic.render());

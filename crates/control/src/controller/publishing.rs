@@ -148,7 +148,7 @@ impl<R: Rings> Controller<R> {
     /// Gives up the rows of removed servers whose last session has ended.
     pub(super) fn release_members(&mut self) {
         let Self { members, totals, workers, dirty, .. } = self;
-        if members.release_empty(|member| totals.of(workers, member).sessions_active()) {
+        if members.release_empty(|member| totals.of(workers, member).sessions_held()) {
             info!("a removed server has no session left");
             dirty.members = true;
         }

@@ -20,13 +20,22 @@ pub struct MemberTotals {
     pub sessions_created: u64,
     /// Sessions ended.
     pub sessions_ended: u64,
+    /// Sessions that began to close or were reset.
+    pub sessions_closing: u64,
+    /// Those of them that have ended.
+    pub sessions_closed: u64,
 }
 
 impl MemberTotals {
-    /// Sessions that live. Two counters of two workers are read one after the other, so it may be off for a moment, and
+    /// Sessions in the table. Two counters of two workers are read one after the other, so it may be off for a moment, and
     /// never below zero.
-    pub fn sessions_active(&self) -> u64 {
+    pub fn sessions_held(&self) -> u64 {
         self.sessions_created.saturating_sub(self.sessions_ended)
+    }
+
+    /// Sessions in the table that neither close nor were reset.
+    pub fn sessions_active(&self) -> u64 {
+        self.sessions_held().saturating_sub(self.sessions_closing.saturating_sub(self.sessions_closed))
     }
 
     fn since(self, start: MemberTotals) -> Self {
@@ -37,6 +46,8 @@ impl MemberTotals {
             bytes_out: self.bytes_out.wrapping_sub(start.bytes_out),
             sessions_created: self.sessions_created.wrapping_sub(start.sessions_created),
             sessions_ended: self.sessions_ended.wrapping_sub(start.sessions_ended),
+            sessions_closing: self.sessions_closing.wrapping_sub(start.sessions_closing),
+            sessions_closed: self.sessions_closed.wrapping_sub(start.sessions_closed),
         }
     }
 }
@@ -50,6 +61,8 @@ impl Sum for MemberTotals {
             bytes_out: sum.bytes_out + one.bytes_out,
             sessions_created: sum.sessions_created + one.sessions_created,
             sessions_ended: sum.sessions_ended + one.sessions_ended,
+            sessions_closing: sum.sessions_closing + one.sessions_closing,
+            sessions_closed: sum.sessions_closed + one.sessions_closed,
         })
     }
 }
@@ -94,6 +107,8 @@ fn raw(workers: &[WorkerHandle], index: u16) -> MemberTotals {
                 bytes_out: counters.bytes_out.get(),
                 sessions_created: counters.sessions_created.get(),
                 sessions_ended,
+                sessions_closing: counters.sessions_closing.get(),
+                sessions_closed: counters.sessions_closed.get(),
             }
         })
         .sum()
