@@ -96,6 +96,15 @@ impl Lab {
         ip(&format!("netns exec {} sysctl -qw {setting}", self.appliance));
     }
 
+    /// Lets the kernels of the appliance and of the left side speak IPv6, at once.
+    pub fn enable_ipv6(&self) {
+        for (namespace, device) in [(&self.appliance, "eth0"), (&self.left, "left0")] {
+            for setting in [format!("{device}.accept_dad=0"), "all.disable_ipv6=0".to_owned()] {
+                ip(&format!("netns exec {namespace} sysctl -qw net.ipv6.conf.{setting}"));
+            }
+        }
+    }
+
     /// What `make` makes inside the namespace; sockets stay there.
     pub fn inside<T: Send>(&self, name: &str, make: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
