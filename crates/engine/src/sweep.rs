@@ -18,6 +18,10 @@ const AGE_SETS_IDLE_MAX: u64 = 4_096;
 /// Sets of one slice of a reset walk: 16 slots each, so a million sessions take about 1,100 turns.
 const RESET_SETS: usize = 128;
 
+/// How many turns a reset walk waits for a full transmit ring before it goes on without: a ring that drains at all does so
+/// within a few, and one whose link is gone must not hold up the others.
+const RESET_STALLS_MAX: u32 = 64;
+
 /// One worker's walk over its share of one table.
 #[derive(Default)]
 struct Walk {
@@ -45,6 +49,7 @@ pub(crate) struct Sweep {
     /// The epoch whose dead this walk looks for, and how many tables it has still to walk.
     reset_epoch: u64,
     reset_tables_left: usize,
+    reset_stalls: u32,
 }
 
 impl Sweep {
@@ -58,6 +63,7 @@ impl Sweep {
             reset: walks(),
             reset_epoch,
             reset_tables_left: 0,
+            reset_stalls: 0,
         }
     }
 
@@ -99,15 +105,20 @@ impl Sweep {
             self.reset_tables_left = 2;
             self.reset.iter_mut().zip(&shares).for_each(|(walk, share)| walk.next = share.start);
         }
-        let done = if self.reset_tables_left == 2 {
-            let (slice, done) = self.reset[0].slice(&shares[0], RESET_SETS);
-            world.v4().reset_dead(slice, ports);
-            done
-        } else {
-            let (slice, done) = self.reset[1].slice(&shares[1], RESET_SETS);
-            world.v6().reset_dead(slice, ports);
-            done
+        let table = 2 - self.reset_tables_left;
+        let (slice, done) = self.reset[table].slice(&shares[table], RESET_SETS);
+        let start = slice.start;
+        let insist = self.reset_stalls < RESET_STALLS_MAX;
+        let told_all = match table {
+            0 => world.v4().reset_dead(slice, ports, insist),
+            _ => world.v6().reset_dead(slice, ports, insist),
         };
+        if !told_all && insist {
+            self.reset[table].next = start;
+            self.reset_stalls += 1;
+            return true;
+        }
+        self.reset_stalls = 0;
         self.reset_tables_left -= usize::from(done);
         if self.reset_tables_left == 0 {
             world.counters.reset_epoch_swept.set(self.reset_epoch);
@@ -131,8 +142,10 @@ impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, 
 where
     F: Family + Fits<KEY, PAYLOAD>,
 {
-    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers.
-    fn reset_dead<P: Ports>(&self, sets: Range<usize>, ports: &mut P) {
+    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers. False when a reset
+    /// found no room; with `insist` its session is left as it was, to be reset by the next call.
+    fn reset_dead<P: Ports>(&self, sets: Range<usize>, ports: &mut P, insist: bool) -> bool {
+        let mut told_all = true;
         let decide = |session: &Session<KEY, PAYLOAD>| {
             let member = F::translation(&session.client.payload).member;
             if self.world.plan.member_state(member) != MemberState::Dead {
@@ -141,7 +154,13 @@ where
             match (session.state(), session.client.direction.activity.flags().protocol()) {
                 (State::Reset, _) => Visit::Keep,
                 (_, Protocol::Tcp) => {
-                    self.reset_both_ends(session, ports);
+                    if insist && !told_all {
+                        return Visit::Keep;
+                    }
+                    told_all &= self.reset_both_ends(session, ports);
+                    if insist && !told_all {
+                        return Visit::Keep;
+                    }
                     let is_marked =
                         self.table.mark_reset(session.client.slot, session.birth, self.world.tick);
                     if let Some(counters) = self.world.counters.members.get(usize::from(member.index))
@@ -155,9 +174,11 @@ where
             }
         };
         self.table.visit(sets, self.world.tick, decide, |ended| self.release(ended));
+        told_all
     }
 
-    fn reset_both_ends<P: Ports>(&self, session: &Session<KEY, PAYLOAD>, ports: &mut P) {
+    /// Sends a reset to both ends; false when one of them found no room.
+    fn reset_both_ends<P: Ports>(&self, session: &Session<KEY, PAYLOAD>, ports: &mut P) -> bool {
         let client_key = F::Key::from_words(session.client.key);
         let server_key = F::Key::from_words(session.server.key);
         let ends = [session.client.direction, session.server.direction].map(|side| side.sequence_end());
@@ -167,6 +188,7 @@ where
             [&session.server.payload, &session.client.payload].map(|words| F::translation(words).link);
         let to_client = (client_key.destination(), client_key.source(), server_end, client_end, links[0]);
         let to_server = (server_key.destination(), server_key.source(), client_end, server_end, links[1]);
+        let mut sent_all = true;
         for (source, destination, sequence, acknowledgement, link) in [to_client, to_server] {
             let Some(link) = self.world.shared.links.get(link) else { continue };
             let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else { continue };
@@ -179,11 +201,13 @@ where
             };
             let mut frame = [0; RESET_BYTES_MAX];
             let Some(length) = reset.write(&mut frame) else { continue };
-            // A full ring loses this reset; the session stays marked, and a later segment is answered with one.
-            if ports.inject(PortIndex(link.port), &frame[..length]) {
+            let is_sent = ports.inject(PortIndex(link.port), &frame[..length]);
+            if is_sent {
                 self.world.counters.injected.add(1);
                 self.world.count_sent(link.port, length as u16);
             }
+            sent_all &= is_sent;
         }
+        sent_all
     }
 }

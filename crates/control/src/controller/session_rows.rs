@@ -88,7 +88,8 @@ where
         "firewall": null,
         "protocol": protocol_name(called.protocol()),
         "state": state_name(session.state()),
-        "age_s": request.born.age_ns(now_ns) / 1_000_000_000,
+        // An age is known to within four seconds, an idle time to within a tick: none is idle before it was born.
+        "age_s": request.born.age_ns(now_ns).max(idle_ns) / 1_000_000_000,
         "idle_s": idle_ns / 1_000_000_000,
         "packets_in": session.client.direction.progress.packets(),
         "packets_out": session.server.direction.progress.packets(),
