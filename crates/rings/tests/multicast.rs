@@ -20,10 +20,11 @@ const KINDS: [(Driver, Attach); 4] = [
 ];
 
 const HOST: &str = "2001:db8::1";
-const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+/// Ends unlike any address of the kernel, whose groups are reported anyway.
+const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x1234);
 /// The solicited-node group of the VIP (RFC 4291 section 2.7.1), and its MAC address (RFC 2464 section 7).
-const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x10);
-const GROUP_MAC: [u8; 6] = [0x33, 0x33, 0xff, 0, 0, 0x10];
+const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x1234);
+const GROUP_MAC: [u8; 6] = [0x33, 0x33, 0xff, 0, 0x12, 0x34];
 
 // Record types of RFC 3810 section 5.2.12.
 const MODE_IS_EXCLUDE: u8 = 2;
