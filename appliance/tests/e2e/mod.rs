@@ -200,9 +200,11 @@ impl Stage {
     }
 }
 
-/// Runs a program in a namespace to its end, however that is.
+/// Runs a program in a namespace to its end, however that is; status 124 if it did not end by itself.
 pub fn run_in(namespace: &lab::Namespace, program: &str, words: &[&str]) -> Output {
-    namespace.command(program).unwrap().args(words).output().unwrap()
+    let mut command = namespace.command("timeout").unwrap();
+    command.arg(PATIENCE.as_secs().to_string()).arg(lab::find_program(program).unwrap());
+    command.args(words).output().unwrap()
 }
 
 /// "v4" or "v6".
