@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use wire::Mac;
 
 const CLIENTS: u16 = 500;
-/// Fewer buffers than resets: the walk must wait for them.
+/// Far fewer buffers than one slice of the walk has resets to send, so it must wait.
 const BUFFERS: usize = 64;
 
 const FACTS: [&str; 6] = [
@@ -49,7 +49,7 @@ fn world() -> (World, Scope) {
     for fact in FACTS {
         apply_fact(&mut facts, &scope, fact).expect("a fact");
     }
-    let manager = Manager::new(CONFIG, facts, Sizes::default()).expect("a configuration");
+    let manager = Manager::new(CONFIG, facts, Sizes { sessions_v4: Some(1_024), sessions_v6: None }).expect("a configuration");
     (World::new(manager, 1, BUFFERS), scope)
 }
 
