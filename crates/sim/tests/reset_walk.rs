@@ -49,7 +49,8 @@ fn world() -> (World, Scope) {
     for fact in FACTS {
         apply_fact(&mut facts, &scope, fact).expect("a fact");
     }
-    let manager = Manager::new(CONFIG, facts, Sizes { sessions_v4: Some(1_024), sessions_v6: None }).expect("a configuration");
+    let manager = Manager::new(CONFIG, facts, Sizes { sessions_v4: Some(1_024), sessions_v6: None })
+        .expect("a configuration");
     (World::new(manager, 1, BUFFERS), scope)
 }
 
