@@ -108,16 +108,31 @@ where
     ) -> Option<Step> {
         let session = self.table.session(hit.client_slot(), hit.birth)?;
         if hit.is_client() && tcp::syn_reuses(session.state(), hit.direction, segment) {
-            if let Some(ended) = self.table.remove(hit.client_slot(), hit.birth) {
-                self.release(&ended);
-            }
-            return Some(self.first(scratch, ethernet, packet));
+            let ended = self.end(hit);
+            return Some(if ended {
+                self.first(scratch, ethernet, packet)
+            } else {
+                DropReason::SessionBusy.into()
+            });
         }
         if session.state() != State::Reset {
             return None;
         }
+        Some(Self::answer_reset_session(segment))
+    }
+
+    /// A reset is never answered with another (RFC 9293 section 3.10.7.1).
+    fn answer_reset_session(segment: &Segment) -> Step {
         let is_reset = segment.flags & header_flags::RST != 0;
-        Some(if is_reset { DropReason::ResetSession.into() } else { Step::Answer(Answer::Reset) })
+        if is_reset { DropReason::ResetSession.into() } else { Step::Answer(Answer::Reset) }
+    }
+
+    /// Ends the session that was hit; false when another worker was faster, or holds it just now. The packet is dropped
+    /// then: to go on would be to find the same session again, and again.
+    fn end(&self, hit: &Hit<PAYLOAD>) -> bool {
+        let ended = self.table.remove(hit.client_slot(), hit.birth);
+        ended.iter().for_each(|ended| self.release(ended));
+        ended.is_some()
     }
 
     /// A packet of a session whose server is gone, before the sweep came by: TCP is reset, others begin anew.
@@ -131,11 +146,10 @@ where
     ) -> Step {
         if let Some(segment) = segment_of(&packet.transport) {
             // The sweep resets both ends and marks the session; this packet's sender need not wait for it.
-            let is_reset = segment.flags & header_flags::RST != 0;
-            return if is_reset { DropReason::ResetSession.into() } else { Step::Answer(Answer::Reset) };
+            return Self::answer_reset_session(&segment);
         }
-        if let Some(ended) = self.table.remove(hit.client_slot(), hit.birth) {
-            self.release(&ended);
+        if !self.end(hit) {
+            return DropReason::SessionBusy.into();
         }
         if hit.is_client() { self.first(scratch, ethernet, packet) } else { DropReason::NoServer.into() }
     }
