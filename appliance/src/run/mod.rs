@@ -6,8 +6,9 @@
 //!   offloads restored ◀── rings closed ◀── workers joined ◀── gates shut ◀───────────────────────────────┘
 //! ```
 //!
-//! Nothing is started unless everything that can be known beforehand is right. Exit status: 0 ended in order, 1 could not
-//! start or a worker failed, 2 the configuration is wrong.
+//! Nothing is started unless everything that can be known beforehand is right, and nothing is touched while another
+//! appliance serves the same socket. Exit status: 0 ended in order, 1 could not start or a worker failed, 2 the
+//! configuration is wrong.
 
 mod hash_key;
 mod places;
@@ -61,6 +62,10 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     let mut facts = Facts::default();
     let mirror = Mirror::new(&mut facts)?;
     let config = load(config_path, &facts)?;
+    // Before anything is changed that a running appliance may be using: offloads, channels, programs.
+    let socket = &config.appliance.socket;
+    let place = control::operator::Place::take(socket)
+        .map_err(|error| Failure::Other(format!("{}: {error}", socket.display())))?;
     let clock = Instant::now();
     let hasher = FlowHasher::new(hash_key::load_or_make(&config)?);
     let offloads = rings::switch_offloads_off(&config);
@@ -84,6 +89,7 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     let mut controller = Controller::new(ControllerParts {
         config: config.clone(),
         config_path: config_path.to_owned(),
+        place,
         name: appliance_name(&config),
         facts,
         mirror,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use control::operator::{Action, AskError, CLIENTS_MAX, Request, Response, Server, What, ask};
+use control::operator::{Action, AskError, CLIENTS_MAX, Place, Request, Response, Server, What, ask};
 use mio::{Events, Poll, Token};
 use serde_json::{Value, json};
 
@@ -49,7 +49,8 @@ struct Appliance {
 impl Appliance {
     fn new(room: &Room) -> std::io::Result<Self> {
         let poll = Poll::new().unwrap();
-        let server = Server::new(&room.socket(), poll.registry().try_clone().unwrap(), Token(7))?;
+        let server =
+            Server::new(Place::take(&room.socket())?, poll.registry().try_clone().unwrap(), Token(7))?;
         Ok(Self { poll, server, now: Instant::now() })
     }
 

@@ -65,6 +65,8 @@ pub struct ControllerParts<R> {
     pub config: Config,
     /// Where it came from, and is read from again at a reload.
     pub config_path: PathBuf,
+    /// Where operators find it.
+    pub place: operator::Place,
     /// What the appliance calls itself.
     pub name: String,
     /// What the kernel knew when the mirror was made.
@@ -128,12 +130,12 @@ pub struct Controller<R> {
 }
 
 impl<R: Rings> Controller<R> {
-    /// Makes the loop, and the first plan. Fails when the operator socket is held by another appliance, or a system call
-    /// is refused. Signals are taken over from here on.
+    /// Makes the loop, and the first plan. Fails when a system call is refused. Signals are taken over from here on.
     pub fn new(parts: ControllerParts<R>) -> io::Result<Self> {
         let ControllerParts {
             config,
             config_path,
+            place,
             name,
             facts,
             mut mirror,
@@ -147,12 +149,7 @@ impl<R: Rings> Controller<R> {
         registry.register(&mut mirror, TOKEN_NETLINK, Interest::READABLE)?;
         let mut signals = Signals::new()?;
         registry.register(&mut signals, TOKEN_SIGNALS, Interest::READABLE)?;
-        let socket = &config.appliance.socket;
-        if let Some(directory) = socket.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let operator = operator::Server::new(socket, registry.try_clone()?, Token(TOKEN_OPERATOR))
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", socket.display())))?;
+        let operator = operator::Server::new(place, registry.try_clone()?, Token(TOKEN_OPERATOR))?;
         let checks = Checks::new(registry.try_clone()?, Token(TOKEN_CHECKS));
         let waker = Arc::new(Waker::new(registry, TOKEN_WAKER)?);
         let mut members = Members::default();

@@ -14,24 +14,41 @@ use std::path::{Path, PathBuf};
 
 use mio::net::UnixListener;
 
-/// A listening socket and the right to its path. Dropping it removes the socket.
-pub(super) struct Claim {
-    pub(super) listener: UnixListener,
+/// The right to a path, held before anything listens there: taken first, it keeps a second appliance from touching what
+/// the first one uses.
+#[derive(Debug)]
+pub struct Place {
     path: PathBuf,
-    /// Held as long as the socket is served.
+    /// Held as long as the path is.
     _lock: File,
 }
 
-impl Claim {
-    pub(super) fn new(path: &Path) -> Result<Self> {
+impl Place {
+    /// Takes `path`, whose directory is made if need be. Refuses a path that another appliance or program uses.
+    pub fn take(path: &Path) -> Result<Self> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
         let lock = lock(path)?;
         remove_stale(path)?;
-        let room = beside(path, ".new");
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+}
+
+/// A listening socket and the right to its path. Dropping it removes the socket.
+pub(super) struct Claim {
+    pub(super) listener: UnixListener,
+    place: Place,
+}
+
+impl Claim {
+    pub(super) fn new(place: Place) -> Result<Self> {
+        let room = beside(&place.path, ".new");
         let _none_left_behind = fs::remove_dir_all(&room);
         DirBuilder::new().mode(0o700).create(&room)?;
-        let listener = listen(&room.join("s"), path);
+        let listener = listen(&room.join("s"), &place.path);
         let _empty_or_abandoned = fs::remove_dir_all(&room);
-        Ok(Self { listener: listener?, path: path.to_owned(), _lock: lock })
+        Ok(Self { listener: listener?, place })
     }
 }
 
@@ -80,6 +97,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let _gone_already = fs::remove_file(&self.path);
+        let _gone_already = fs::remove_file(&self.place.path);
     }
 }

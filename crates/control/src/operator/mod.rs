@@ -20,5 +20,6 @@ mod message;
 mod server;
 
 pub use client::{AskError, ask};
+pub use listener::Place;
 pub use message::{Action, Handler, Request, Response, What};
 pub use server::{CLIENTS_MAX, Server};

@@ -1,14 +1,13 @@
 //! Listens, and gives each client its turn.
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
 use super::connection::{Condition, Connection};
-use super::listener::Claim;
+use super::listener::{Claim, Place};
 use super::message::Handler;
 
 /// Clients at once. One operator, some scripts and a collector of figures fit; more hear that it is busy.
@@ -30,9 +29,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes `path` and listens. Refuses a path that another appliance or program uses.
-    pub fn new(path: &Path, registry: Registry, first_token: Token) -> io::Result<Self> {
-        let mut claim = Claim::new(path)?;
+    /// Listens at `place`.
+    pub fn new(place: Place, registry: Registry, first_token: Token) -> io::Result<Self> {
+        let mut claim = Claim::new(place)?;
         registry.register(&mut claim.listener, first_token, Interest::READABLE)?;
         let clients = std::array::from_fn(|_| None);
         Ok(Self { claim, registry, first_token: first_token.0, clients, busy: false, accept_at: None })
