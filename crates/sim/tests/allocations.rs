@@ -46,7 +46,7 @@ fn no_turn_allocates() {
     assert_none("an empty turn", turns(&mut world, &[]), 0);
 
     let request = (OUTSIDE, frame("tcp 198.18.0.50:1 > 198.18.0.10:53 S"));
-    assert_none("admission", turns(&mut world, &[request.clone()]), 1);
+    assert_none("admission", turns(&mut world, std::slice::from_ref(&request)), 1);
     assert_none("a hit", turns(&mut world, &[request]), 1);
 
     // This server has no MAC address yet.

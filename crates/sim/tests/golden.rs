@@ -1,24 +1,10 @@
 //! Every golden script over ports of memory: by one worker that sees bursts, and by three that see frames in turn.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use sim::golden::{MemoryBench, Script, read, run};
-use std::path::PathBuf;
+mod scripts;
 
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
-}
-
-fn scripts() -> Vec<Script> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "golden"));
-    files.sort();
-    let of_file = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).unwrap();
-        read(&text, &directory()).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
-    files.iter().flat_map(of_file).collect()
-}
+use scripts::scripts;
+use sim::golden::{MemoryBench, run};
 
 fn run_all(workers: usize) {
     let mut failures = Vec::new();
