@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Everything that is not said is as a plain host would send it: TTL 64 (255 for neighbour discovery), window 65535, no
-//! options, right checksums. A frame is always compared whole, byte for byte; [`print`] is for people.
+//! options, right checksums. A frame is always compared whole, byte for byte; [`print()`] is for people.
 
 mod build;
 mod print;

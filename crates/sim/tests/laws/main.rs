@@ -19,6 +19,9 @@ use wire::{Refusal, protocol};
 
 const PORTS: &str =
     "[[port]]\nname = \"outside\"\ninterface = \"eth1\"\n[[port]]\nname = \"inside\"\ninterface = \"eth2\"\n";
+/// A VIP that is its own source-NAT pool, and the ports that a service of it takes.
+const TRANSLATED: &str = "198.18.0.20";
+const TAKEN: std::ops::RangeInclusive<u16> = 1_024..=40_000;
 const SERVERS: usize = 4;
 const WORKERS: usize = 3;
 const BUFFERS: usize = 1_024;
@@ -39,7 +42,7 @@ fn kinds() -> Vec<Kind> {
     vec![
         kind("round", "198.18.0.10", 80, protocol::TCP, "", "198.18.1.1"),
         kind("hash", "198.18.0.10", 53, protocol::UDP, "scheduler = \"hash\"\n", "198.18.1.1"),
-        kind("translated", "198.18.0.20", 80, protocol::TCP, "source_nat = \"always\"\n", "198.18.1.1"),
+        kind("translated", TRANSLATED, 80, protocol::TCP, "source_nat = \"always\"\n", "198.18.1.1"),
         kind("ipv6", "2001:db8:0:1::10", 80, protocol::TCP, "", "2001:db8:0:2::1"),
         kind(
             "translated-ipv6",
@@ -54,7 +57,9 @@ fn kinds() -> Vec<Kind> {
 
 /// The configuration with the first `servers` servers of each service.
 fn config(servers: usize) -> String {
-    let mut text = PORTS.to_owned();
+    let mut text =
+        format!("{PORTS}[[service]]\nname = \"taken\"\naddress = \"{TRANSLATED}\"\nmode = \"routed\"\n");
+    text += &format!("port = \"{}-{}\"\n", TAKEN.start(), TAKEN.end());
     for Kind { name, called, more, network } in kinds() {
         let protocol = if called.protocol == protocol::UDP { "udp" } else { "tcp" };
         text += &format!("[[service]]\nname = \"{name}\"\naddress = \"{}\"\n", called.address);
@@ -247,6 +252,8 @@ impl Observed {
         if seen.destination.1 != 8080 || seen.flow == 0 {
             return;
         }
+        let is_lent = seen.source.0.to_string() == TRANSLATED;
+        assert!(!is_lent || !TAKEN.contains(&seen.source.1), "port {} is a service's", seen.source.1);
         let (member, flow) = (seen.destination.0, seen.flow);
         match self.member_of.entry(flow) {
             Entry::Vacant(entry) => {
