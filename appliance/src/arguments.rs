@@ -1,4 +1,8 @@
 //! The command line. What does not fit is refused with exit status 2 before anything is done.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the docs are the help texts, in which a bracket is a bracket"
+)]
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,6 @@
 //! Parse once: what a frame is, whose flow it belongs to, and the keyed hash of that flow.
 //!
-//! [`parse`] turns the bytes of a frame into the headers themselves, as disjoint mutable views, plus [`FlowKey`] and
+//! [`parse()`] turns the bytes of a frame into the headers themselves, as disjoint mutable views, plus [`FlowKey`] and
 //! hash. Nothing downstream indexes raw bytes again.
 //!
 //! Two words never blur here. *Steer* is which worker sees a frame: a matter of speed. *Dispatch* is which member
