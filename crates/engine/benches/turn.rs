@@ -1,8 +1,10 @@
-//! What a whole turn costs a packet: one worker between memory ports, bursts of 64 frames of 60 bytes from the outside.
+//! What a whole turn costs a packet: one worker between memory ports, bursts of 64 frames of 60 bytes from
+//! the outside.
 //!
-//! Only the time inside `turn` counts; frames are made before and thrown away after it. They are therefore in the core's
-//! caches, where a driver would have put them into the last level at best. Beside each figure stands a calibration of
-//! the same seconds: random cache lines of the very table that the turn works on, on huge pages, 16 loads in flight.
+//! Only the time inside `turn` counts; frames are made before and thrown away after it. They are therefore in
+//! the core's caches, where a driver would have put them into the last level at best. Beside each figure
+//! stands a calibration of the same seconds: random cache lines of the very table that the turn works on, on
+//! huge pages, 16 loads in flight.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 mod world;
@@ -10,13 +12,13 @@ mod world;
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use flow::FlowKey;
 use port::BURST_FRAMES_MAX;
-use session::{Lookup, Probe};
+use session::{Lookup, Probe, TableV4, TableV6};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use world::{CAPACITY_SESSIONS, OUTSIDE, Talk, World, calibration};
 
-/// Turns between two calibrations: both are then over before a scheduler thinks of another task, and the median of many
-/// such pairs shows the machine undisturbed.
+/// Turns between two calibrations: both are then over before a scheduler thinks of another task, and the
+/// median of many such pairs shows the machine undisturbed.
 const TURNS_PER_CALIBRATION: u64 = 32;
 /// Clients beyond this number never have a session when a bench begins.
 const STRANGERS_FROM: usize = 2_000_000;
@@ -152,5 +154,13 @@ fn misses(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, turns, misses);
+/// What the tables hold in memory, tags and spare slots included, for each session of two sides.
+fn memory(_: &mut Criterion) {
+    let (v4, v6) = (TableV4::with_capacity(CAPACITY_SESSIONS), TableV6::with_capacity(CAPACITY_SESSIONS));
+    for (family, bytes) in [("IPv4", v4.memory_bytes()), ("IPv6", v6.memory_bytes())] {
+        println!("memory: {:.1} bytes per {family} session", bytes as f64 / CAPACITY_SESSIONS as f64);
+    }
+}
+
+criterion_group!(benches, memory, turns, misses);
 criterion_main!(benches);

@@ -1,10 +1,12 @@
-//! What one random cache line of a session table costs on this machine in this minute: the yardstick beside each figure.
+//! What one random cache line of a session table costs on this machine in this minute: the yardstick beside
+//! each figure.
 
 use session::Table;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Chains of loads, each of which needs the value of its last load to know the next: so many misses are in flight.
+/// Chains of loads, each of which needs the value of its last load to know the next: so many misses are in
+/// flight.
 const CHAINS: usize = 16;
 const ROUNDS: u32 = 1_024;
 /// Knuth's multiplier for 64-bit linear congruential generators.

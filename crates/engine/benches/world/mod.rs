@@ -130,8 +130,8 @@ fn server_v6(index: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1 + index)
 }
 
-/// What a worker that gets ten million packets a second has for each burst. A clock that goes on by so much each turn,
-/// whatever the machine does, makes the instructions of a run countable.
+/// What a worker that gets ten million packets a second has for each burst. A clock that goes on by so much
+/// each turn, whatever the machine does, makes the instructions of a run countable.
 const TURN_NS: u64 = 100 * BURST_FRAMES_MAX as u64;
 
 /// The worker, and its clock.
