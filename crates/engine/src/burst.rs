@@ -1,10 +1,11 @@
 //! One burst: parse all, touch all, decide all, then finish the rare ones.
 //!
-//! Each stage runs over the whole burst, so that the cache misses of its frames overlap. The stages that wait for memory
-//! do nothing else: a core looks a few hundred instructions ahead, which is one frame of parsing but twenty of loading.
+//! Each stage runs over the whole burst, so that the cache misses of its frames overlap. The stages that wait
+//! for memory do nothing else: a core looks a few hundred instructions ahead, which is one frame of parsing
+//! but twenty of loading.
 //!
 //! ```text
-//!   parse ×64 ──▶ load tags ×64 ──▶ compare tags ×64 ──▶ load slots ×64 ──▶ look up, rewrite ×64 ──▶ finish ×64
+//!   each ×64:  parse ─▶ load tags ─▶ compare tags ─▶ load slots ─▶ look up, rewrite ─▶ finish
 //! ```
 
 use crate::answer::{Responder, is_error};

@@ -30,9 +30,9 @@
 //!   progress   sequence end:32   │ packets:32
 //! ```
 //!
-//! A packet costs two cache misses on average, and both can be made to overlap over a burst: [`Table::probe`]
-//! for every packet, then [`Table::touch`] for every packet, then [`Table::find`]. It writes one line: the
-//! one that it has just read.
+//! A packet costs three cache lines, two of tags and its slot's, and the misses of a burst can be made to
+//! overlap: [`Table::touch_tags`] for every packet, then [`Table::probe`] for every packet, then
+//! [`Table::touch`], then [`Table::find`]. It writes one line: the one that it has just read.
 //!
 //! # One session, two slots
 //!

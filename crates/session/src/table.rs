@@ -156,9 +156,9 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         self.slots.get(index.index())
     }
 
-    /// Pass before the first, for tables beyond the caches: loads the tags of both candidate sets and looks at none, so
-    /// that a core has more frames' loads in flight than it could with the comparing between them. What it returns means
-    /// nothing; a caller sums it into a `black_box` to keep the loads.
+    /// Pass before the first, for tables beyond the caches: loads the tags of both candidate sets and looks
+    /// at none, so that a core has more frames' loads in flight than it could with the comparing between
+    /// them. What it returns means nothing; a caller sums it into a `black_box` to keep the loads.
     #[inline]
     pub fn touch_tags(&self, hash: u64) -> u64 {
         let [first, second] = Probe::new(hash, self.tags.len()).sets;

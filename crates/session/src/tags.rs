@@ -11,7 +11,8 @@ use crate::{
 /// refuse one in a hundred, 32 would compare twice as many tags a packet.
 pub const SLOTS_PER_SET: usize = 16;
 
-/// Place `p` of a set is lane `p / 4` of word `p % 4`, which is the order that [`TagSet::matches`] gets by itself.
+/// Place `p` of a set is lane `p / 4` of word `p % 4`, which is the order that [`TagSet::matches`] gets by
+/// itself.
 const WORDS: usize = 4;
 const LANE_BITS: usize = 16;
 const ONES: u64 = 0x0001_0001_0001_0001;
@@ -86,8 +87,8 @@ fn zero_lanes(word: u64) -> u64 {
 /// The lowest four bits of each lane, side by side, of a word that has no others.
 #[inline]
 fn gather(nibbles: u64) -> u32 {
-    // Lane l lies at bit 16l and comes to bit 48 + 4l by the factor 2^(48-12l). What the other factors make of it lies
-    // below bit 48 or above bit 63, each nibble in a place of its own, so that nothing carries.
+    // Lane l lies at bit 16l and comes to bit 48 + 4l by the factor 2^(48-12l). What the other factors make
+    // of it lies below bit 48 or above bit 63, each nibble in a place of its own, so that nothing carries.
     const FACTORS: u64 = 1 << 48 | 1 << 36 | 1 << 24 | 1 << 12;
     (nibbles.wrapping_mul(FACTORS) >> 48) as u32
 }
