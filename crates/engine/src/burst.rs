@@ -20,6 +20,7 @@ use port::{BURST_FRAMES_MAX, Burst, Frame, Verdict};
 use session::Probe;
 use std::hint::black_box;
 use std::net::IpAddr;
+use wire::Mac;
 use wire::arp::Arp;
 
 pub(crate) type Verdicts = ArrayVec<Verdict, BURST_FRAMES_MAX>;
@@ -161,7 +162,7 @@ impl World<'_> {
             }
             Step::Park { port, next_hop } => {
                 scratch.report(self.shared, self.tick, Report::Unresolved { port, address: next_hop });
-                if !scratch.park.keep(ingress, frame.bytes(), self.now_ns + PARKED_NS_MAX) {
+                if !scratch.park.keep(ingress, frame.bytes(), (port, next_hop), self.now_ns + PARKED_NS_MAX) {
                     self.counters.drop_for(DropReason::ParkingFull);
                 }
                 Verdict::Drop
@@ -204,7 +205,7 @@ impl World<'_> {
         let port = self.plan.ports.get(usize::from(ingress)).ok_or(DropReason::AnswerImpossible)?;
         let asker = Responder { plan: self.plan, port }.write(frame, answer)?;
         if let Some((address, mac)) = asker
-            && !self.knows_neighbour(ingress, address)
+            && !self.knows_neighbour(ingress, address, mac)
         {
             scratch.report(self.shared, self.tick, Report::Neighbour { port: ingress, address, mac });
         }
@@ -212,11 +213,13 @@ impl World<'_> {
         Ok(())
     }
 
-    fn knows_neighbour(&self, port: u16, address: IpAddr) -> bool {
+    /// A host that asks from another MAC than the known one has moved: that is news.
+    /// Whether a next hop has a link that leads somewhere.
+    pub fn knows_neighbour(&self, port: u16, address: IpAddr, mac: Mac) -> bool {
         let link = match address {
             IpAddr::V4(address) => self.plan.v4.routes.links().get(&(port, address)),
             IpAddr::V6(address) => self.plan.v6.routes.links().get(&(port, address)),
         };
-        link.is_some_and(|&link| self.shared.links.get(link).is_some())
+        link.is_some_and(|&link| self.shared.links.get(link).is_some_and(|known| known.mac == mac))
     }
 }

@@ -131,12 +131,14 @@ impl Asks {
 
     /// The host of `key` said that it has `mac`, by asking for an address of ours. The caller has left out
     /// what claims an address that the appliance owns; refused here are group addresses, the host's own,
-    /// those that are not of this link, and all that the kernel knows better.
+    /// those that are not of this link, and permanent ones. Another MAC than the known one is believed, as the
+    /// kernel believes who asks for an address of its own: it is verified, and a host that moved is not lost.
     pub fn hint(&mut self, now: Instant, key: NeighbourKey, mac: Mac, facts: &Facts, out: &mut Vec<Ask>) {
         let group = mac[0] & 1 != 0;
-        if group || mac == [0; 6] || !may_be_neighbour(key, facts) || !is_on_link(key, facts) {
+        let welcome = may_be_neighbour(key, facts) && is_on_link(key, facts) && !is_permanent(&key, facts);
+        if group || mac == [0; 6] || !welcome {
             self.refused += 1;
-        } else if facts.mac_of(key.0, key.1).is_none() {
+        } else if facts.mac_of(key.0, key.1) != Some(mac) {
             if self
                 .hint_second
                 .is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1))

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use netlink_packet_core::{NLM_F_CREATE, NetlinkPayload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -111,6 +111,7 @@ impl Resolver {
 /// *use* alone.
 fn request(ask: Ask) -> (Message, u16) {
     let mut message = NeighbourMessage::default();
+    let mut flags = NLM_F_CREATE;
     let ((interface, address), forget) = match ask {
         Ask::Keep(key) => {
             message.header.flags = NeighbourFlags::Use;
@@ -124,6 +125,8 @@ fn request(ask: Ask) -> (Message, u16) {
         Ask::Learn(key, mac) => {
             message.header.state = NeighbourState::Stale;
             message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+            // Without it the kernel keeps the MAC that it has.
+            flags |= NLM_F_REPLACE;
             (key, false)
         }
         Ask::Forget(key) => (key, true),
@@ -131,5 +134,5 @@ fn request(ask: Ask) -> (Message, u16) {
     message.header.ifindex = interface;
     message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::from(address)));
-    if forget { (Message::DelNeighbour(message), 0) } else { (Message::NewNeighbour(message), NLM_F_CREATE) }
+    if forget { (Message::DelNeighbour(message), 0) } else { (Message::NewNeighbour(message), flags) }
 }

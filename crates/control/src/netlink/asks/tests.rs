@@ -148,7 +148,11 @@ fn a_hint_is_taken_from_a_host_of_the_link_and_from_nobody_else() {
     assert_eq!(world.hint(0, (3, SERVER.1), MAC), [], "another link");
     assert_eq!(world.hint(0, (2, "198.19.0.1".parse().unwrap()), MAC), [], "not of this link");
     world.know(SERVER, NeighbourState::Reachable);
-    assert_eq!(world.hint(0, SERVER, [2, 9, 9, 9, 9, 9]), [], "the kernel knows better");
+    assert_eq!(world.hint(0, SERVER, MAC), [], "nothing new");
+    let moved = [2, 9, 9, 9, 9, 9];
+    assert_eq!(world.hint(0, SERVER, moved), [Ask::Learn(SERVER, moved), Ask::Use(SERVER)]);
+    world.know(SERVER, NeighbourState::Permanent);
+    assert_eq!(world.hint(0, SERVER, moved), [], "the operator knows better");
 }
 
 #[test]
