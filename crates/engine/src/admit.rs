@@ -4,7 +4,7 @@ use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
-use flow::{Family, FlowKey, Packet, Transport};
+use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{Choice, Resolution, Service, SourceNat};
 use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, routed};
 use session::tcp::{self, Observation};
@@ -37,6 +37,10 @@ where
         packet: &mut Packet<'_, F>,
         service: &Service<F>,
     ) -> Step {
+        // A packet that ends here opens nothing.
+        if packet.header.hop_limit() <= 1 {
+            return Step::Answer(Answer::TimeExceeded);
+        }
         let Some(mut choice) = service.choose(&packet.key, &self.world.shared.hasher) else {
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };

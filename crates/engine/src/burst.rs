@@ -16,6 +16,7 @@ use crate::scratch::Scratch;
 use crate::shared::Report;
 use arrayvec::ArrayVec;
 use flow::{Network, Parsed, parse};
+use plan::Link;
 use port::{BURST_FRAMES_MAX, Burst, Frame, Verdict};
 use session::Probe;
 use std::hint::black_box;
@@ -213,13 +214,17 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A host that asks from another MAC than the known one has moved: that is news.
-    /// Whether a next hop has a link that leads somewhere.
-    pub fn knows_neighbour(&self, port: u16, address: IpAddr, mac: Mac) -> bool {
+    /// Whether what a host says of itself is known. One that asks from another MAC has moved: that is news.
+    fn knows_neighbour(&self, port: u16, address: IpAddr, mac: Mac) -> bool {
+        self.next_hop(port, address).is_some_and(|known| known.mac == mac)
+    }
+
+    /// Where a next hop is, if its link leads anywhere now.
+    pub fn next_hop(&self, port: u16, address: IpAddr) -> Option<Link> {
         let link = match address {
             IpAddr::V4(address) => self.plan.v4.routes.links().get(&(port, address)),
             IpAddr::V6(address) => self.plan.v6.routes.links().get(&(port, address)),
         };
-        link.is_some_and(|&link| self.shared.links.get(link).is_some_and(|known| known.mac == mac))
+        self.shared.links.get(*link?)
     }
 }

@@ -1,6 +1,7 @@
 //! Frames whose next hop is not known yet (RULES L4: a bounded queue, then host unreachable).
 
 use port::FRAME_BYTES_MAX;
+use std::net::IpAddr;
 
 /// Frames that one worker keeps at the most: enough for the first packets of clients behind a few dozen new next hops,
 /// and 100 KiB.
@@ -12,11 +13,16 @@ pub(crate) const PARKED_NS_MAX: u64 = 3_500_000_000;
 /// How often the parked frames are looked at again.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
 
+/// A next hop that frames wait for: the index of its port, and its address.
+pub(crate) type Awaited = (u16, IpAddr);
+
 /// A frame that waits.
 pub(crate) struct Parked {
     pub ingress: u16,
     pub length: u16,
     pub deadline_ns: u64,
+    /// What it waits for: a next hop on a port.
+    pub awaited: Awaited,
     /// Head room in front, as in a ring's buffer, so that the frame can become any answer.
     pub bytes: Box<[u8]>,
 }
@@ -45,13 +51,13 @@ impl Park {
     }
 
     /// Keeps a copy of `frame` until `deadline_ns`; false when there is no room or the frame is too long.
-    pub fn keep(&mut self, ingress: u16, frame: &[u8], deadline_ns: u64) -> bool {
+    pub fn keep(&mut self, ingress: u16, frame: &[u8], awaited: Awaited, deadline_ns: u64) -> bool {
         if frame.len() > FRAME_BYTES_MAX {
             return false;
         }
         let Some(mut bytes) = self.free.pop() else { return false };
         bytes[port::HEAD_ROOM_BYTES..port::HEAD_ROOM_BYTES + frame.len()].copy_from_slice(frame);
-        self.waiting.push(Parked { ingress, length: frame.len() as u16, deadline_ns, bytes });
+        self.waiting.push(Parked { ingress, length: frame.len() as u16, deadline_ns, awaited, bytes });
         true
     }
 

@@ -4,7 +4,7 @@
 use crate::answer::{RESET_BYTES_MAX, Reset};
 use crate::path::{Fits, Path, World};
 use flow::{Family, FlowKey};
-use plan::MemberState;
+use plan::{MemberState, Resolution};
 use port::{PortIndex, Ports};
 use session::{Protocol, Session, State, Timeouts, Visit, ticks_in};
 use std::ops::Range;
@@ -184,12 +184,13 @@ where
         let ends = [session.client.direction, session.server.direction].map(|side| side.sequence_end());
         let (client_end, server_end) = (ends[0].unwrap_or_default(), ends[1].unwrap_or_default());
         // To the client, from the address that it called; to the server, from the address that it saw.
-        let links =
-            [&session.server.payload, &session.client.payload].map(|words| F::translation(words).link);
-        let to_client = (client_key.destination(), client_key.source(), server_end, client_end, links[0]);
-        let to_server = (server_key.destination(), server_key.source(), client_end, server_end, links[1]);
+        let to_client = (client_key.destination(), client_key.source(), server_end, client_end);
+        let to_server = (server_key.destination(), server_key.source(), client_end, server_end);
+        let hash = client_key.hash(&self.world.shared.hasher);
         let mut sent_all = true;
-        for (source, destination, sequence, acknowledgement, link) in [to_client, to_server] {
+        for (source, destination, sequence, acknowledgement) in [to_client, to_server] {
+            // The session's own links may be out of date, so the routes are asked; whoever they do not lead to gets none.
+            let Resolution::Link(link) = self.view.routes.resolve(destination.0, hash) else { continue };
             let Some(link) = self.world.shared.links.get(link) else { continue };
             let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else { continue };
             let reset = Reset {

@@ -86,7 +86,7 @@ impl<P: Ports> Worker<P> {
         }
         world.obey(ports, orders);
         if scratch.park.is_due(now_ns, plan_changed) {
-            world.retry_parked(ports, scratch);
+            world.retry_parked(ports, scratch, plan_changed);
         }
         counters.parked.set(scratch.park.len() as u64);
         sweep.age(&world, turn.received > 0);
@@ -138,10 +138,19 @@ impl World<'_> {
     }
 
     /// Looks once more at the frames that wait for a next hop.
-    fn retry_parked<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch) {
+    fn retry_parked<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, plan_changed: bool) {
         let mut position = 0;
         while position < scratch.park.len() {
             let parked = scratch.park.take(position);
+            // To decide again before anything has changed would only move the schedulers on.
+            let (port, address) = parked.awaited;
+            let waits =
+                self.now_ns < parked.deadline_ns && !plan_changed && self.next_hop(port, address).is_none();
+            if waits {
+                scratch.park.put_back(position, parked);
+                position += 1;
+                continue;
+            }
             match self.retry(ports, scratch, parked) {
                 Some(still_parked) => {
                     scratch.park.put_back(position, still_parked);
@@ -159,7 +168,10 @@ impl World<'_> {
         // The frame was copied in at that place and is no longer than the buffer, so there always is one.
         let mut frame = Frame::new(&mut parked.bytes[..], HEAD_ROOM_BYTES, length)?;
         let step = match self.decide_one(scratch, ingress, frame.bytes_mut()) {
-            Step::Park { .. } if self.now_ns < deadline_ns => return Some(parked),
+            Step::Park { port, next_hop } if self.now_ns < deadline_ns => {
+                parked.awaited = (port, next_hop);
+                return Some(parked);
+            }
             Step::Park { .. } => Step::Answer(Answer::HostUnreachable),
             step => step,
         };
