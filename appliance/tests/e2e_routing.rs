@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use e2e::{FAMILIES, PATIENCE, Stage, family, names, on_both_drivers, server};
-use lab::topology::slb_routed::HTTP_PORT;
+use lab::topology::slb_routed::{HTTP_PORT, VIP_V4};
 use lab::{Capture, Direction, HeldConnections, TcpHold};
 
 on_both_drivers! {
@@ -17,7 +17,7 @@ on_both_drivers! {
     a_packet_whose_ttl_runs_out_or_that_is_too_long_is_answered_by_the_ports_address,
     the_appliances_own_addresses_stay_the_kernels_while_traffic_runs,
     a_client_and_a_server_may_change_their_mac_address_under_open_connections,
-    a_port_whose_link_went_down_and_up_serves_again_and_its_sessions_live,
+    a_port_whose_link_goes_down_and_up_under_traffic_serves_again_and_its_sessions_live,
 }
 
 /// The appliance's own addresses towards the client.
@@ -116,23 +116,29 @@ fn a_client_and_a_server_may_change_their_mac_address_under_open_connections(dri
     }
 }
 
-fn a_port_whose_link_went_down_and_up_serves_again_and_its_sessions_live(driver: &str) {
+fn a_port_whose_link_goes_down_and_up_under_traffic_serves_again_and_its_sessions_live(driver: &str) {
     let stage = Stage::new(driver);
     let namespace = stage.lab.outside.namespace();
     for port in ["outside", "inside"] {
         namespace.set_parameter(&format!("net.ipv6.conf.{port}.keep_addr_on_down"), "1").unwrap();
     }
-    let _hold = stage.hold();
-    let appliance = stage.start(&stage.hold_services());
+    let (_web, _hold) = (stage.web(), stage.hold());
+    let appliance = stage.start(&[stage.hold_services(), stage.web_services()].concat());
     let open = |(vip, _client)| stage.hold_open(vip, 12);
     let mut held: Vec<HeldConnections> = FAMILIES.into_iter().map(open).collect();
     held.iter_mut().for_each(|held| assert_eq!(names(held).len(), 12));
     let state = || e2e::row(&appliance, "ports", "name", "outside")["link"].clone();
-    stage.lab.outside.set_up(false).unwrap();
-    e2e::wait_for("the port to be down", || state() == "down");
-    assert_eq!(e2e::status(&appliance)["state"], "degraded");
-    stage.lab.outside.set_up(true).unwrap();
-    e2e::wait_for("the port to be up", || state() == "up");
+    let patient = || stage.ask((VIP_V4, HTTP_PORT), 400);
+    thread::scope(|scope| {
+        let load = scope.spawn(patient);
+        stage.lab.outside.set_up(false).unwrap();
+        e2e::wait_for("the port to be down", || state() == "down");
+        assert_eq!(e2e::status(&appliance)["state"], "degraded");
+        stage.lab.outside.set_up(true).unwrap();
+        e2e::wait_for("the port to be up", || state() == "up");
+        let report = load.join().unwrap();
+        assert_eq!(report.answered(), 400, "a client that waits is served: {report}");
+    });
     held.iter_mut().for_each(|held| assert_eq!(names(held).len(), 12));
     for (vip, _client) in FAMILIES {
         assert_eq!(names(&mut stage.hold_open(vip, 6)).len(), 6);
