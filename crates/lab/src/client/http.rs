@@ -96,7 +96,7 @@ pub(super) fn run_load(
     namespace: &Namespace,
     target: SocketAddr,
     load: Load,
-    ask: fn(SocketAddr, Duration) -> Result<Answer, Failure>,
+    ask: impl Fn(SocketAddr, Duration) -> Result<Answer, Failure> + Sync,
 ) -> Result<Report> {
     lab_address(target.ip())?;
     let (start, taken) = (Instant::now(), AtomicUsize::new(0));
