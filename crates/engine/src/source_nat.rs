@@ -61,8 +61,14 @@ where
         }
         if let Some(source) = resting {
             candidate.leaving.source = source;
-            self.world.counters.source_ports_hurried.add(1);
-            return Some(self.insert(packet, candidate));
+            match self.insert(packet, candidate) {
+                // It rested since its last release and has been lent again meanwhile.
+                Insert::ServerKeyTaken => {}
+                inserted => {
+                    self.world.counters.source_ports_hurried.add(1);
+                    return Some(inserted);
+                }
+            }
         }
         let closing = closing?;
         let ended = self.table.remove(closing.client.slot, closing.birth)?;
