@@ -3,7 +3,7 @@
 use super::places;
 use super::rings::WorkerLosses;
 use config::Polling;
-use control::controller::WorkerHandle;
+use control::controller::{ControlWaker, WorkerHandle};
 use engine::{Parts, Worker, WorkerCounters};
 use port::PortIndex;
 use rings::WorkerPorts;
@@ -47,7 +47,7 @@ impl Workers {
         cpu: usize,
         parts: Parts<WorkerPorts>,
         losses: WorkerLosses,
-        control: Arc<mio::Waker>,
+        control: ControlWaker,
     ) -> std::io::Result<WorkerHandle> {
         let waker = parts.ports.waker();
         let (counters, orders) = (parts.counters.clone(), parts.orders.clone());
@@ -70,8 +70,7 @@ impl Workers {
                 marks.1.store(true, Ordering::Release);
             }
             marks.0.store(true, Ordering::Release);
-            // Control that cannot be woken finds out at its next deadline.
-            let _late = wake_control.wake();
+            wake_control.wake();
         })?;
         self.threads.push((handle, waker.clone(), panicked));
         Ok(WorkerHandle { cpu, counters, orders, ended, wake: Box::new(move || waker.wake()) })
@@ -97,7 +96,7 @@ struct Thread {
     counters: Arc<WorkerCounters>,
     reports: Arc<engine::Shared>,
     losses: WorkerLosses,
-    control: Arc<mio::Waker>,
+    control: ControlWaker,
 }
 
 impl Thread {
@@ -117,7 +116,7 @@ impl Thread {
                 last_busy = end;
             }
             if !self.reports.reports.is_empty() {
-                let _late = self.control.wake();
+                self.control.wake();
             }
             if end >= statistics_at {
                 self.publish_statistics(&mut worker);

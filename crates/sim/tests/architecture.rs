@@ -136,7 +136,7 @@ fn check_source(source: &Source) -> Vec<String> {
     for (library, homes) in [
         ("serde", &["config", "control", "appliance"][..]),
         ("toml", &["config"]),
-        ("mio", &["control", "appliance"]),
+        ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
         ("pnet", &["control"]),
     ] {

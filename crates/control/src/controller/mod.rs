@@ -20,7 +20,7 @@ mod totals;
 mod world;
 
 pub use totals::MemberTotals;
-pub use world::{Loss, RingFacts, Rings, WorkerHandle};
+pub use world::{ControlWaker, Loss, RingFacts, Rings, WorkerHandle};
 
 use crate::announce::Announcer;
 use crate::check::Checks;
@@ -206,9 +206,9 @@ impl<R: Rings> Controller<R> {
         self.publisher.subscribe()
     }
 
-    /// Wakes the loop from another thread.
-    pub fn waker(&self) -> Arc<Waker> {
-        self.waker.clone()
+    /// What wakes the loop from another thread.
+    pub fn waker(&self) -> ControlWaker {
+        ControlWaker(self.waker.clone())
     }
 
     /// A worker has started.

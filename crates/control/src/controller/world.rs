@@ -52,6 +52,18 @@ pub struct Loss {
     pub packets: u64,
 }
 
+/// Wakes the control loop: a worker has something to report, or has ended.
+#[derive(Clone)]
+pub struct ControlWaker(pub(super) Arc<mio::Waker>);
+
+impl ControlWaker {
+    /// Ends the loop's sleep. One system call: not for the inside of a turn.
+    pub fn wake(&self) {
+        // A loop that cannot be woken comes round by itself within a second.
+        let _late = self.0.wake();
+    }
+}
+
 /// One worker, as control sees it.
 pub struct WorkerHandle {
     /// The CPU that it is pinned to.
