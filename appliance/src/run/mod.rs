@@ -130,8 +130,9 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     }
     controller.forget();
     let all_ended_well = workers.stop();
-    drop(controller);
+    // In this order: with the controller goes the claim on the socket, and who takes it next switches offloads off anew.
     drop(offloads);
+    drop(controller);
     match ended {
         Ok(Ended::Signalled) if all_ended_well => {
             info!("ended");
