@@ -16,6 +16,22 @@ on_both_drivers! {
     the_kernel_beside_the_appliance_sees_and_sends_nothing_for_a_virtual_address,
     a_hundred_datagrams_are_shared_and_answered,
     a_service_on_a_range_of_ports_and_one_on_any_keep_the_port_that_was_called,
+    two_workers_go_round_once,
+}
+
+/// On AF_XDP over links of one queue the second worker stays idle, which the appliance decides for itself.
+fn two_workers_go_round_once(driver: &str) {
+    let mut stage = Stage::new(driver);
+    stage.options.workers = vec![0, 1];
+    let _web = stage.web();
+    let appliance = stage.start(&stage.web_services());
+    for (vip, _client) in FAMILIES {
+        let report = stage.ask((vip, HTTP_PORT), 300);
+        assert_eq!(report.per_server, each(3, 100), "{report}");
+    }
+    let workers = e2e::show(&appliance, "workers");
+    let busy = workers.as_array().unwrap().iter().filter(|worker| worker["packets"].as_u64() > Some(0));
+    assert_eq!(busy.count(), if driver == "af_packet" { 2 } else { 1 });
 }
 
 /// What the kernel counts when it sees a packet for an address that is not its own, or answers one.
