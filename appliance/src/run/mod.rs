@@ -82,8 +82,6 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     report_memory(&shared);
 
     let (machine, worker_ports) = rings::open(&config, cpus.len())?;
-    let counters: Vec<Arc<WorkerCounters>> =
-        cpus.iter().map(|_| Arc::new(WorkerCounters::new(config.ports.len(), MEMBERS_MAX))).collect();
     let gates = machine.gates();
     let losses = machine.losses_of_workers();
     let mut controller = Controller::new(ControllerParts {
@@ -99,20 +97,7 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
         clock,
     })?;
 
-    let mut workers = worker::Workers::new(config.appliance.polling, clock);
-    for (place, (&cpu, ports)) in cpus.iter().zip(worker_ports).enumerate() {
-        let orders = Arc::new(orders());
-        let parts = engine::Parts {
-            ports,
-            plan: controller.subscribe(),
-            shared: shared.clone(),
-            orders: orders.clone(),
-            counters: counters[place].clone(),
-            place: (place, cpus.len()),
-        };
-        let handle = workers.start(cpu, parts, losses[place].clone(), controller.waker())?;
-        controller.add_worker(handle);
-    }
+    let workers = start_workers(&config, &cpus, worker_ports, &losses, &shared, &mut controller)?;
     places::pin(config.appliance.control_cpu, "control");
     controller.take_over()?;
     for gate in &gates {
@@ -144,6 +129,31 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Starts a worker on each of `cpus` and tells the controller of them.
+fn start_workers(
+    config: &Config,
+    cpus: &[usize],
+    ports: Vec<::rings::WorkerPorts>,
+    losses: &[rings::WorkerLosses],
+    shared: &Arc<Shared>,
+    controller: &mut Controller<rings::Machine>,
+) -> Result<worker::Workers, Failure> {
+    let mut workers = worker::Workers::new(config.appliance.polling, controller.clock());
+    for (place, ((&cpu, ports), losses)) in cpus.iter().zip(ports).zip(losses).enumerate() {
+        let parts = engine::Parts {
+            ports,
+            plan: controller.subscribe(),
+            shared: shared.clone(),
+            orders: Arc::new(orders()),
+            counters: Arc::new(WorkerCounters::new(config.ports.len(), MEMBERS_MAX)),
+            place: (place, cpus.len()),
+        };
+        let handle = workers.start(cpu, parts, losses.clone(), controller.waker())?;
+        controller.add_worker(handle);
+    }
+    Ok(workers)
 }
 
 /// Reads and checks the file; prints what is wrong with it.

@@ -206,6 +206,11 @@ impl<R: Rings> Controller<R> {
         self.publisher.subscribe()
     }
 
+    /// Where the workers' time begins.
+    pub fn clock(&self) -> Instant {
+        self.clock
+    }
+
     /// What wakes the loop from another thread.
     pub fn waker(&self) -> ControlWaker {
         ControlWaker(self.waker.clone())
