@@ -42,7 +42,7 @@ pub(crate) const APPLIANCE_KEYS: &[&str] = &[
     "hash_key",
     "state_directory",
 ];
-pub(crate) const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp", "icmp"];
+pub(crate) const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp"];
 pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "driver"];
 
 /// Reads `[appliance]`; without it, all defaults.
@@ -131,7 +131,6 @@ pub(crate) fn timeouts(top: Section<'_>) -> Timeouts {
             ("tcp_transitory", &mut timeouts.tcp_transitory),
             ("tcp_closing", &mut timeouts.tcp_closing),
             ("udp", &mut timeouts.udp),
-            ("icmp", &mut timeouts.icmp),
         ] {
             let value = section.optional(key).and_then(|value| value.duration(TIMEOUT_MIN..=TIMEOUT_MAX));
             *timeout = value.unwrap_or(*timeout);

@@ -12,6 +12,7 @@ const NOT_BUILT: &[Later] = &[
     ("", "firewall_group", &[], "firewall load balancing"),
     ("", "probe_responder", &[], "firewall load balancing"),
     ("appliance", "metrics_listen", &[], "the Prometheus listener"),
+    ("timeouts", "icmp", &[], "sessions of ICMP queries"),
     ("port", "vlan", &[], "ports that are one VLAN of an interface"),
     ("service", "mode", &["transparent"], "bridges"),
     ("service", "mode", &["l2-dsr", "l3-dsr"], "direct server return"),

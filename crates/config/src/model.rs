@@ -111,8 +111,6 @@ pub struct Timeouts {
     pub tcp_closing: Duration,
     /// A UDP flow (RFC 4787, REQ-5: 5 min or more recommended).
     pub udp: Duration,
-    /// An ICMP query flow (RFC 5508, REQ-2: not less than 60 s).
-    pub icmp: Duration,
 }
 
 impl Default for Timeouts {
@@ -122,7 +120,6 @@ impl Default for Timeouts {
             tcp_transitory: Duration::from_secs(4 * 60),
             tcp_closing: Duration::from_secs(60),
             udp: Duration::from_secs(5 * 60),
-            icmp: Duration::from_secs(60),
         }
     }
 }

@@ -19,7 +19,7 @@ name = \"a\" \r
 mode = \"l2-dsr\"
 [timeouts]
 udp = \"5 \u{9}minutes\" # \u{2066}
-icmp = '''
+tcp_closing = '''
 1''' # a value of two lines is shown by its first
 ";
     let expected = r#"error[E0101]: unknown key "pollling" in `appliance`
@@ -53,10 +53,10 @@ error[E0105]: "5 \tminutes" is not a duration
   = help: write a duration as "300ms", "3s", "5m" or "2h4m"
 
 error[E0105]: "1" is not a duration
-  --> lb.toml:10:8
+  --> lb.toml:10:15
    |
-10 | icmp = '''
-   |        ^^^
+10 | tcp_closing = '''
+   |               ^^^
    |
    = help: write a duration as "300ms", "3s", "5m" or "2h4m"
 "#;

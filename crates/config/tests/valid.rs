@@ -70,7 +70,6 @@ fn what_is_not_said_has_its_documented_default() {
             tcp_transitory: minutes(4),
             tcp_closing: minutes(1),
             udp: minutes(5),
-            icmp: minutes(1),
         }
     );
     assert_eq!(config.ports[0].driver, Driver::Auto);

@@ -4,7 +4,7 @@ use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
-use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
+use flow::{Family, FlowKey, NetworkHeader, Packet};
 use plan::{Choice, Resolution, Service, SourceNat};
 use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, routed};
 use session::tcp::{self, Observation};
@@ -128,7 +128,6 @@ where
     fn opening(&self, packet: &Packet<'_, F>) -> Opening {
         let (protocol, seen) = match segment_of(&packet.transport) {
             Some(segment) => (Protocol::Tcp, tcp::open(&segment)),
-            None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
         Opening { tick: self.world.tick, protocol, epoch: self.world.plan.route_epoch, seen }

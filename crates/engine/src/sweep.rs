@@ -134,7 +134,8 @@ fn timeouts(plan: &plan::Timeouts) -> Timeouts {
         tcp_transitory_ticks: ticks(plan.tcp_transitory_ms),
         tcp_closing_ticks: ticks(plan.tcp_closing_ms),
         udp_ticks: ticks(plan.udp_ms),
-        icmp_ticks: ticks(plan.icmp_ms),
+        // No session of this version is of ICMP.
+        ..Timeouts::default()
     }
 }
 

@@ -60,10 +60,8 @@ pub struct Timeouts {
     pub tcp_transitory_ms: u64,
     /// TCP after FIN both ways or a reset.
     pub tcp_closing_ms: u64,
-    /// UDP, and protocols without ports (RFC 4787 REQ-5).
+    /// UDP (RFC 4787 REQ-5).
     pub udp_ms: u64,
-    /// ICMP queries (RFC 5508 REQ-2).
-    pub icmp_ms: u64,
 }
 
 /// What holds for one address family.

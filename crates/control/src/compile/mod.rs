@@ -128,6 +128,5 @@ fn timeouts(config: &config::Timeouts) -> Timeouts {
         tcp_transitory_ms: ms(config.tcp_transitory),
         tcp_closing_ms: ms(config.tcp_closing),
         udp_ms: ms(config.udp),
-        icmp_ms: ms(config.icmp),
     }
 }

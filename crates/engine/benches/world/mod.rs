@@ -254,7 +254,6 @@ fn plan(shared: &Shared) -> Plan {
             tcp_transitory_ms: hour_ms,
             tcp_closing_ms: 60_000,
             udp_ms: hour_ms,
-            icmp_ms: 60_000,
         },
         v4: family::<V4>(shared, VIP_V4, CLIENT_GATEWAY_V4, server_v4, 0),
         v6: family::<V6>(shared, VIP_V6, CLIENT_GATEWAY_V6, server_v6, SERVERS),
