@@ -1,37 +1,24 @@
 //! A source-NAT pool of one address, asked for more ports than it has.
 
-use control::facts::Facts;
-use sim::frame::Scope;
-use sim::{Manager, Sizes, World, apply_fact};
+mod two_ports;
+
+use sim::World;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use two_ports::{CLIENT, OUTSIDE};
+use wire::build;
 use wire::tcp::TcpFlags;
-use wire::{Mac, build};
 
-const OUTSIDE: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 3]);
 const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
 
 /// Ports that a pool lends: 1024 to 65535.
 const POOL_PORTS: usize = 64_512;
 const CLIENTS: usize = POOL_PORTS + 3_000;
 
-const FACTS: [&str; 6] = [
-    "interface eth1 OUTSIDE mtu 1500",
-    "interface eth2 INSIDE mtu 1500",
-    "address eth1 198.18.0.2/24",
-    "address eth2 198.18.1.2/24",
-    "neighbour eth1 198.18.0.50 CLIENT",
-    "neighbour eth2 198.18.1.11 SERVER",
-];
+/// The clients' networks are behind the client's router.
+const ROUTE: &str = "route 198.19.0.0/16 via 198.18.0.50";
 
 const CONFIG: &str = r#"
-[[port]]
-name = "outside"
-interface = "eth1"
-[[port]]
-name = "inside"
-interface = "eth2"
 [[service]]
 name = "web"
 address = "198.18.0.10"
@@ -42,19 +29,6 @@ source_addresses = ["198.18.1.250"]
 [[service.server]]
 address = "198.18.1.11"
 "#;
-
-fn world() -> World {
-    let mut scope = Scope::default();
-    for (name, last) in [("OUTSIDE", 1), ("INSIDE", 2), ("CLIENT", 3), ("SERVER", 4)] {
-        scope.name(name, Mac([2, 0, 0, 0, 0, last]));
-    }
-    let mut facts = Facts::default();
-    for fact in FACTS {
-        apply_fact(&mut facts, &scope, fact).expect("a fact");
-    }
-    let sizes = Sizes { sessions_v4: Some(CLIENTS + 10_000), sessions_v6: None };
-    World::new(Manager::new(CONFIG, facts, sizes).expect("a configuration"), 1, 256)
-}
 
 /// A segment of one of many clients, behind one router.
 fn segment(client: usize, flags: TcpFlags, sequence: u32) -> Vec<u8> {
@@ -78,13 +52,7 @@ fn hurried(world: &World) -> u64 {
 
 #[test]
 fn a_pool_lends_each_port_once_refuses_by_name_and_takes_the_ports_of_closing_sessions() {
-    let mut world = world();
-    // The clients' networks are behind the client's router.
-    world.manager.change_facts(|facts| {
-        let mut scope = Scope::default();
-        scope.name("CLIENT", CLIENT);
-        apply_fact(facts, &scope, "route 198.19.0.0/16 via 198.18.0.50").expect("a route");
-    });
+    let (mut world, _) = two_ports::world((CONFIG, &[ROUTE]), CLIENTS + 10_000, 256);
     let mut lent = HashSet::new();
     let mut admitted = Vec::new();
     for client in 0..CLIENTS {
