@@ -1,16 +1,14 @@
-//! Reads `[appliance]`, `[timeouts]` and `[[port]]`.
+//! Reads `[appliance]` and `[timeouts]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::code;
 use crate::findings::Findings;
-use crate::model::{Appliance, Driver, HashKey, Polling, Port, Timeouts, Workers};
+use crate::model::{Appliance, HashKey, Polling, Timeouts, Workers};
 use crate::section::{Section, Value};
 use crate::source::Position;
 
-/// Ports at the most: each worker polls a ring of each.
-const PORTS_MAX: usize = 64;
 /// CPU numbers below this: as many as the kernel's default CPU set holds.
 const CPUS_MAX: usize = 1_024;
 /// Sessions at the least: below this the table's sets fill up unevenly.
@@ -21,8 +19,6 @@ const SESSIONS_MAX: usize = 64_000_000;
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest other path: `PATH_MAX` less its final zero.
 const PATH_BYTES_MAX: usize = 4_095;
-/// Longest interface name: `IFNAMSIZ` less its final zero.
-const INTERFACE_BYTES_MAX: usize = 15;
 /// Digits of a hash key: 128 bits.
 const HASH_KEY_DIGITS: usize = 32;
 
@@ -42,8 +38,7 @@ pub(crate) const APPLIANCE_KEYS: &[&str] = &[
     "hash_key",
     "state_directory",
 ];
-pub(crate) const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp"];
-pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "driver"];
+pub(crate) const TIMEOUT_KEYS: &[&str] = &["tcp_established", "tcp_transitory", "tcp_closing", "udp", "icmp"];
 
 /// Reads `[appliance]`; without it, all defaults.
 pub(crate) fn appliance(top: Section<'_>, findings: &Findings) -> Appliance {
@@ -131,43 +126,11 @@ pub(crate) fn timeouts(top: Section<'_>) -> Timeouts {
             ("tcp_transitory", &mut timeouts.tcp_transitory),
             ("tcp_closing", &mut timeouts.tcp_closing),
             ("udp", &mut timeouts.udp),
+            ("icmp", &mut timeouts.icmp),
         ] {
             let value = section.optional(key).and_then(|value| value.duration(TIMEOUT_MIN..=TIMEOUT_MAX));
             *timeout = value.unwrap_or(*timeout);
         }
     }
     timeouts
-}
-
-/// Reads every `[[port]]`.
-pub(crate) fn ports(top: Section<'_>, findings: &Findings) -> Vec<Port> {
-    let sections = top.tables("port", "port", PORT_KEYS, PORTS_MAX);
-    if sections.is_empty() && top.optional("port").is_none_or(|value| value.is_list()) {
-        let help = "add `[[port]]` with `name` and `interface`";
-        findings.error(code::MISSING_KEY, top.at, "no `[[port]]`: no frame would be taken".into(), help);
-    }
-    sections
-        .into_iter()
-        .map(|section| Port {
-            name: section.required("name", "\"outside\"").and_then(|value| value.name()).unwrap_or_default(),
-            interface: section.required("interface", "\"eth1\"").and_then(interface).unwrap_or_default(),
-            driver: section.optional("driver").and_then(|value| value.word()).unwrap_or(Driver::Auto),
-            at: section.at("name"),
-            interface_at: section.at("interface"),
-        })
-        .collect()
-}
-
-/// The kernel's own rule for interface names (`dev_valid_name`).
-fn interface(value: Value<'_>) -> Option<String> {
-    let name = value.name()?;
-    let odd = name.chars().any(|letter| letter == '/' || letter == ':' || letter.is_whitespace());
-    if odd || name == "." || name == ".." || name.len() > INTERFACE_BYTES_MAX {
-        let help = format!(
-            "at most {INTERFACE_BYTES_MAX} bytes without `/`, `:` or white space, as `ip link` shows it"
-        );
-        value.error(code::MALFORMED, format!("{name:?} cannot be the name of an interface"), help);
-        return None;
-    }
-    Some(name)
 }

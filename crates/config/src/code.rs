@@ -23,7 +23,7 @@ pub const NOT_BUILT: &str = "E0108";
 pub const UNREADABLE: &str = "E0109";
 /// Two things of a kind have one name.
 pub const DUPLICATE_NAME: &str = "E0201";
-/// Two ports have one interface.
+/// Two ports have one interface and VLAN.
 pub const DUPLICATE_INTERFACE: &str = "E0202";
 /// Some packet belongs to two services.
 pub const OVERLAPPING_SERVICES: &str = "E0203";
@@ -41,6 +41,10 @@ pub const ADDRESS_CONFLICT: &str = "E0208";
 pub const MEANINGLESS_KEY: &str = "E0209";
 /// Values that contradict each other.
 pub const CONTRADICTION: &str = "E0210";
+/// A host leg has the name of a port's interface.
+pub const HOST_LEG_NAME: &str = "E0211";
+/// Some address belongs to two outbounds.
+pub const OVERLAPPING_NETWORKS: &str = "E0212";
 /// A service without servers.
 pub const NO_SERVERS: &str = "W0301";
 /// A weight that the scheduler does not look at.
@@ -51,3 +55,5 @@ pub const SHARED_CPU: &str = "W0303";
 pub const UNUSED_CHECK: &str = "W0304";
 /// A TCP check against the port of a UDP service.
 pub const CHECK_PROTOCOL: &str = "W0305";
+/// Source NAT where no reply needs it.
+pub const CLIENTS_HIDDEN: &str = "W0306";

@@ -8,21 +8,9 @@
 type Later = (&'static str, &'static str, &'static [&'static str], &'static str);
 
 const NOT_BUILT: &[Later] = &[
-    ("", "bridge", &[], "bridges"),
     ("", "firewall_group", &[], "firewall load balancing"),
     ("", "probe_responder", &[], "firewall load balancing"),
     ("appliance", "metrics_listen", &[], "the Prometheus listener"),
-    ("timeouts", "icmp", &[], "sessions of ICMP queries"),
-    ("port", "vlan", &[], "ports that are one VLAN of an interface"),
-    ("service", "mode", &["transparent"], "bridges"),
-    ("service", "mode", &["l2-dsr", "l3-dsr"], "direct server return"),
-    ("service", "encapsulation", &[], "direct server return"),
-    ("service", "encapsulation_source", &[], "direct server return"),
-    ("service", "gue_port", &[], "direct server return"),
-    ("service.server", "dscp", &[], "direct server return"),
-    ("service", "source_nat", &["auto"], "finding out by itself whether replies bypass the appliance"),
-    ("service", "return_path", &[], "finding out by itself whether replies bypass the appliance"),
-    ("service", "direct_access", &[], "shielding the servers' own addresses"),
     ("service", "persistence", &[], "persistence"),
     ("service", "scheduler", &["weighted-round-robin"], "this scheduler"),
     ("service", "scheduler", &["least-connections", "weighted-least-connections"], "this scheduler"),

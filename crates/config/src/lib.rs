@@ -18,6 +18,7 @@ use findings::Findings;
 use section::Section;
 use toml::de::DeTable;
 
+mod address;
 mod appliance;
 pub mod code;
 mod diagnostic;
@@ -27,15 +28,19 @@ mod health_check;
 mod later;
 mod model;
 mod nearest;
+mod outbound;
+mod port;
 mod relations;
 mod section;
 mod service;
 mod source;
+mod way;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Appliance, CheckKind, Config, Driver, HashFields, HashKey, HealthCheck, Mode, POOL_PORT_FIRST, Polling,
-    Port, PortSet, Protocol, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat, Timeouts, Workers,
+    Appliance, Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, HashFields, HashKey,
+    HealthCheck, HostAddress, Mode, MssClamp, Network, Outbound, POOL_PORT_FIRST, Polling, Port, PortSet,
+    Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat, Timeouts, Workers,
 };
 pub use source::{Position, Source};
 
@@ -57,7 +62,7 @@ pub struct Outcome {
 }
 
 /// Keys at the top of a file.
-const TOP_KEYS: &[&str] = &["appliance", "timeouts", "port", "service", "health_check"];
+const TOP_KEYS: &[&str] = &["appliance", "timeouts", "port", "bridge", "service", "outbound", "health_check"];
 
 /// Reads `text`; `file_name` only appears in the findings.
 pub fn parse(text: &str, file_name: &str) -> Outcome {
@@ -81,12 +86,15 @@ pub fn parse(text: &str, file_name: &str) -> Outcome {
 }
 
 fn read(top: Section<'_>, findings: &Findings) -> Config {
+    let ports = port::ports(top, findings);
     let health_checks = health_check::health_checks(top);
     Config {
         appliance: appliance::appliance(top, findings),
         timeouts: appliance::timeouts(top),
-        ports: appliance::ports(top, findings),
+        bridges: port::bridges(top, &ports),
+        ports,
         services: service::services(top, &health_checks, findings),
+        outbounds: outbound::outbounds(top),
         health_checks,
         source: findings.source().clone(),
     }
@@ -127,17 +135,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_explains_every_key() {
-        let example = include_str!("../../../configs/slb-routed.toml");
-        let keys = [TOP_KEYS, appliance::APPLIANCE_KEYS, appliance::TIMEOUT_KEYS, appliance::PORT_KEYS];
-        let keys = keys.iter().chain([&health_check::KEYS, &service::SERVICE_KEYS, &service::SERVER_KEYS]);
-        for key in keys.flat_map(|keys| keys.iter()) {
-            let header = |line: &&str| {
-                let header = line.split(' ').next().unwrap_or_default();
-                header.starts_with('[') && header.trim_end_matches(']').ends_with(key)
-            };
-            let setting = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
-            assert!(example.lines().any(|line| header(&line) || setting(&line)), "{key}");
+    fn the_examples_explain_every_key() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        let files = std::fs::read_dir(folder).expect("configs/ exists");
+        let examples: String = files
+            .map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("a text"))
+            .collect();
+        let tables = [
+            ("", TOP_KEYS),
+            ("appliance", appliance::APPLIANCE_KEYS),
+            ("timeouts", appliance::TIMEOUT_KEYS),
+            ("port", port::PORT_KEYS),
+            ("bridge", port::BRIDGE_KEYS),
+            ("service", service::SERVICE_KEYS),
+            ("service.server", service::SERVER_KEYS),
+            ("outbound", outbound::KEYS),
+            ("health_check", health_check::KEYS),
+        ];
+        // What stands in a table, commented out or not, with the headers of the tables below it.
+        let mut explained = std::collections::HashSet::new();
+        let mut table = String::new();
+        for line in examples.lines().map(|line| line.trim_start_matches("# ")) {
+            let header = line.split(' ').next().unwrap_or_default();
+            if header.starts_with('[') && header.ends_with(']') {
+                table = header.trim_matches(['[', ']']).to_owned();
+                let (above, key) = table.rsplit_once('.').unwrap_or(("", &table));
+                explained.insert((above.to_owned(), key.to_owned()));
+            } else if let Some((key, _)) = line.split_once(" = ") {
+                explained.insert((table.clone(), key.to_owned()));
+            }
+        }
+        for (table, keys) in tables {
+            for &key in keys {
+                assert!(explained.contains(&(table.to_owned(), key.to_owned())), "{key} in [{table}]");
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 //! default, since a file with an error yields no configuration anyway.
 
 use std::fmt::{self, Display};
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -190,6 +189,11 @@ impl<'a> Value<'a> {
         matches!(self.value, DeValue::Array(_))
     }
 
+    /// Whether this is a list of nothing.
+    pub(crate) fn is_empty_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(items) if items.is_empty())
+    }
+
     /// Whether this is an integer, in or out of any bounds.
     pub(crate) fn is_integer(&self) -> bool {
         matches!(self.value, DeValue::Integer(_))
@@ -289,22 +293,6 @@ impl<'a> Value<'a> {
         Some(value)
     }
 
-    /// An address that a host across a router can have.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
-        const FORM: &str = "write an IPv4 or IPv6 address without prefix length or port, as \"198.18.0.10\"";
-        let text = self.text("\"198.18.0.10\"")?;
-        let Ok(address) = text.parse::<IpAddr>() else {
-            self.error(code::MALFORMED, format!("{text:?} is not an IP address"), FORM);
-            return None;
-        };
-        if let Some(kind) = unusable(address) {
-            let message = format!("{address} is {kind}");
-            self.error(code::UNUSABLE_ADDRESS, message, "write a unicast address that can be routed");
-            return None;
-        }
-        Some(address)
-    }
-
     /// One of the words that `T` is spelt with.
     pub(crate) fn word<T: DeserializeOwned>(&self) -> Option<T> {
         // No word is empty, so that no text at all gets the same refusal: the words that there are.
@@ -370,24 +358,6 @@ impl<'a> Value<'a> {
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
-}
-
-/// Why no server, VIP or pool can have the address.
-fn unusable(address: IpAddr) -> Option<&'static str> {
-    let is = |condition: bool, kind: &'static str| condition.then_some(kind);
-    is(address.is_unspecified(), "the unspecified address")
-        .or(is(address.is_loopback(), "a loopback address"))
-        .or(is(address.is_multicast(), "a multicast address"))
-        .or(match address {
-            IpAddr::V4(v4) => is(v4.is_broadcast(), "the broadcast address")
-                // RFC 1122, 3.2.1.3: "this host on this network", never a destination.
-                .or(is(v4.octets()[0] == 0, "an address of \"this network\""))
-                // RFC 3927, 7: never routed.
-                .or(is(v4.is_link_local(), "a link-local address")),
-            IpAddr::V6(v6) => is(v6.is_unicast_link_local(), "a link-local address")
-                // RFC 4291, 2.5.5.2: never on the wire.
-                .or(is(v6.to_ipv4_mapped().is_some(), "an IPv4 address in IPv6 clothes")),
-        })
 }
 
 /// What serde says of a word that an enum does not have: the words that it has.

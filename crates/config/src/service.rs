@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::code;
 use crate::findings::Findings;
 use crate::model::{
-    HashField, HashFields, HealthCheck, Mode, PortSet, Protocol, SOURCE_NAT_DEFAULT, Scheduler, Server,
-    Service, SourceNat,
+    DirectAccess, HashField, HashFields, HealthCheck, Mode, MssClamp, PortSet, Protocol, ReturnPath,
+    Scheduler, Server, Service, SourceNat,
 };
 use crate::section::{Section, Value};
+use crate::way;
 
 /// Services at the most.
 const SERVICES_MAX: usize = 4_096;
@@ -18,7 +19,13 @@ const SERVERS_MAX: usize = 65_535;
 /// Largest weight.
 const WEIGHT_MAX: u32 = 65_535;
 /// Addresses of one pool at the most: four million ports towards each server.
-const SOURCE_ADDRESSES_MAX: usize = 64;
+pub(crate) const SOURCE_ADDRESSES_MAX: usize = 64;
+/// Lowest MSS that can be clamped to: what every IPv4 host takes (RFC 9293, 3.7.1).
+const MSS_MIN: u16 = 536;
+/// Highest: about what a jumbo frame holds.
+const MSS_MAX: u16 = 9_000;
+/// Highest DSCP: six bits (RFC 2474, 3). 0 is what unmarked packets have.
+const DSCP_MAX: u8 = 63;
 /// Fields that can be hashed.
 const HASH_FIELDS_MAX: usize = 4;
 
@@ -33,15 +40,21 @@ pub(crate) const SERVICE_KEYS: &[&str] = &[
     "protocol",
     "port",
     "mode",
+    "encapsulation",
+    "encapsulation_source",
+    "gue_port",
     "source_nat",
     "source_addresses",
+    "return_path",
+    "direct_access",
+    "mss_clamp",
     "announce",
     "scheduler",
     "hash_fields",
     "health_check",
     "server",
 ];
-pub(crate) const SERVER_KEYS: &[&str] = &["address", "port", "weight"];
+pub(crate) const SERVER_KEYS: &[&str] = &["address", "port", "weight", "dscp"];
 
 /// Reads every `[[service]]`.
 pub(crate) fn services(top: Section<'_>, checks: &[HealthCheck], findings: &Findings) -> Vec<Service> {
@@ -62,8 +75,8 @@ fn service(
     findings: &Findings,
 ) -> Service {
     let mode = section.required("mode", "\"routed\"").and_then(|value| value.word());
+    let way = way::read(section, mode);
     let hash_fields = section.optional("hash_fields");
-    let source_addresses = section.optional("source_addresses");
     let service = Service {
         name: section.required("name", "\"web\"").and_then(|value| value.name()).unwrap_or_default(),
         address: section
@@ -73,15 +86,17 @@ fn service(
         protocol: section.optional("protocol").and_then(|value| value.word()).unwrap_or(Protocol::Tcp),
         ports: section.optional("port").map_or(PortSet::One(80), |value| port_set(value).unwrap_or(NO_PORT)),
         mode: mode.unwrap_or(Mode::Routed),
-        source_nat: section
-            .optional("source_nat")
+        encapsulation: way.encapsulation,
+        encapsulation_source: way.encapsulation_source,
+        gue_port: way.gue_port,
+        source_nat: way.source_nat,
+        source_addresses: way.source_addresses,
+        return_path: way.return_path,
+        direct_access: section
+            .optional("direct_access")
             .and_then(|value| value.word())
-            .unwrap_or(SOURCE_NAT_DEFAULT),
-        source_addresses: source_addresses
-            .and_then(|value| {
-                value.distinct(SOURCE_ADDRESSES_MAX, "[\"198.18.1.250\"]", |item| item.address())
-            })
-            .unwrap_or_default(),
+            .unwrap_or(DirectAccess::Allow),
+        mss_clamp: section.optional("mss_clamp").and_then(mss_clamp).unwrap_or(MssClamp::Auto),
         announce: section.optional("announce").and_then(|value| value.boolean()).unwrap_or(true),
         scheduler: section
             .optional("scheduler")
@@ -92,10 +107,13 @@ fn service(
         servers: section
             .tables("server", "service.server", SERVER_KEYS, servers_left)
             .into_iter()
-            .map(server)
+            .map(|section| server(section, way.marks))
             .collect(),
         at: section.at("name"),
         address_at: section.at("address"),
+        mode_at: section.at("mode"),
+        encapsulation_source_at: section.at("encapsulation_source"),
+        source_nat_at: section.at("source_nat"),
         source_addresses_at: section.at("source_addresses"),
         health_check_at: section.at("health_check"),
     };
@@ -103,16 +121,42 @@ fn service(
         let message = format!("`hash_fields` means nothing to the scheduler \"{}\"", service.scheduler);
         value.error(code::MEANINGLESS_KEY, message, "add `scheduler = \"hash\"`, or remove `hash_fields`");
     }
-    if let Some(value) = source_addresses.filter(|_| service.source_nat == SourceNat::Never) {
-        let message = "`source_addresses` without source NAT".to_owned();
-        value.error(
-            code::MEANINGLESS_KEY,
-            message,
-            "add `source_nat = \"always\"`, or remove `source_addresses`",
-        );
+    if service.source_nat == SourceNat::Always && service.return_path != ReturnPath::Bypass {
+        let seen = match service.source_addresses[..] {
+            [] => service.address.to_string(),
+            [only] => only.to_string(),
+            [..] => "an address of the pool".to_owned(),
+        };
+        let message = format!("source NAT hides all clients: servers see {seen} instead");
+        let help = "\"auto\" translates only where replies would bypass the appliance; `return_path = \"bypass\"` says that all would";
+        findings.warning(code::CLIENTS_HIDDEN, service.source_nat_at, message, help);
     }
     examine_servers(&service, findings);
     service
+}
+
+/// "auto", "never" or a number of bytes.
+fn mss_clamp(value: Value<'_>) -> Option<MssClamp> {
+    match value.as_text() {
+        Some("auto") => Some(MssClamp::Auto),
+        Some("never") => Some(MssClamp::Never),
+        Some(text) => {
+            match text.parse::<u32>() {
+                Ok(bytes) => {
+                    let message = format!("`mss_clamp` is a string of digits: {text:?}");
+                    value.error(code::MALFORMED, message, format!("write {bytes}, without quotes"));
+                }
+                Err(_) => value.refuse_word(text, &["auto", "never"]),
+            }
+            None
+        }
+        None if value.is_integer() => value.integer(MSS_MIN..=MSS_MAX).map(MssClamp::Bytes),
+        None => {
+            let help = format!("write \"auto\", \"never\", or bytes from {MSS_MIN} to {MSS_MAX}");
+            value.wrong_type("a word or a number of bytes", help);
+            None
+        }
+    }
 }
 
 /// 80, "8000-8099" or "any".
@@ -171,7 +215,17 @@ fn reference(value: Value<'_>, checks: &[HealthCheck]) -> Option<usize> {
     index
 }
 
-fn server(section: Section<'_>) -> Server {
+/// `marks`: whether the service's requests carry a DSCP, as far as that could be read.
+fn server(section: Section<'_>, marks: Option<bool>) -> Server {
+    let dscp = match marks {
+        Some(true) => section.required("dscp", "1"),
+        Some(false) | None => section.optional("dscp"),
+    };
+    if let Some(value) = dscp.filter(|_| marks == Some(false)) {
+        let message = "`dscp` of a server whose requests are not marked".to_owned();
+        let help = "remove it, or use `mode = \"l3-dsr\"` with `encapsulation = \"dscp\"`";
+        value.error(code::MEANINGLESS_KEY, message, help);
+    }
     Server {
         address: section
             .required("address", "\"198.18.1.11\"")
@@ -179,10 +233,17 @@ fn server(section: Section<'_>) -> Server {
             .unwrap_or(NO_ADDRESS),
         port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
         weight: section.optional("weight").and_then(|value| value.integer(0..=WEIGHT_MAX)).unwrap_or(1),
+        dscp: dscp.and_then(|value| value.integer(1..=DSCP_MAX)),
         at: section.at("address"),
         port_at: section.at("port"),
         weight_at: section.at("weight"),
+        dscp_at: section.at("dscp"),
     }
+}
+
+/// Whether `server` is called on another port than the client `called`.
+fn changes(server: &Server, called: u16) -> bool {
+    server.port.is_some_and(|port| port != called)
 }
 
 /// How servers fit their service.
@@ -202,6 +263,14 @@ fn examine_servers(service: &Service, findings: &Findings) {
         let message = format!("a server port in a service of several ports ({})", service.ports);
         let help = "remove it: such a service keeps the port that the client called";
         findings.error(code::MEANINGLESS_KEY, server.port_at, message, help);
+    }
+    let called = service.ports.single().filter(|called| service.mode.is_dsr() && *called != 0);
+    for server in service.servers.iter().filter(|server| called.is_some_and(|called| changes(server, called)))
+    {
+        let message =
+            format!("mode {:?} changes no port: servers get what clients call", service.mode.to_string());
+        let help = format!("remove it, and let the server listen on {}", service.ports);
+        findings.error(code::CONTRADICTION, server.port_at, message, help);
     }
     if service.servers.is_empty() {
         let message = "a service without a server: every client is refused".to_owned();

@@ -16,7 +16,7 @@ pollling = \"busy\"      # 저울
 \tname = \"저울\", interface = \"eth1\"
 [[service]]
 name = \"a\" \r
-mode = \"l2-dsr\"
+scheduler = \"bandwidth\"
 [timeouts]
 udp = \"5 \u{9}minutes\" # \u{2066}
 tcp_closing = '''
@@ -36,13 +36,13 @@ error[E0100]: not TOML: unexpected key or value, expected newline, `#`
 4 |     name = "저울", interface = "eth1"
   |                  ^
 
-error[E0108]: not built yet in this version: direct server return (`mode = "l2-dsr"`)
- --> lb.toml:7:8
+error[E0108]: not built yet in this version: this scheduler (`scheduler = "bandwidth"`)
+ --> lb.toml:7:13
   |
-7 | mode = "l2-dsr"
-  |        ^^^^^^^^
+7 | scheduler = "bandwidth"
+  |             ^^^^^^^^^^^
   |
-  = help: this version takes "routed"
+  = help: this version takes "round-robin", "hash"
 
 error[E0105]: "5 \tminutes" is not a duration
  --> lb.toml:9:7
@@ -73,6 +73,21 @@ fn a_warning_looks_like_one() {
   |        ^^^
   |
   = help: name it in `health_check` of a service, or remove it
+"#;
+    assert_eq!(rendered(text), expected);
+}
+
+#[test]
+fn a_finding_points_at_one_item_of_a_list() {
+    let text = "[[port]]\nname = \"p\"\ninterface = \"e\"\n[[outbound]]\nname = \"o\"
+networks = [\"198.18.1.0/24\", \"198.18.2.9/24\"]\nsource_addresses = [\"198.18.0.9\"]";
+    let expected = r#"error[E0105]: 198.18.2.9/24 is an address in a network
+ --> lb.toml:6:30
+  |
+6 | networks = ["198.18.1.0/24", "198.18.2.9/24"]
+  |                              ^^^^^^^^^^^^^^^
+  |
+  = help: write "198.18.2.0/24"
 "#;
     assert_eq!(rendered(text), expected);
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use config::{
-    CheckKind, Config, Driver, HashFields, Mode, Polling, PortSet, Protocol, Scheduler, Severity, SourceNat,
-    Timeouts, Workers, parse,
+    Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, HashFields, HostAddress, Mode, MssClamp,
+    Network, Outbound, Polling, PortSet, Position, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler,
+    Severity, SourceNat, Timeouts, Workers, parse,
 };
 
 /// The shortest file that is worth anything.
@@ -25,8 +26,14 @@ address = "198.18.1.11"
 "#;
 
 fn valid(text: &str) -> Config {
+    valid_but_for(text, &[])
+}
+
+/// A valid file of which nothing is said but warnings of these codes.
+fn valid_but_for(text: &str, warnings: &[&str]) -> Config {
     let outcome = parse(text, "lb.toml");
-    assert_eq!(outcome.diagnostics, [], "{text}");
+    let found: Vec<&str> = outcome.diagnostics.iter().map(|found| found.code).collect();
+    assert_eq!(found, warnings, "{text}");
     outcome.config.expect("a file without a finding is a configuration")
 }
 
@@ -47,7 +54,7 @@ fn every_example_is_valid_without_a_warning() {
             seen += 1;
         }
     }
-    assert!(seen > 0, "configs/ holds examples");
+    assert!(seen > 5, "configs/ holds examples");
 }
 
 #[test]
@@ -70,12 +77,19 @@ fn what_is_not_said_has_its_documented_default() {
             tcp_transitory: minutes(4),
             tcp_closing: minutes(1),
             udp: minutes(5),
+            icmp: minutes(1),
         }
     );
-    assert_eq!(config.ports[0].driver, Driver::Auto);
+    let port = &config.ports[0];
+    assert_eq!((port.driver, port.vlan, port.addresses.len()), (Driver::Auto, None, 0));
+    assert_eq!((config.bridges.len(), config.outbounds.len()), (0, 0));
     let service = &config.services[0];
     assert_eq!((service.protocol, service.ports), (Protocol::Tcp, PortSet::One(80)));
-    assert_eq!((service.mode, service.source_nat), (Mode::Routed, SourceNat::Never));
+    assert_eq!((service.mode, service.source_nat), (Mode::Routed, SourceNat::Auto));
+    assert_eq!(service.source_nat, SOURCE_NAT_DEFAULT);
+    assert_eq!((service.encapsulation, service.encapsulation_source), (None, None));
+    assert_eq!((service.return_path, service.direct_access), (ReturnPath::Any, DirectAccess::Allow));
+    assert_eq!((service.mss_clamp, service.gue_port), (MssClamp::Auto, 6_080));
     assert_eq!((service.scheduler, service.hash_fields), (Scheduler::RoundRobin, HashFields::default()));
     assert!(service.announce && service.source_addresses.is_empty() && service.health_check.is_none());
     assert_eq!((service.servers[0].port, service.servers[0].weight), (None, 1));
@@ -99,7 +113,7 @@ fn a_health_check_has_its_documented_defaults() {
 
 #[test]
 fn what_is_said_is_what_is_meant() {
-    let config = valid(
+    let config = valid_but_for(
         r#"
 appliance.name = "저울"
 appliance.workers = "auto"
@@ -130,6 +144,7 @@ weight = 0
 address = "2001:db8:1::2"
 weight = 65535
 "#,
+        &[config::code::CLIENTS_HIDDEN],
     );
     let appliance = &config.appliance;
     assert_eq!(appliance.name.as_deref(), Some("저울"));
@@ -157,6 +172,190 @@ weight = 65535
     };
     assert_eq!((service.scheduler, service.hash_fields), (Scheduler::Hash, fields));
     assert_eq!(service.servers.iter().map(|server| server.weight).collect::<Vec<_>>(), [0, 65_535]);
+}
+
+#[test]
+fn bridges_and_ports_of_vlans_are_what_they_say() {
+    let config = valid(
+        r#"
+[[port]]
+name = "eth1-10"
+interface = "eth1"
+vlan = 10
+driver = "af_packet"
+[[port]]
+name = "eth1-20"
+interface = "eth1"
+vlan = 4094
+driver = "af_packet"
+addresses = ["198.18.2.2/24", "2001:db8:2::2/64"]
+[[port]]
+name = "untagged"
+interface = "eth1"
+driver = "af_packet"
+[[bridge]]
+name = "br0"
+ports = ["untagged", "eth1-10"]
+addresses = ["198.18.0.2/31"]
+[[bridge]]
+name = "br1"
+ports = ["eth1-20-b"]
+ageing = "1h"
+[[port]]
+name = "eth1-20-b"
+interface = "eth2"
+vlan = 1
+"#,
+    );
+    let held = |text, prefix_length| HostAddress { address: address(text), prefix_length };
+    assert_eq!(
+        config.ports.iter().map(|port| port.vlan).collect::<Vec<_>>(),
+        [Some(10), Some(4_094), None, Some(1)]
+    );
+    assert_eq!(config.ports[1].addresses, [held("198.18.2.2", 24), held("2001:db8:2::2", 64)]);
+    let at = Position::default();
+    let bridge = |name: &str, ports: &[usize], addresses: Vec<HostAddress>, ageing_s| Bridge {
+        name: name.into(),
+        ports: ports.into(),
+        addresses,
+        ageing: Duration::from_secs(ageing_s),
+        at,
+        ports_at: at,
+        addresses_at: at,
+    };
+    assert_eq!(
+        config.bridges,
+        [bridge("br0", &[2, 0], vec![held("198.18.0.2", 31)], 300), bridge("br1", &[3], vec![], 3_600)]
+    );
+}
+
+#[test]
+fn each_way_to_a_server_is_what_it_says() {
+    let config = valid(
+        r#"
+timeouts.icmp = "90s"
+[[port]]
+name = "a"
+interface = "eth1"
+[[bridge]]
+name = "br0"
+ports = ["a"]
+[[service]]
+name = "transparent"
+address = "198.18.0.10"
+mode = "transparent"
+source_addresses = ["198.18.0.250"]
+return_path = "gateway"
+direct_access = "deny"
+mss_clamp = 536
+[[service.server]]
+address = "198.18.0.11"
+[[service]]
+name = "l2"
+address = "198.18.0.20"
+mode = "l2-dsr"
+mss_clamp = "never"
+[[service.server]]
+address = "198.18.0.11"
+port = 80
+[[service]]
+name = "ipip"
+address = "198.18.0.30"
+mode = "l3-dsr"
+encapsulation = "ipip"
+encapsulation_source = "198.18.0.251"
+source_nat = "never"
+mss_clamp = 9000
+[[service.server]]
+address = "198.18.1.11"
+[[service]]
+name = "gue"
+address = "2001:db8::40"
+mode = "l3-dsr"
+encapsulation = "gue"
+encapsulation_source = "2001:db8::251"
+gue_port = 65535
+[[service.server]]
+address = "2001:db8:1::11"
+[[service]]
+name = "dscp"
+address = "198.18.0.50"
+mode = "l3-dsr"
+encapsulation = "dscp"
+[[service.server]]
+address = "198.18.1.11"
+dscp = 1
+[[service.server]]
+address = "198.18.1.12"
+dscp = 63
+[[service]]
+name = "translated"
+address = "198.18.0.60"
+mode = "routed"
+source_nat = "always"
+return_path = "bypass"
+[[service.server]]
+address = "198.18.1.11"
+"#,
+    );
+    assert_eq!(config.timeouts.icmp, Duration::from_secs(90));
+    let [transparent, l2, ipip, gue, dscp, translated] = &config.services[..] else { panic!("six services") };
+    assert_eq!((transparent.mode, transparent.source_nat), (Mode::Transparent, SourceNat::Auto));
+    assert_eq!(transparent.source_addresses, [address("198.18.0.250")]);
+    assert_eq!(
+        (transparent.return_path, transparent.direct_access),
+        (ReturnPath::Gateway, DirectAccess::Deny)
+    );
+    assert_eq!(transparent.mss_clamp, MssClamp::Bytes(536));
+    assert_eq!((l2.mode, l2.encapsulation, l2.mss_clamp), (Mode::L2Dsr, None, MssClamp::Never));
+    assert_eq!((ipip.mode, ipip.encapsulation), (Mode::L3Dsr, Some(Encapsulation::Ipip)));
+    assert_eq!(ipip.encapsulation_source, Some(address("198.18.0.251")));
+    assert_eq!(ipip.mss_clamp, MssClamp::Bytes(9_000));
+    assert_eq!((gue.encapsulation, gue.gue_port), (Some(Encapsulation::Gue), 65_535));
+    assert_eq!(gue.encapsulation_source, Some(address("2001:db8::251")));
+    assert_eq!((dscp.encapsulation, dscp.encapsulation_source), (Some(Encapsulation::Dscp), None));
+    assert_eq!(dscp.servers.iter().map(|server| server.dscp).collect::<Vec<_>>(), [Some(1), Some(63)]);
+    for direct in [l2, ipip, gue, dscp] {
+        assert!(direct.mode.is_dsr());
+        assert_eq!(direct.source_nat, SourceNat::Never, "no reply comes back to be translated");
+    }
+    assert_eq!((translated.source_nat, translated.return_path), (SourceNat::Always, ReturnPath::Bypass));
+    assert!(!translated.mode.is_dsr() && !transparent.mode.is_dsr());
+}
+
+#[test]
+fn an_outbound_is_what_it_says() {
+    let text = "[[outbound]]\nname = \"servers\"\nnetworks = [\"198.18.1.0/24\", \"::/0\"]
+source_addresses = [\"198.18.0.250\", \"2001:db8::250\"]";
+    let at = Position::default();
+    let network = |text, prefix_length| Network { address: address(text), prefix_length };
+    let outbound = Outbound {
+        name: "servers".into(),
+        networks: vec![network("198.18.1.0", 24), network("::", 0)],
+        source_addresses: vec![address("198.18.0.250"), address("2001:db8::250")],
+        at,
+        networks_at: at,
+        source_addresses_at: at,
+    };
+    assert_eq!(valid(&format!("{SMALLEST}\n{text}")).outbounds, [outbound]);
+}
+
+#[test]
+fn a_network_holds_what_begins_with_its_prefix() {
+    let network = |text, prefix_length| Network { address: address(text), prefix_length };
+    let (wide, narrow) = (network("198.18.0.0", 15), network("198.19.255.254", 31));
+    for (held, outside) in [("198.18.0.0", "198.17.255.255"), ("198.19.255.255", "198.20.0.0")] {
+        assert!(wide.contains(address(held)) && !wide.contains(address(outside)));
+    }
+    assert!(wide.overlaps(&narrow) && narrow.overlaps(&wide) && wide.overlaps(&wide));
+    assert!(!network("198.18.0.0", 16).overlaps(&narrow) && !narrow.overlaps(&network("198.18.0.0", 16)));
+    let (all_v4, all_v6, one) = (network("0.0.0.0", 0), network("::", 0), network("2001:db8::1", 128));
+    assert!(all_v4.overlaps(&narrow) && all_v6.overlaps(&one) && one.contains(address("2001:db8::1")));
+    assert!(!all_v4.overlaps(&all_v6) && !all_v6.contains(address("198.18.0.1")));
+    assert!(!one.contains(address("2001:db8::2")));
+    let leg = HostAddress { address: address("2001:db8:1:2:3::9"), prefix_length: 64 };
+    assert_eq!(leg.network(), network("2001:db8:1:2::", 64));
+    assert_eq!([leg.to_string(), wide.to_string()], ["2001:db8:1:2:3::9/64", "198.18.0.0/15"]);
 }
 
 #[test]
@@ -188,9 +387,14 @@ fn words_are_shown_as_the_file_spells_them() {
         Scheduler::RoundRobin.to_string(),
         Polling::Adaptive.to_string(),
         SourceNat::Always.to_string(),
+        Mode::L3Dsr.to_string(),
+        Encapsulation::Ipip.to_string(),
+        ReturnPath::Gateway.to_string(),
+        DirectAccess::Deny.to_string(),
         PortSet::Range { first: 1, last: 9 }.to_string(),
     ];
-    assert_eq!(words, ["af_xdp", "any", "round-robin", "adaptive", "always", "1-9"]);
+    let spelt = "af_xdp any round-robin adaptive always l3-dsr ipip gateway deny 1-9";
+    assert_eq!(words.join(" "), spelt);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn build<F: Family>(
         members,
         available,
         source_nat: match configured.source_nat {
-            Wanted::Never => SourceNat::Never,
+            Wanted::Never | Wanted::Auto => SourceNat::Never,
             Wanted::Always => {
                 let pool = configured.source_addresses.iter().filter_map(|&address| F::address(address));
                 let mut addresses: Vec<F::Address> = pool.collect();

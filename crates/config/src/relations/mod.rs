@@ -1,4 +1,4 @@
-//! What things of one file say of each other: names, interfaces, addresses, references.
+//! What things of one file say of each other: names, interfaces, addresses, references, networks.
 //!
 //! What could not be read has an empty name or the unspecified address and takes no part.
 
@@ -7,12 +7,14 @@ use std::net::IpAddr;
 
 use crate::code;
 use crate::findings::Findings;
-use crate::model::{Config, POOL_PORT_FIRST, Protocol, Service, SourceNat};
-use crate::source::Position;
+use crate::model::{Config, Mode, Network, Outbound, POOL_PORT_FIRST, Protocol, Service, SourceNat};
+
+mod names;
+mod roles;
 
 /// Examines a whole file.
 pub(crate) fn examine(config: &Config, findings: &Findings) {
-    names(config, findings);
+    names::examine(config, findings);
     servers_twice(config, findings);
     let mut by_vip: HashMap<IpAddr, Vec<&Service>> = HashMap::new();
     for service in config.services.iter().filter(|service| !service.address.is_unspecified()) {
@@ -22,42 +24,11 @@ pub(crate) fn examine(config: &Config, findings: &Findings) {
         overlaps(neighbours, findings);
         exhausted_pools(neighbours, findings);
     }
-    roles(config, &by_vip, findings);
+    roles::examine(config, &by_vip, findings);
+    marks(config, findings);
+    outbounds(config, findings);
+    bridges(config, findings);
     checks(config, findings);
-}
-
-fn names(config: &Config, findings: &Findings) {
-    let ports = config.ports.iter().map(|port| (port.name.as_str(), port.at));
-    let services = config.services.iter().map(|service| (service.name.as_str(), service.at));
-    let checks = config.health_checks.iter().map(|check| (check.name.as_str(), check.at));
-    let interfaces = config.ports.iter().map(|port| (port.interface.as_str(), port.interface_at));
-    for (kind, named) in [
-        ("port", ports.collect::<Vec<_>>()),
-        ("service", services.collect()),
-        ("health check", checks.collect()),
-    ] {
-        for (name, at, first) in twice(named) {
-            let message = format!("the {kind} in line {} has the name {name:?} too", first.line);
-            findings.error(code::DUPLICATE_NAME, at, message, format!("give each {kind} a name of its own"));
-        }
-    }
-    for (interface, at, first) in twice(interfaces.collect()) {
-        let message = format!("the port in line {} takes the interface {interface:?} too", first.line);
-        findings.error(code::DUPLICATE_INTERFACE, at, message, "give each port an interface of its own");
-    }
-}
-
-/// What stands twice, where it does so again, and where it stood first; nothing unread.
-fn twice(named: Vec<(&str, Position)>) -> Vec<(&str, Position, Position)> {
-    let mut seen = HashMap::new();
-    let mut again = Vec::new();
-    for (name, at) in named.into_iter().filter(|(name, _)| !name.is_empty()) {
-        match seen.get(name) {
-            Some(first) => again.push((name, at, *first)),
-            None => drop(seen.insert(name, at)),
-        }
-    }
-    again
 }
 
 fn servers_twice(config: &Config, findings: &Findings) {
@@ -129,32 +100,85 @@ impl Service {
     }
 }
 
-/// An address is a VIP, a server or one of a pool.
-fn roles(config: &Config, by_vip: &HashMap<IpAddr, Vec<&Service>>, findings: &Findings) {
-    let servers = config.services.iter().flat_map(|service| &service.servers);
-    let servers: HashSet<IpAddr> = servers.map(|server| server.address).collect();
-    for service in &config.services {
+/// A server knows by the DSCP which VIP was called.
+fn marks(config: &Config, findings: &Findings) {
+    let mut vips: HashMap<(IpAddr, u8), &Service> = HashMap::new();
+    for service in config.services.iter().filter(|service| !service.address.is_unspecified()) {
         for server in &service.servers {
-            if let Some(vip) = by_vip.get(&server.address).and_then(|services| services.first()) {
-                let message = format!("server {} is the VIP of service {:?}", server.address, vip.name);
-                let help = "write the server's own address: a VIP is held by the appliance alone";
-                findings.error(code::ADDRESS_CONFLICT, server.at, message, help);
+            let Some(dscp) = server.dscp else { continue };
+            let first = *vips.entry((server.address, dscp)).or_insert(service);
+            if first.address != service.address {
+                let message = format!(
+                    "DSCP {dscp} means the VIP {} to server {} already, in service {:?}",
+                    first.address, server.address, first.name
+                );
+                let help = "give each VIP on a server a `dscp` of its own";
+                findings.error(code::CONTRADICTION, server.dscp_at, message, help);
             }
         }
-        for address in &service.source_addresses {
-            let at = service.source_addresses_at;
-            if !service.address.is_unspecified() && address.is_ipv4() != service.address.is_ipv4() {
-                let message =
-                    format!("{address} is not of the address family of the VIP {}", service.address);
-                findings.error(code::MIXED_FAMILIES, at, message, "write addresses of the VIP's family");
-            }
-            let role = match by_vip.contains_key(address) {
-                true => "a VIP",
-                false if servers.contains(address) => "a server",
-                false => continue,
+    }
+}
+
+/// The networks of outbounds, and whether each has an address to stand behind.
+fn outbounds(config: &Config, findings: &Findings) {
+    let shared = |one: &Outbound, other: &Outbound| -> Option<(Network, Network)> {
+        let pairs =
+            one.networks.iter().flat_map(|own| other.networks.iter().map(move |theirs| (*own, *theirs)));
+        pairs.into_iter().find(|(own, theirs)| own.overlaps(theirs))
+    };
+    for (index, outbound) in config.outbounds.iter().enumerate() {
+        let mut others = config.outbounds[..index].iter();
+        if let Some((other, (own, theirs))) = others.find_map(|other| Some((other, shared(outbound, other)?)))
+        {
+            let message = match own == theirs {
+                true => format!("{own} is of outbound {:?} in line {} too", other.name, other.at.line),
+                false => format!(
+                    "{own} overlaps with {theirs} of outbound {:?} in line {}",
+                    other.name, other.at.line
+                ),
             };
-            let help = "write addresses that nothing else has";
-            findings.error(code::ADDRESS_CONFLICT, at, format!("{address} is {role} already"), help);
+            let help = "give each network to one outbound";
+            findings.error(code::OVERLAPPING_NETWORKS, outbound.networks_at, message, help);
+        }
+        if outbound.networks.is_empty() || outbound.source_addresses.is_empty() {
+            continue;
+        }
+        for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+            let network = outbound.networks.iter().find(|network| network.address.is_ipv4() == is_ipv4);
+            let source = outbound.source_addresses.iter().find(|address| address.is_ipv4() == is_ipv4);
+            let (message, help) = match (network, source) {
+                (Some(network), None) => (
+                    format!("no source address for the network {network}"),
+                    format!("add an {family} address, or make an outbound of its own for it"),
+                ),
+                (None, Some(address)) => (
+                    format!("{address} is of the family of none of the `networks`"),
+                    format!("add an {family} network, or remove the address"),
+                ),
+                _ => continue,
+            };
+            findings.error(code::MIXED_FAMILIES, outbound.source_addresses_at, message, help);
+        }
+    }
+}
+
+/// What needs a bridge, and what belongs to it.
+fn bridges(config: &Config, findings: &Findings) {
+    if config.bridges.is_empty() {
+        for service in config.services.iter().filter(|service| service.mode == Mode::Transparent) {
+            let message = "mode \"transparent\" without a bridge".to_owned();
+            let help =
+                "add a `[[bridge]]` with the `ports` of clients and servers, or use `mode = \"routed\"`";
+            findings.error(code::CONTRADICTION, service.mode_at, message, help);
+        }
+    }
+    for bridge in &config.bridges {
+        let ports = bridge.ports.iter().filter_map(|&index| config.ports.get(index));
+        for port in ports.filter(|port| port.vlan.is_some() && !port.addresses.is_empty()) {
+            let message =
+                format!("`addresses` of a port of bridge {:?}, which has the host leg", bridge.name);
+            let help = "write them in `addresses` of the bridge";
+            findings.error(code::MEANINGLESS_KEY, port.addresses_at, message, help);
         }
     }
 }
