@@ -25,11 +25,11 @@ const VLAN_MAX: u16 = 4_094;
 pub(crate) const NO_VLAN: u16 = 0;
 /// Addresses of a host leg at the most.
 const HOST_ADDRESSES_MAX: usize = 64;
-/// Shortest time after which a MAC address is forgotten (IEEE 802.1Q, table 8-6).
+/// Shortest time after which a MAC address is forgotten (IEEE 802.1Q, 8.8.3).
 const AGEING_MIN: Duration = Duration::from_secs(10);
 /// Longest: a host that moved is not found before it speaks.
 const AGEING_MAX: Duration = Duration::from_secs(3_600);
-/// What IEEE 802.1Q recommends (table 8-6).
+/// What IEEE 802.1Q recommends (8.8.3).
 const AGEING_DEFAULT: Duration = Duration::from_secs(300);
 
 pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "vlan", "driver", "addresses"];
@@ -48,7 +48,7 @@ pub(crate) fn ports(top: Section<'_>, findings: &Findings) -> Vec<Port> {
 fn port(section: Section<'_>) -> Port {
     let vlan = section.optional("vlan");
     let is_vlan = vlan.is_some();
-    let port = Port {
+    Port {
         name: section
             .required("name", "\"outside\"")
             .and_then(|value| if is_vlan { host_leg(value) } else { value.name() })
@@ -62,18 +62,7 @@ fn port(section: Section<'_>) -> Port {
         vlan_at: section.at("vlan"),
         driver_at: section.at("driver"),
         addresses_at: section.at("addresses"),
-    };
-    if let Some(value) = section.optional("addresses").filter(|_| !is_vlan) {
-        let message = "`addresses` of a port without `vlan`, which has no host leg".to_owned();
-        let help = match port.addresses.first() {
-            Some(address) if !port.interface.is_empty() => {
-                format!("give them to the interface itself: ip addr add {address} dev {}", port.interface)
-            }
-            _ => "give them to the interface itself, with `ip addr`".to_owned(),
-        };
-        value.error(code::MEANINGLESS_KEY, message, help);
     }
-    port
 }
 
 /// Reads every `[[bridge]]`.

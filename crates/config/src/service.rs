@@ -112,6 +112,7 @@ fn service(
         at: section.at("name"),
         address_at: section.at("address"),
         mode_at: section.at("mode"),
+        encapsulation_at: section.at("encapsulation"),
         encapsulation_source_at: section.at("encapsulation_source"),
         source_nat_at: section.at("source_nat"),
         source_addresses_at: section.at("source_addresses"),

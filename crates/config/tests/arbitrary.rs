@@ -1,9 +1,18 @@
 //! No text makes the reader panic, and every finding has its place in the text.
 
-use config::{Diagnostic, parse};
+use std::net::IpAddr;
+
+use config::{Config, Diagnostic, parse};
 use proptest::prelude::*;
 
-const EXAMPLE: &str = include_str!("../../../configs/slb-routed.toml");
+const EXAMPLES: [&str; 6] = [
+    include_str!("../../../configs/slb-routed.toml"),
+    include_str!("../../../configs/one-arm-routed.toml"),
+    include_str!("../../../configs/transparent-inline.toml"),
+    include_str!("../../../configs/transparent-one-arm.toml"),
+    include_str!("../../../configs/l2-dsr.toml"),
+    include_str!("../../../configs/l3-dsr.toml"),
+];
 
 /// What holds of any text.
 fn examine(text: &str) {
@@ -53,7 +62,14 @@ fn piece() -> impl Strategy<Value = String> {
         "\"3s\"",
         "\"198.18.0.10\"",
         "\"2001:db8::1\"",
+        "\"198.18.0.2/24\"",
+        "\"2001:db8::/64\"",
         "\"routed\"",
+        "\"transparent\"",
+        "\"l2-dsr\"",
+        "\"l3-dsr\"",
+        "\"ipip\"",
+        "\"dscp\"",
         "\"hash\"",
         "appliance",
         "timeouts",
@@ -63,6 +79,16 @@ fn piece() -> impl Strategy<Value = String> {
         "service.server",
         "health_check",
         "bridge",
+        "outbound",
+        "ports",
+        "vlan",
+        "addresses",
+        "networks",
+        "encapsulation",
+        "encapsulation_source",
+        "dscp",
+        "mss_clamp",
+        "return_path",
         "name",
         "interface",
         "address",
@@ -101,17 +127,84 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_the_example(
+    fn any_change_of_an_example(
+        example in prop::sample::select(&EXAMPLES[..]),
         at in any::<prop::sample::Index>(),
         removed in 0_usize..40,
         pieces in prop::collection::vec(piece(), 0..3),
     ) {
         // From somewhere on in the example, so that comments do not swallow most changes.
-        let example: Vec<&str> = EXAMPLE.lines().filter(|line| !line.starts_with('#')).collect();
+        let example: Vec<&str> = example.lines().filter(|line| !line.starts_with('#')).collect();
         let example = example.join("\n");
         let start = example.floor_char_boundary(at.index(example.len()));
         let end = example.floor_char_boundary((start + removed).min(example.len()));
         examine(&format!("{}{}{}", &example[..start], pieces.concat(), &example[end..]));
+    }
+
+    #[test]
+    fn a_network_is_taken_as_it_is_or_as_the_refusal_writes_it(
+        address in routable(),
+        length in 0_u8..=128,
+        other in routable(),
+        shared in 0_usize..=128,
+    ) {
+        let length = if address.is_ipv4() { length % 33 } else { length };
+        let outbound = |network: &str| parse(&format!(
+            "[[port]]\nname = \"p\"\ninterface = \"e\"\n[[outbound]]\nname = \"o\"\nnetworks = [{network}]
+            source_addresses = [\"{}\"]",
+            if address.is_ipv4() { "198.18.0.250" } else { "2001:db8::250" }
+        ), "f");
+        let first = outbound(&format!("\"{address}/{length}\""));
+        let host_bits_are_zero = bits(address)[usize::from(length)..].iter().all(|bit| !bit);
+        prop_assert_eq!(first.config.is_some(), host_bits_are_zero);
+        let config: Config = match first.config {
+            Some(config) => config,
+            None => {
+                let help = first.diagnostics[0].help.clone().unwrap_or_default();
+                let network = help.strip_prefix("write ").expect("a remedy");
+                outbound(network).config.expect("the remedy is right")
+            }
+        };
+        let network = config.outbounds[0].networks[0];
+        prop_assert!(network.contains(address));
+        // Of the other address some bits at random, and in front of them what the network has.
+        for candidate in [other, mixed(address, other, shared)] {
+            let same = candidate.is_ipv4() == address.is_ipv4()
+                && bits(candidate)[..usize::from(length)] == bits(address)[..usize::from(length)];
+            prop_assert_eq!(network.contains(candidate), same, "{} {}", network, candidate);
+        }
+    }
+}
+
+/// Addresses of which any part is the beginning of an address that can be routed.
+fn routable() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        any::<u32>().prop_map(|low| IpAddr::from((low >> 8 | 198 << 24).to_be_bytes())),
+        any::<u128>().prop_map(|low| IpAddr::from((low >> 8 | 0x20 << 120).to_be_bytes())),
+    ]
+}
+
+/// The bits of an address, the highest first.
+fn bits(address: IpAddr) -> Vec<bool> {
+    let bytes = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+}
+
+/// The first `shared` bits of `address` and then those of `other`, where they are of one family.
+fn mixed(address: IpAddr, other: IpAddr, shared: usize) -> IpAddr {
+    match (address, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            let kept = u32::MAX.checked_shr(shared as u32).unwrap_or(0);
+            IpAddr::from((one.to_bits() & !kept | other.to_bits() & kept).to_be_bytes())
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            let kept = u128::MAX.checked_shr(shared as u32).unwrap_or(0);
+            IpAddr::from((one.to_bits() & !kept | other.to_bits() & kept).to_be_bytes())
+        }
+        _ => other,
     }
 }
 

@@ -148,8 +148,8 @@ pub struct Port {
     pub name: String,
     /// The kernel's name of the interface. Ports that share one differ in `vlan` and agree in `driver`.
     pub interface: String,
-    /// The VLAN whose frames it takes, 1..=4094 (IEEE 802.1Q, 9.6); `None`: those without its interface's
-    /// other ports' tags.
+    /// The VLAN whose frames it takes, 1..=4094 (IEEE 802.1Q, 9.6); `None`: those without a tag, and in a
+    /// bridge also those of VLANs that no other port of the interface takes.
     pub vlan: Option<u16>,
     /// How its frames are taken.
     pub driver: Driver,

@@ -23,8 +23,8 @@ pub struct Service {
     /// How a request is wrapped or marked; `Some` exactly for [`Mode::L3Dsr`].
     pub encapsulation: Option<Encapsulation>,
     /// Source of the outer header; `Some` exactly for [`Encapsulation::Ipip`] and [`Encapsulation::Gue`]. Of
-    /// the VIP's family, claimed like a VIP, but never one: servers hold the VIP and would drop what seems to
-    /// come from themselves (RFC 1812, 5.3.7). Several services may share one.
+    /// the VIP's family, claimed like a VIP, but never one: servers hold the VIP and would drop as martian
+    /// what seems to come from themselves. Several services may share one.
     pub encapsulation_source: Option<IpAddr>,
     /// UDP port that servers decapsulate on; has no meaning but for [`Encapsulation::Gue`].
     pub gue_port: u16,
@@ -45,7 +45,7 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// What [`Scheduler::Hash`] hashes; has no meaning under another scheduler.
     pub hash_fields: HashFields,
-    /// Index into [`Config::health_checks`]; `None`: its servers always count as up.
+    /// Index into [`Config::health_checks`](crate::Config::health_checks); `None`: its servers always count as up.
     pub health_check: Option<usize>,
     /// `[[service.server]]`, in the order of the file; may be empty (with a warning). One address family with
     /// the VIP.
@@ -56,6 +56,8 @@ pub struct Service {
     pub address_at: Position,
     /// Where `mode` stands.
     pub mode_at: Position,
+    /// Where `encapsulation` stands, or the table when the key is absent.
+    pub encapsulation_at: Position,
     /// Where `encapsulation_source` stands, or the table when the key is absent.
     pub encapsulation_source_at: Position,
     /// Where `source_nat` stands, or the table when the key is absent.

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use crate::code;
 use crate::findings::Findings;
-use crate::model::{Config, Mode, Network, Outbound, POOL_PORT_FIRST, Protocol, Service, SourceNat};
+use crate::model::{
+    Config, Mode, Network, Outbound, POOL_PORT_FIRST, Protocol, ReturnPath, Service, SourceNat,
+};
 
 mod names;
 mod roles;
@@ -28,6 +30,7 @@ pub(crate) fn examine(config: &Config, findings: &Findings) {
     marks(config, findings);
     outbounds(config, findings);
     bridges(config, findings);
+    host_addresses(config, findings);
     checks(config, findings);
 }
 
@@ -96,7 +99,12 @@ impl Service {
     }
 
     fn uses_vip_as_pool(&self) -> bool {
-        self.source_nat == SourceNat::Always && self.source_addresses.is_empty()
+        let always = match self.source_nat {
+            SourceNat::Always => true,
+            SourceNat::Auto => self.return_path == ReturnPath::Bypass,
+            SourceNat::Never => false,
+        };
+        always && self.source_addresses.is_empty()
     }
 }
 
@@ -162,7 +170,7 @@ fn outbounds(config: &Config, findings: &Findings) {
     }
 }
 
-/// What needs a bridge, and what belongs to it.
+/// What needs a bridge.
 fn bridges(config: &Config, findings: &Findings) {
     if config.bridges.is_empty() {
         for service in config.services.iter().filter(|service| service.mode == Mode::Transparent) {
@@ -172,14 +180,25 @@ fn bridges(config: &Config, findings: &Findings) {
             findings.error(code::CONTRADICTION, service.mode_at, message, help);
         }
     }
-    for bridge in &config.bridges {
-        let ports = bridge.ports.iter().filter_map(|&index| config.ports.get(index));
-        for port in ports.filter(|port| port.vlan.is_some() && !port.addresses.is_empty()) {
-            let message =
-                format!("`addresses` of a port of bridge {:?}, which has the host leg", bridge.name);
-            let help = "write them in `addresses` of the bridge";
-            findings.error(code::MEANINGLESS_KEY, port.addresses_at, message, help);
-        }
+}
+
+/// Only a port with a host leg of its own has addresses.
+fn host_addresses(config: &Config, findings: &Findings) {
+    for (index, port) in config.ports.iter().enumerate() {
+        let Some(address) = port.addresses.first() else { continue };
+        let bridge = config.bridges.iter().find(|bridge| bridge.ports.contains(&index));
+        let (message, help) = match bridge {
+            Some(bridge) => (
+                format!("`addresses` of a port of bridge {:?}, which has the host leg", bridge.name),
+                "write them in `addresses` of the bridge".to_owned(),
+            ),
+            None if port.vlan.is_none() => (
+                "`addresses` of a port without `vlan`, which has no host leg".to_owned(),
+                format!("give them to the interface itself: ip addr add {address} dev {}", port.interface),
+            ),
+            None => continue,
+        };
+        findings.error(code::MEANINGLESS_KEY, port.addresses_at, message, help);
     }
 }
 
