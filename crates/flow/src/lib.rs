@@ -17,5 +17,5 @@ mod parse;
 
 pub use family::{Family, NetworkHeader, V4, V6};
 pub use hash::FlowHasher;
-pub use key::{FlowKey, KeyV4, KeyV6, Zone};
+pub use key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
 pub use parse::{Network, Packet, Parsed, Transport, parse};
