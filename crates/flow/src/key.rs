@@ -185,6 +185,12 @@ impl DatagramKey {
                 | u64::from(F::VERSION) << 8,
         ])
     }
+    /// Who sent it: address, zone and version.
+    #[inline]
+    pub(crate) fn source_words(&self) -> [u64; 3] {
+        let [high, low, _, _, last] = self.0;
+        [high, low, last & 0x00ff_ff00]
+    }
 }
 
 macro_rules! show_as_five_tuple {
