@@ -51,7 +51,8 @@ where
 
     fn is_solicitation(packet: &Packet<'_, F>) -> bool {
         match &packet.transport {
-            Transport::Icmp(header) => {
+            // Neighbour discovery never comes in pieces (RFC 6980 section 5).
+            Transport::Icmp(header) if packet.piece.is_none() => {
                 F::ICMP == wire::protocol::ICMPV6 && header.kind() == icmp::v6::NEIGHBOUR_SOLICITATION
             }
             _ => false,
@@ -74,8 +75,10 @@ where
         packet: &mut Packet<'_, F>,
         vip: &Vip<F>,
     ) -> Step {
+        if packet.piece.is_some() {
+            return DropReason::FragmentForService.into();
+        }
         match &packet.transport {
-            Transport::Fragment => return DropReason::FragmentForService.into(),
             Transport::Icmp(header) => {
                 let echo_request = match F::ICMP {
                     wire::protocol::ICMP => icmp::v4::ECHO_REQUEST,
@@ -89,7 +92,7 @@ where
                     return DropReason::PortZero.into();
                 }
             }
-            Transport::Other => {}
+            Transport::Fragment | Transport::Other => {}
         }
         match vip.service(packet.key.protocol(), packet.key.destination().1) {
             Some(service) => match Self::refused_opening(&packet.transport) {

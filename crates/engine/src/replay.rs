@@ -42,6 +42,9 @@ where
             // A neighbour solicitation is the one thing that comes by multicast.
             return self.multicast(packet, reason);
         }
+        if packet.piece.is_some() {
+            return self.first(scratch, ethernet, packet);
+        }
         match self.table.find(probe, packet.key.words()) {
             Lookup::Hit(hit) => self.replay(scratch, ethernet, packet, &hit),
             Lookup::Miss => self.first(scratch, ethernet, packet),

@@ -39,6 +39,8 @@ pub trait Family: Copy + Debug + Default + 'static {
     type Key: FlowKey<Address = Self::Address> + Send + Sync;
     /// The protocol number of its ICMP.
     const ICMP: u8;
+    /// The version in its header: 4 or 6.
+    const VERSION: u8;
 
     /// How the sum of both addresses changes in a pseudo header.
     fn address_delta(old: Self::Address, new: Self::Address) -> ChecksumDelta;
@@ -46,6 +48,8 @@ pub trait Family: Copy + Debug + Default + 'static {
     fn hop_delta() -> ChecksumDelta;
     /// The address out of an [`IpAddr`] of this family.
     fn address(from: IpAddr) -> Option<Self::Address>;
+    /// The address as a number; an IPv4 address in the low 32 bits.
+    fn bits(address: Self::Address) -> u128;
     /// The value that stands for no address.
     fn unspecified() -> Self::Address;
     /// Whether a packet from this source is never to be believed: unspecified, loopback, multicast, broadcast
@@ -149,6 +153,7 @@ impl Family for V4 {
     type Header<'a> = Ipv4<'a>;
     type Key = KeyV4;
     const ICMP: u8 = protocol::ICMP;
+    const VERSION: u8 = 4;
 
     fn address_delta(old: Ipv4Addr, new: Ipv4Addr) -> ChecksumDelta {
         ChecksumDelta::between_ipv4(old, new)
@@ -163,6 +168,10 @@ impl Family for V4 {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         }
+    }
+
+    fn bits(address: Ipv4Addr) -> u128 {
+        u128::from(address.to_bits())
     }
 
     fn unspecified() -> Ipv4Addr {
@@ -188,6 +197,7 @@ impl Family for V6 {
     type Header<'a> = Ipv6<'a>;
     type Key = KeyV6;
     const ICMP: u8 = protocol::ICMPV6;
+    const VERSION: u8 = 6;
 
     fn address_delta(old: Ipv6Addr, new: Ipv6Addr) -> ChecksumDelta {
         ChecksumDelta::between_ipv6(old, new)
@@ -202,6 +212,10 @@ impl Family for V6 {
             IpAddr::V6(address) => Some(address),
             IpAddr::V4(_) => None,
         }
+    }
+
+    fn bits(address: Ipv6Addr) -> u128 {
+        address.to_bits()
     }
 
     fn unspecified() -> Ipv6Addr {

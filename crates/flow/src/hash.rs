@@ -3,9 +3,12 @@
 //! SipHash-1-3 rather than 2-4: what is protected is a table with bounded probes and a balance table, not a message;
 //! half the rounds halve the cost per packet, and no attack on 1-3 beats guessing the key.
 
-use crate::key::{FlowKey, KeyV4, KeyV6};
+use crate::key::{DatagramKey, FlowKey, KeyV4, KeyV6};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+
+/// Sets the hash of a source apart from those of flows, as [`FlowHasher::dispatch`] does: "fragment", little-endian.
+const PURPOSE_SOURCE: u64 = u64::from_le_bytes(*b"fragment");
 
 /// Hashes flows under one secret key. Copies are cheap; every worker has its own.
 #[derive(Clone, Copy)]
@@ -52,6 +55,13 @@ impl FlowHasher {
             high.0 as u64,
             tail << 32 | u64::from(low.1) << 16 | u64::from(high.1),
         ])
+    }
+
+    /// The hash of the sender of a fragmented datagram, which says where the fragment map keeps it.
+    #[inline]
+    pub fn source_hash(&self, datagram: &DatagramKey) -> u64 {
+        let Self { key: (low, high) } = *self;
+        Self { key: (low ^ PURPOSE_SOURCE, high) }.words(&datagram.source_words())
     }
 
     /// A hash of any bytes, for dispatch by chosen fields and for scores. `purpose` separates uses of the one secret,

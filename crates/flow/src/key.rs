@@ -1,5 +1,6 @@
 //! What makes two packets one flow: zone, protocol, both ends.
 
+use crate::family::Family;
 use crate::hash::FlowHasher;
 use std::fmt;
 use std::hash::Hash;
@@ -150,6 +151,45 @@ impl FlowKey for KeyV6 {
     #[inline]
     fn zone(&self) -> Zone {
         Zone((self.0[4] >> 16) as u8)
+    }
+}
+
+/// Which datagram a fragment belongs to: source, destination, identification and zone, and for IPv4 the protocol (RFC
+/// 791 section 2.3). IPv6 leaves it out (RFC 8200 section 4.5): a later piece names the header behind the fragment
+/// header, which need not be the transport protocol that the first piece leads to.
+///
+/// Words: source, destination (two each, IPv4 in the low half of the second), then
+/// `identification:32 | protocol:8 | zone:8 | version:8 | 0:8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DatagramKey(pub [u64; 5]);
+
+impl DatagramKey {
+    /// The key of the datagram with this `identification` between `ends`, source and destination.
+    #[inline]
+    pub fn new<F: Family>(
+        zone: Zone,
+        protocol: u8,
+        ends: (F::Address, F::Address),
+        identification: u32,
+    ) -> Self {
+        let (source, destination) = (F::bits(ends.0), F::bits(ends.1));
+        let protocol = if F::VERSION == 4 { protocol } else { 0 };
+        Self([
+            (source >> 64) as u64,
+            source as u64,
+            (destination >> 64) as u64,
+            destination as u64,
+            u64::from(identification) << 32
+                | u64::from(protocol) << 24
+                | u64::from(zone.0) << 16
+                | u64::from(F::VERSION) << 8,
+        ])
+    }
+    /// Who sent it: address, zone and version.
+    #[inline]
+    pub(crate) fn source_words(&self) -> [u64; 3] {
+        let [high, low, _, _, last] = self.0;
+        [high, low, last & 0x00ff_ff00]
     }
 }
 

@@ -6,16 +6,21 @@
 //! Two words never blur here. *Steer* is which worker sees a frame: a matter of speed. *Dispatch* is which member
 //! serves a flow: a matter of correctness, decided by [`FlowHasher::dispatch`].
 //!
-//! Everything is a pure function of its arguments: any thread may call it. Refuses malformed frames by
-//! [`wire::Refusal`].
+//! A later fragment says no ports; [`fragments`] finds the flow of its datagram.
+//!
+//! Everything but the fragment map is a pure function of its arguments, and the map is shared: any thread may call
+//! anything. Refuses malformed frames by [`wire::Refusal`].
 #![forbid(unsafe_code)]
+
+pub mod fragments;
 
 mod family;
 mod hash;
 mod key;
 mod parse;
+mod sync;
 
 pub use family::{Family, NetworkHeader, V4, V6};
 pub use hash::FlowHasher;
-pub use key::{FlowKey, KeyV4, KeyV6, Zone};
+pub use key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
 pub use parse::{Network, Packet, Parsed, Transport, parse};

@@ -1,17 +1,17 @@
 //! A frame taken apart once.
 
-use crate::family::{Family, V4, V6};
+use crate::family::{Family, NetworkHeader, V4, V6};
 use crate::hash::FlowHasher;
-use crate::key::{FlowKey, KeyV4, KeyV6, Zone};
-use wire::Refusal;
+use crate::key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
 use wire::arp::Arp;
 use wire::ethernet::{self, Ethernet};
 use wire::icmp::{self, Icmp};
-use wire::ipv4::Ipv4;
-use wire::ipv6::Ipv6;
+use wire::ipv4::{Ipv4, Ipv4Split};
+use wire::ipv6::{Ipv6, Ipv6Split};
 use wire::protocol;
 use wire::tcp::Tcp;
 use wire::udp::Udp;
+use wire::{Fragment, Refusal};
 
 /// A whole frame as disjoint views.
 pub struct Parsed<'a> {
@@ -47,6 +47,18 @@ pub struct Packet<'a, F: Family> {
     pub hash: u64,
     /// Length of the whole IP packet in bytes, without link-layer padding.
     pub length_bytes: u16,
+    /// Its place in its datagram when it is a piece of one. An atomic fragment is whole (RFC 6946) and none.
+    pub piece: Option<Fragment>,
+}
+
+impl<F: Family> Packet<'_, F> {
+    /// Which datagram this is a piece of; nothing when it is whole.
+    #[inline]
+    pub fn datagram(&self) -> Option<DatagramKey> {
+        let piece = self.piece?;
+        let ends = (self.header.source(), self.header.destination());
+        Some(DatagramKey::new::<F>(self.key.zone(), self.key.protocol(), ends, piece.identification))
+    }
 }
 
 /// The transport header of an IP packet.
@@ -55,14 +67,14 @@ pub enum Transport<'a> {
     Tcp {
         /// The fixed part of the header.
         header: Tcp<'a>,
-        /// Length of the data in bytes.
+        /// Length of the data in bytes: in a first piece, of that which it holds.
         data_bytes: u16,
     },
     /// A UDP datagram.
     Udp(Udp<'a>),
     /// An ICMP or ICMPv6 message.
     Icmp(Icmp<'a>),
-    /// A piece of a fragmented packet; its key has no ports.
+    /// A later piece of a fragmented packet; its key has no ports.
     Fragment,
     /// Another protocol; its key has no ports.
     Other,
@@ -103,36 +115,92 @@ fn parse_tagged<'a>(
 
 #[inline]
 fn parse_v4<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
-    let split = Ipv4::split(bytes)?;
-    let header = split.header;
-    let (transport, source_port, destination_port) = if header.is_fragment() {
-        (Transport::Fragment, 0, 0)
-    } else {
-        parse_transport(header.protocol(), split.payload)?
-    };
+    let Ipv4Split { header, payload, .. } = Ipv4::split(bytes)?;
+    if header.is_fragment() {
+        return piece_v4(header, payload, zone, hasher);
+    }
+    let transport = parse_transport(header.protocol(), payload)?;
+    Ok(packet_v4(header, transport, None, zone, hasher))
+}
+
+#[cold]
+fn piece_v4<'a>(
+    header: Ipv4<'a>,
+    payload: &'a mut [u8],
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Result<Network<'a>, Refusal> {
+    let piece = header.fragment();
+    let transport = parse_piece(piece, header.protocol(), payload)?;
+    Ok(packet_v4(header, transport, piece, zone, hasher))
+}
+
+#[inline]
+fn packet_v4<'a>(
+    header: Ipv4<'a>,
+    (transport, source_port, destination_port): (Transport<'a>, u16, u16),
+    piece: Option<Fragment>,
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Network<'a> {
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
     let key = KeyV4::new(zone, header.protocol(), source, destination);
     let length_bytes = header.total_length();
-    Ok(Network::V4(Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes }))
+    Network::V4(Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes, piece })
 }
 
 #[inline]
 fn parse_v6<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
     let split = Ipv6::split(bytes)?;
-    let header = split.header;
-    // An atomic fragment is whole (RFC 6946); any other piece waits for its first.
-    let piece = split.fragment.filter(|fragment| !fragment.is_atomic());
-    let (transport, source_port, destination_port) = match piece {
-        Some(_) => (Transport::Fragment, 0, 0),
-        None => parse_transport(split.protocol, split.payload)?,
-    };
+    // An atomic fragment is whole (RFC 6946).
+    if split.fragment.is_some_and(|fragment| !fragment.is_atomic()) {
+        return piece_v6(split, zone, hasher);
+    }
+    let transport = parse_transport(split.protocol, split.payload)?;
+    Ok(packet_v6(split.header, split.protocol, transport, None, zone, hasher))
+}
+
+#[cold]
+fn piece_v6<'a>(split: Ipv6Split<'a>, zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
+    let transport = parse_piece(split.fragment, split.protocol, split.payload)?;
+    Ok(packet_v6(split.header, split.protocol, transport, split.fragment, zone, hasher))
+}
+
+#[inline]
+fn packet_v6<'a>(
+    header: Ipv6<'a>,
+    protocol: u8,
+    (transport, source_port, destination_port): (Transport<'a>, u16, u16),
+    piece: Option<Fragment>,
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Network<'a> {
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
-    let key = KeyV6::new(zone, split.protocol, source, destination);
+    let key = KeyV6::new(zone, protocol, source, destination);
     // The fixed header is 40 bytes, and a payload length past the frame was refused above, so the sum fits.
     let length_bytes = header.payload_length().saturating_add(Ipv6::LENGTH as u16);
-    Ok(Network::V6(Packet { header, transport, hash: hasher.flow_v6(&key), key, length_bytes }))
+    Network::V6(Packet { header, transport, hash: hasher.flow_v6(&key), key, length_bytes, piece })
+}
+
+/// A piece of a fragmented packet. Only the first holds the transport header, and all of it: a shorter one was refused
+/// (RFC 1858 section 3).
+fn parse_piece(
+    piece: Option<Fragment>,
+    protocol: u8,
+    payload: &mut [u8],
+) -> Result<(Transport<'_>, u16, u16), Refusal> {
+    match protocol {
+        _ if piece.is_some_and(|piece| !piece.is_first()) => Ok((Transport::Fragment, 0, 0)),
+        protocol::UDP => {
+            let (header, _data) = Udp::split_first_piece(payload)?;
+            let (source_port, destination_port) = (header.source_port(), header.destination_port());
+            Ok((Transport::Udp(header), source_port, destination_port))
+        }
+        // No other transport header speaks of the length of the datagram.
+        _ => parse_transport(protocol, payload),
+    }
 }
 
 #[inline]
@@ -204,14 +272,107 @@ mod tests {
         }
     }
 
+    /// Cuts an IP packet's payload, the tail of an unfragmented `frame`, into pieces of 64 bytes.
+    fn pieces(
+        frame: &[u8],
+        ip: impl Fn() -> build::IpBuilder,
+        protocol: u8,
+        header_bytes: usize,
+    ) -> Vec<Vec<u8>> {
+        let chunks: Vec<_> = frame[14 + header_bytes..].chunks(64).collect();
+        let last = chunks.len() - 1;
+        let piece = |(at, chunk): (usize, &&[u8])| {
+            ip().identification(0xbeef).fragment(at as u16 * 64, at < last).raw(protocol, chunk)
+        };
+        chunks.iter().enumerate().map(piece).collect()
+    }
+
     #[test]
-    fn pieces_have_no_ports_and_atomic_pieces_do() {
+    fn a_first_piece_has_its_ports_and_later_ones_have_none() {
         let (source, destination) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
-        let ip = || build::ethernet(A, B).ipv6(source, destination);
-        let mut piece = ip().fragment(0, true).udp(7, 8).payload(&[0; 64]).finish();
-        assert!(source_and_destination(&mut piece).contains("::1:0 > "));
-        let mut atomic = ip().fragment(0, false).udp(7, 8).payload(&[0; 64]).finish();
-        assert!(source_and_destination(&mut atomic).contains("::1:7 > "));
+        let v4 = || build::ethernet(A, B).ipv4([198, 18, 0, 1].into(), [198, 18, 0, 2].into());
+        let v6 = || build::ethernet(A, B).ipv6(source, destination);
+        let data = [0; 100];
+        for (whole, mut pieces, keys) in [
+            (
+                v4().udp(7, 8).payload(&data).finish(),
+                pieces(&v4().udp(7, 8).payload(&data).finish(), v4, protocol::UDP, 20),
+                ["198.18.0.1:7 > 198.18.0.2:8/17 zone 0", "198.18.0.1:0 > 198.18.0.2:0/17 zone 0"],
+            ),
+            (
+                v4().tcp(7, 8).payload(&data).finish(),
+                pieces(&v4().tcp(7, 8).payload(&data).finish(), v4, protocol::TCP, 20),
+                ["198.18.0.1:7 > 198.18.0.2:8/6 zone 0", "198.18.0.1:0 > 198.18.0.2:0/6 zone 0"],
+            ),
+            (
+                v4().echo_request(9, 1).payload(&data).finish(),
+                pieces(&v4().echo_request(9, 1).payload(&data).finish(), v4, protocol::ICMP, 20),
+                ["198.18.0.1:9 > 198.18.0.2:9/1 zone 0", "198.18.0.1:0 > 198.18.0.2:0/1 zone 0"],
+            ),
+            (
+                v6().udp(7, 8).payload(&data).finish(),
+                pieces(&v6().udp(7, 8).payload(&data).finish(), v6, protocol::UDP, 40),
+                ["2001:db8::1:7 > 2001:db8::2:8/17 zone 0", "2001:db8::1:0 > 2001:db8::2:0/17 zone 0"],
+            ),
+        ] {
+            let mut unbroken = whole.clone();
+            assert_eq!(source_and_destination(&mut unbroken), keys[0]);
+            assert_eq!(source_and_destination(&mut pieces[0]), keys[0]);
+            assert_eq!(source_and_destination(&mut pieces[1]), keys[1]);
+        }
+    }
+
+    #[test]
+    fn a_piece_knows_its_place_and_its_datagram_and_a_whole_packet_has_neither() {
+        let v4 = || build::ethernet(A, B).ipv4([198, 18, 0, 1].into(), [198, 18, 0, 2].into());
+        let mut pieces = pieces(&v4().tcp(7, 8).payload(&[0; 100]).finish(), v4, protocol::TCP, 20);
+        let mut datagrams = Vec::new();
+        let places = [(0, 64, true), (64, 56, false)];
+        for (frame, (offset_bytes, length_bytes, more)) in pieces.iter_mut().zip(places) {
+            // Padding is no part of a piece.
+            frame.extend([0; 9]);
+            let Network::V4(packet) = parse(frame, Zone(3), &hasher()).unwrap().network else { panic!() };
+            let place = Fragment { offset_bytes, length_bytes, more, identification: 0xbeef };
+            assert_eq!(packet.piece, Some(place));
+            if let Transport::Tcp { data_bytes, .. } = packet.transport {
+                assert_eq!(data_bytes, 44, "what the piece holds");
+            }
+            datagrams.push(packet.datagram().unwrap());
+        }
+        assert_eq!(datagrams[0], datagrams[1]);
+        assert_eq!(datagrams[0].0, [0, 0xc612_0001, 0, 0xc612_0002, 0x0000_beef_0603_0400]);
+        let mut whole = v4().dont_fragment().tcp(7, 8).finish();
+        let Network::V4(packet) = parse(&mut whole, Zone(3), &hasher()).unwrap().network else { panic!() };
+        assert_eq!((packet.piece, packet.datagram()), (None, None));
+    }
+
+    #[test]
+    fn pieces_of_an_ipv6_datagram_agree_though_their_next_headers_differ() {
+        let (source, destination) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let ip =
+            |at, more| build::ethernet(A, B).ipv6(source, destination).identification(5).fragment(at, more);
+        let options = [protocol::UDP, 0, 1, 4, 0, 0, 0, 0];
+        let udp = [0, 7, 0, 8, 0, 108, 0, 0];
+        let mut frames = [
+            ip(0, true).raw(protocol::DESTINATION_OPTIONS, &[options, udp].concat()),
+            ip(16, false).raw(protocol::DESTINATION_OPTIONS, &[0; 100]),
+        ];
+        let keys = frames.each_mut().map(|frame| match parse(frame, Zone(0), &hasher()).unwrap().network {
+            Network::V6(packet) => (packet.key.protocol(), packet.key.source().1, packet.datagram().unwrap()),
+            _ => panic!("not IPv6"),
+        });
+        assert_eq!((keys[0].0, keys[0].1), (protocol::UDP, 7));
+        assert_eq!((keys[1].0, keys[1].1), (protocol::DESTINATION_OPTIONS, 0));
+        assert_eq!(keys[0].2, keys[1].2);
+    }
+
+    #[test]
+    fn an_atomic_piece_is_a_whole_packet() {
+        let (source, destination) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let ip = build::ethernet(A, B).ipv6(source, destination).fragment(0, false);
+        let mut frame = ip.udp(7, 8).payload(&[0; 64]).finish();
+        let Network::V6(packet) = parse(&mut frame, Zone(0), &hasher()).unwrap().network else { panic!() };
+        assert_eq!((packet.key.source().1, packet.piece), (7, None));
     }
 
     #[test]

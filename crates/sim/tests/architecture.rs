@@ -11,7 +11,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ("port", &[], &["arrayvec"]),
     ("metrics", &[], &["crossbeam", "hdrhistogram"]),
     ("config", &[], &["serde", "toml", "annotate-snippets"]),
-    ("flow", &["wire"], &["siphasher"]),
+    ("flow", &["wire"], &["loom", "siphasher"]),
     ("rewrite", &["wire", "flow"], &[]),
     ("session", &["flow"], &["crossbeam", "loom"]),
     ("plan", &["wire", "flow", "rewrite"], &["hashbrown", "loom"]),

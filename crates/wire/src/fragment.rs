@@ -7,6 +7,8 @@ use crate::{Refusal, protocol};
 pub struct Fragment {
     /// Where its first byte belongs; a multiple of 8.
     pub offset_bytes: u16,
+    /// How much of its datagram it holds.
+    pub length_bytes: u16,
     /// Whether another one follows.
     pub more: bool,
     /// What the fragments of one datagram have in common; 16 bits in IPv4.
@@ -27,17 +29,22 @@ impl Fragment {
     }
 
     /// Refuses the shapes that only attacks have. `header_bytes` is what the datagram holds in front of its
-    /// fragmented part and counts in its length.
-    #[inline]
+    /// fragmented part and counts in its length, `payload_bytes` what it holds from the transport header on.
+    #[cold]
     pub(crate) fn vet(self, protocol: u8, header_bytes: usize, payload_bytes: usize) -> Result<(), Refusal> {
-        if header_bytes + usize::from(self.offset_bytes) + payload_bytes > usize::from(u16::MAX) {
+        let end_bytes = usize::from(self.offset_bytes) + usize::from(self.length_bytes);
+        if header_bytes + end_bytes > usize::from(u16::MAX) {
             return Err(Refusal::FragmentPastEnd);
         }
         // RFC 1858 section 3: the first piece holds the whole transport header. Section 4 and RFC 3128: no
         // piece starts where it would overlay TCP's flags.
         let hides = self.is_first() && self.more && payload_bytes < transport_header_bytes(protocol);
         let overlays = self.offset_bytes == 8 && protocol == protocol::TCP;
-        if hides || overlays { Err(Refusal::FragmentTiny) } else { Ok(()) }
+        if hides || overlays {
+            return Err(Refusal::FragmentTiny);
+        }
+        // RFC 791 section 3.2 and RFC 8200 section 4.5: only the last piece may end anywhere.
+        if self.more && !self.length_bytes.is_multiple_of(8) { Err(Refusal::FragmentUneven) } else { Ok(()) }
     }
 }
 
@@ -53,23 +60,31 @@ const fn transport_header_bytes(protocol: u8) -> usize {
 mod tests {
     use super::*;
 
-    fn fragment(offset_bytes: u16, more: bool) -> Fragment {
-        Fragment { offset_bytes, more, identification: 1 }
+    /// Takes a piece behind 20 bytes of header.
+    fn vet(offset_bytes: u16, more: bool, protocol: u8, length_bytes: u16) -> Result<(), Refusal> {
+        let fragment = Fragment { offset_bytes, length_bytes, more, identification: 1 };
+        fragment.vet(protocol, 20, usize::from(length_bytes))
     }
 
     #[test]
     fn tiny_and_overlaying_pieces_are_refused() {
-        assert_eq!(fragment(0, true).vet(protocol::TCP, 20, 19), Err(Refusal::FragmentTiny));
-        assert_eq!(fragment(0, true).vet(protocol::TCP, 20, 20), Ok(()));
-        assert_eq!(fragment(0, true).vet(protocol::UDP, 20, 7), Err(Refusal::FragmentTiny));
-        assert_eq!(fragment(8, true).vet(protocol::TCP, 20, 1000), Err(Refusal::FragmentTiny));
-        assert_eq!(fragment(8, true).vet(protocol::UDP, 20, 1000), Ok(()));
-        assert_eq!(fragment(0, false).vet(protocol::UDP, 20, 1), Ok(()), "an atomic one is no fragment");
+        assert_eq!(vet(0, true, protocol::TCP, 16), Err(Refusal::FragmentTiny));
+        assert_eq!(vet(0, true, protocol::TCP, 24), Ok(()));
+        assert_eq!(vet(0, true, protocol::UDP, 7), Err(Refusal::FragmentTiny));
+        assert_eq!(vet(8, true, protocol::TCP, 1000), Err(Refusal::FragmentTiny));
+        assert_eq!(vet(8, true, protocol::UDP, 1000), Ok(()));
+        assert_eq!(vet(0, false, protocol::UDP, 1), Ok(()), "an atomic one is no fragment");
     }
 
     #[test]
     fn a_datagram_ends_by_65535() {
-        assert_eq!(fragment(65_512, false).vet(protocol::UDP, 20, 3), Ok(()));
-        assert_eq!(fragment(65_512, false).vet(protocol::UDP, 20, 4), Err(Refusal::FragmentPastEnd));
+        assert_eq!(vet(65_512, false, protocol::UDP, 3), Ok(()));
+        assert_eq!(vet(65_512, false, protocol::UDP, 4), Err(Refusal::FragmentPastEnd));
+    }
+
+    #[test]
+    fn only_the_last_piece_may_end_within_eight_bytes() {
+        assert_eq!(vet(8, false, protocol::UDP, 1001), Ok(()));
+        assert_eq!(vet(8, true, protocol::UDP, 1001), Err(Refusal::FragmentUneven));
     }
 }

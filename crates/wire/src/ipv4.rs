@@ -154,6 +154,8 @@ impl<'a> Ipv4<'a> {
     pub fn fragment(&self) -> Option<Fragment> {
         self.is_fragment().then(|| Fragment {
             offset_bytes: self.fragment_offset_bytes(),
+            // At most 60 bytes of header.
+            length_bytes: self.total_length().saturating_sub(self.header_length() as u16),
             more: self.more_fragments(),
             identification: u32::from(self.identification()),
         })

@@ -185,7 +185,9 @@ fn walk(first: u8, bytes: &[u8]) -> Result<Chain, Refusal> {
             return Err(Refusal::Ipv6ExtensionTooMany);
         }
         if chain.protocol == protocol::FRAGMENT {
-            chain.fragment = Some(fragment(start));
+            // What is left of the packet, whose length is a u16; none when the last header overstates its own.
+            let length_bytes = bytes.len().saturating_sub(chain.bytes) as u16;
+            chain.fragment = Some(fragment(start, length_bytes));
         }
         chain.protocol = next;
         count += 1;
@@ -209,9 +211,10 @@ pub const fn is_extension(next_header: u8) -> bool {
     )
 }
 
-/// Reads a fragment header (RFC 8200 section 4.5).
+/// Reads a fragment header (RFC 8200 section 4.5) in front of `length_bytes`.
 #[inline]
-fn fragment(header: &[u8; 8]) -> Fragment {
+fn fragment(header: &[u8; 8], length_bytes: u16) -> Fragment {
     let place = get_u16::<2, _>(header);
-    Fragment { offset_bytes: place & !7, more: place & 1 != 0, identification: get_u32::<4, _>(header) }
+    let identification = get_u32::<4, _>(header);
+    Fragment { offset_bytes: place & !7, length_bytes, more: place & 1 != 0, identification }
 }

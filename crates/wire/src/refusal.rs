@@ -52,6 +52,7 @@ refusals! {
     UdpLength "udp-length" "the UDP length is below 8 bytes or past the packet";
     IcmpTruncated "icmp-truncated" "the packet ends within the ICMP header";
     FragmentTiny "fragment-tiny" "a fragment hides or overlays a transport header";
+    FragmentUneven "fragment-uneven" "a fragment before the last one does not end at a multiple of 8 bytes";
     FragmentPastEnd "fragment-past-end" "a fragment ends past 65,535 bytes";
     NdTruncated "nd-truncated" "the packet ends within the neighbour discovery message";
     NdType "nd-type" "the message is neither a neighbour solicitation nor an advertisement";

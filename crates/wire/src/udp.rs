@@ -19,6 +19,14 @@ impl<'a> Udp<'a> {
         Ok((udp, data))
     }
 
+    /// Takes the header off the front of the first piece of a fragmented datagram. The UDP length is that of
+    /// the whole datagram, of which the piece holds the start.
+    #[inline]
+    pub fn split_first_piece(payload: &'a mut [u8]) -> Result<(Self, &'a mut [u8]), Refusal> {
+        let (udp, data) = Self::take(payload).ok_or(Refusal::UdpTruncated)?;
+        if usize::from(udp.length()) < Self::LENGTH { Err(Refusal::UdpLength) } else { Ok((udp, data)) }
+    }
+
     /// The sender's port; 0 where no answer is expected.
     #[inline]
     pub fn source_port(&self) -> u16 {

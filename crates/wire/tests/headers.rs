@@ -125,7 +125,8 @@ fn ipv4_with_options_and_padding() {
     ip.set_fragment(1480, true);
     ip.set_protocol(protocol::TCP);
     ip.set_total_length(33);
-    assert_eq!(ip.fragment(), Some(Fragment { offset_bytes: 1480, more: true, identification: 0xbeef }));
+    let place = Fragment { offset_bytes: 1480, length_bytes: 9, more: true, identification: 0xbeef };
+    assert_eq!(ip.fragment(), Some(place));
     assert_eq!((ip.dscp(), ip.ecn(), ip.dont_fragment()), (46, 2, false));
     ip.set_dont_fragment(true);
     ip.set_fragment(1480, true);
@@ -161,7 +162,10 @@ fn ipv6_with_every_extension() {
     assert_eq!((ip.source(), ip.destination()), (v6("2001:db8::1"), v6("2001:db8::a")));
     assert_eq!((extensions.len(), payload.len(), protocol), (8 + 8 + 16 + 16 + 8, 11, protocol::UDP));
     let fragment = fragment.unwrap();
-    assert_eq!(fragment, Fragment { offset_bytes: 0, more: false, identification: 0xdead_beef });
+    assert_eq!(
+        fragment,
+        Fragment { offset_bytes: 0, length_bytes: 11, more: false, identification: 0xdead_beef }
+    );
     assert!(fragment.is_atomic() && fragment.is_first());
 
     ip.set_traffic_class(0x12);
@@ -185,7 +189,23 @@ fn a_later_ipv6_fragment_is_not_read_past_its_fragment_header() {
         .raw(protocol::DESTINATION_OPTIONS, &[0xff; 16]);
     let ip = Ipv6::split(&mut frame[LENGTH..]).unwrap();
     assert_eq!((ip.extensions.len(), ip.payload.len(), ip.protocol), (8, 16, protocol::DESTINATION_OPTIONS));
-    assert_eq!(ip.fragment.map(|f| (f.offset_bytes, f.more, f.is_first())), Some((1448, true, false)));
+    let fragment = ip.fragment.unwrap();
+    assert_eq!((fragment.offset_bytes, fragment.length_bytes, fragment.more), (1448, 16, true));
+    assert!(!fragment.is_first());
+}
+
+/// The offsets of later pieces count from behind the fragment header, so that is where a first piece's length
+/// begins, whatever headers follow.
+#[test]
+fn a_first_ipv6_fragment_counts_the_headers_behind_its_fragment_header() {
+    let options = [protocol::UDP, 0, 1, 4, 0, 0, 0, 0];
+    let mut frame = build::ethernet(A, B)
+        .ipv6(v6("2001:db8::1"), v6("2001:db8::a"))
+        .fragment(0, true)
+        .raw(protocol::DESTINATION_OPTIONS, &[options, [0; 8]].concat());
+    let ip = Ipv6::split(&mut frame[LENGTH..]).unwrap();
+    assert_eq!((ip.extensions.len(), ip.payload.len(), ip.protocol), (16, 8, protocol::UDP));
+    assert_eq!(ip.fragment.unwrap().length_bytes, 16);
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn transport(protocol: u8, fragment: Option<Fragment>, payload: &mut [u8]) -> Re
     match protocol {
         protocol::TCP => Tcp::split(payload).map(drop),
         // The first of several fragments holds less than the UDP length says.
-        protocol::UDP if fragment.is_some_and(|fragment| fragment.more) => Ok(()),
+        protocol::UDP if fragment.is_some_and(|fragment| fragment.more) => {
+            Udp::split_first_piece(payload).map(drop)
+        }
         protocol::UDP => Udp::split(payload).map(drop),
         protocol::ICMP | protocol::ICMPV6 => Icmp::split(payload).map(drop),
         _ => Ok(()),
