@@ -75,6 +75,8 @@ const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const ADD_IMMEDIATE: u8 = 0x07;
 const AND_IMMEDIATE: u8 = 0x57;
+const ADD_REGISTER: u8 = 0x0f;
+const TO_BIG_ENDIAN: u8 = 0xdc;
 const MOVE_IMMEDIATE: u8 = 0xb7;
 const MOVE: u8 = 0xbf;
 /// Source bit of jumps: compare with a register instead of the immediate.
@@ -128,6 +130,16 @@ impl Assembler {
     /// `destination &= value`
     pub fn and(&mut self, destination: Register, value: i32) {
         self.emit(AND_IMMEDIATE, destination, 0, 0, value);
+    }
+
+    /// `destination += source`
+    pub fn add_register(&mut self, destination: Register, source: Register) {
+        self.emit(ADD_REGISTER, destination, source as u8, 0, 0);
+    }
+
+    /// Turns the low 16 bits of `register` from network to host byte order, or back, and clears the rest.
+    pub fn swap_network_half(&mut self, register: Register) {
+        self.emit(TO_BIG_ENDIAN, register, 0, 0, 16);
     }
 
     /// `destination = base[offset]`

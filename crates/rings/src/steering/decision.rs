@@ -2,8 +2,12 @@
 //!
 //! ```text
 //!                     port shut? ── yes ─▶ kernel          takes all? ── yes ─▶ socket
-//!   destination MAC   unicast, not ours ─▶ drop            01:80:c2:00:00:0x ─▶ kernel
-//!   802.1Q tag        VID 0: look behind it (once)         other, or a second tag ─▶ socket
+//!   destination MAC   unicast, not ours ─▶ drop
+//!   outer tag         802.1Q, VLAN listed ─▶ socket        else, where VLANs are listed ─▶ kernel
+//!                     VID 0: look behind it (once)
+//!   no tag, VID 0     port leaves untagged ─▶ kernel
+//!   destination MAC   01:80:c2:00:00:0x ─▶ kernel
+//!   tags              any other, or a second one ─▶ socket
 //!   EtherType         ARP: target or sender claimed ─▶ socket, else ─▶ kernel
 //!                     IPv4, IPv6: below                    other ─▶ kernel
 //!   ND (NS, NA)       target or source claimed ─▶ socket, else ─▶ kernel
@@ -16,7 +20,7 @@
 //! driver and a socket buffer in pieces; the helper's number and the verdicts are all in which the three
 //! differ. A verdict costs two or three such copies and one or two lookups, some tens of nanoseconds.
 
-use super::{CLAIMED, Counter, HOST, SHUT, TAKES_ALL};
+use super::{CLAIMED, Counter, HAS_VLANS, HOST, LEAVES_UNTAGGED, SHUT, TAKES_ALL};
 use crate::bpf::{Assembler, Comparison, Instruction, Label, Map, ProgramKind, Register, Width};
 use Comparison::{AnyBit, Equal, NotEqual};
 use Register::{Frame, R0, R1, R2, R3, R4, R6, R7, R8, R9};
@@ -41,6 +45,7 @@ pub(super) const FILTER_ACCEPT: i32 = 0x4_0000;
 const XDP_QUEUE: i16 = 16;
 const SKB_TAG_PRESENT: i16 = 20;
 const SKB_TAG: i16 = 24;
+const SKB_TAG_PROTOCOL: i16 = 28;
 
 /// The stack, downwards: Ethernet header, address to look up, network header, neighbour discovery,
 /// configuration, counter index. Multiples of eight, since the verifier wants aligned access.
@@ -63,6 +68,8 @@ const DISCOVERY_BYTES: i32 = 24;
 pub(super) struct Maps<'a> {
     pub addresses: &'a Map,
     pub config: &'a Map,
+    /// One value: a byte for each VLAN.
+    pub vlans: &'a Map,
     pub counters: &'a Map,
     /// Queue to socket; for XDP only.
     pub sockets: Option<&'a Map>,
@@ -76,6 +83,11 @@ const fn half(bytes: [u8; 2]) -> i32 {
 const fn word(bytes: [u8; 4]) -> i32 {
     i32::from_ne_bytes(bytes)
 }
+
+/// EtherTypes of tags, and which bits of one name its VLAN (IEEE 802.1Q, tables 9-1 and 9-2).
+const TAG: i32 = half([0x81, 0x00]);
+const SERVICE_TAG: i32 = half([0x88, 0xa8]);
+const VID_MASK: i32 = 0x0fff;
 
 /// The steering program for one place.
 pub(super) fn assemble(kind: ProgramKind, maps: &Maps<'_>) -> Vec<Instruction> {
@@ -96,7 +108,8 @@ struct Exits {
     count: Label,
 }
 
-/// `R6` context, `R7` offset of the network header, `R8` counter, `R9` verdict.
+/// `R6` context, `R7` offset of the network header, `R8` VLAN and in the end counter, `R9` EtherType of the outer
+/// tag and in the end verdict.
 struct Core<'a> {
     assembler: Assembler,
     kind: ProgramKind,
@@ -106,20 +119,15 @@ struct Core<'a> {
 
 impl Core<'_> {
     fn assemble(mut self) -> Vec<Instruction> {
-        let behind_tag = self.assembler.label();
-        let tagged = self.assembler.label();
         let by_type = [(); 3].map(|()| self.assembler.label());
         self.assembler.copy(R6, R1);
         self.port_state();
-        self.destination_mac();
-        if self.kind != ProgramKind::Xdp {
-            self.tag_beside_frame(behind_tag);
-        }
-        self.dispatch(by_type, tagged);
-        self.assembler.bind(tagged);
-        self.tag_in_frame();
-        self.assembler.bind(behind_tag);
-        self.dispatch(by_type, self.to.socket);
+        self.foreign_mac();
+        self.outer_tag();
+        self.vlan();
+        self.link_local_group();
+        self.assembler.jump_if(R8, NotEqual, 0, self.to.socket);
+        self.dispatch(by_type);
         let [arp, ipv4, ipv6] = by_type;
         self.assembler.bind(arp);
         self.arp();
@@ -186,59 +194,103 @@ impl Core<'_> {
         self.assembler.set(R7, ETHERNET_BYTES);
     }
 
-    fn destination_mac(&mut self) {
-        let group = self.assembler.label();
+    fn foreign_mac(&mut self) {
         let accepted = self.assembler.label();
         let assembler = &mut self.assembler;
         assembler.load(Byte, R1, Frame, ETHERNET);
-        assembler.jump_if(R1, AnyBit, 1, group);
+        assembler.jump_if(R1, AnyBit, 1, accepted);
         for (width, at) in [(Word, 0), (Half, 4)] {
             assembler.load(width, R1, Frame, ETHERNET + at);
             assembler.load(width, R2, Frame, CONFIG + at);
             assembler.jump_if_registers(R1, NotEqual, R2, self.to.foreign);
         }
-        assembler.jump(accepted);
-        // IEEE 802.1Q, table 8-1: 01-80-C2-00-00-00 to -0F never leave the link.
-        assembler.bind(group);
-        assembler.load(Word, R1, Frame, ETHERNET);
-        assembler.jump_if(R1, NotEqual, word([0x01, 0x80, 0xc2, 0x00]), accepted);
-        assembler.load(Half, R1, Frame, ETHERNET + 4);
-        assembler.and(R1, half([0xff, 0xf0]));
-        assembler.jump_if(R1, Equal, 0, self.to.kernel);
         assembler.bind(accepted);
     }
 
+    /// IEEE 802.1Q, table 8-1: 01-80-C2-00-00-00 to -0F never leave the link.
+    fn link_local_group(&mut self) {
+        let other = self.assembler.label();
+        let assembler = &mut self.assembler;
+        assembler.load(Word, R1, Frame, ETHERNET);
+        assembler.jump_if(R1, NotEqual, word([0x01, 0x80, 0xc2, 0x00]), other);
+        assembler.load(Half, R1, Frame, ETHERNET + 4);
+        assembler.and(R1, half([0xff, 0xf0]));
+        assembler.jump_if(R1, Equal, 0, self.to.kernel);
+        assembler.bind(other);
+    }
+
+    /// Takes note of the outer tag and goes behind it: its EtherType is in `R9`, its VID in `R8`; zeros where
+    /// there is none.
+    fn outer_tag(&mut self) {
+        let tagged = self.assembler.label();
+        let done = self.assembler.label();
+        self.assembler.set(R8, 0);
+        self.assembler.set(R9, 0);
+        if self.kind != ProgramKind::Xdp {
+            self.tag_beside_frame(done);
+        }
+        let assembler = &mut self.assembler;
+        assembler.load(Half, R1, Frame, ETHERNET + 12);
+        assembler.jump_if(R1, Equal, TAG, tagged);
+        assembler.jump_if(R1, NotEqual, SERVICE_TAG, done);
+        assembler.bind(tagged);
+        assembler.copy(R9, R1);
+        self.fetch(0, HEADER, TAG_BYTES, self.to.socket);
+        let assembler = &mut self.assembler;
+        assembler.load(Half, R8, Frame, HEADER);
+        assembler.swap_network_half(R8);
+        assembler.and(R8, VID_MASK);
+        assembler.load(Half, R1, Frame, HEADER + 2);
+        assembler.store(Half, Frame, ETHERNET + 12, R1);
+        assembler.add(R7, TAG_BYTES);
+        assembler.bind(done);
+    }
+
     /// The kernel takes the outer tag off before taps and ingress run, and keeps it beside the frame.
-    fn tag_beside_frame(&mut self, behind_tag: Label) {
+    fn tag_beside_frame(&mut self, done: Label) {
         let untagged = self.assembler.label();
         let assembler = &mut self.assembler;
         assembler.load(Word, R1, R6, SKB_TAG_PRESENT);
         assembler.jump_if(R1, Equal, 0, untagged);
-        assembler.load(Word, R1, R6, SKB_TAG);
-        assembler.jump_if(R1, AnyBit, 0x0fff, self.to.socket);
-        assembler.jump(behind_tag);
+        assembler.load(Word, R8, R6, SKB_TAG);
+        assembler.and(R8, VID_MASK);
+        assembler.load(Word, R9, R6, SKB_TAG_PROTOCOL);
+        assembler.jump(done);
         assembler.bind(untagged);
     }
 
-    /// Looks behind a priority tag: VID 0 names no VLAN (IEEE 802.1Q, 9.6).
-    fn tag_in_frame(&mut self) {
-        self.fetch(0, HEADER, TAG_BYTES, self.to.socket);
+    /// Judges by the VLAN. VID 0 names none (IEEE 802.1Q, 9.6), and a service tag's is another provider's
+    /// numbering.
+    fn vlan(&mut self) {
+        let none = self.assembler.label();
+        let unlisted = self.assembler.label();
+        let done = self.assembler.label();
         let assembler = &mut self.assembler;
-        assembler.load(Half, R1, Frame, HEADER);
-        assembler.jump_if(R1, AnyBit, half([0x0f, 0xff]), self.to.socket);
-        assembler.load(Half, R1, Frame, HEADER + 2);
-        assembler.store(Half, Frame, ETHERNET + 12, R1);
-        assembler.add(R7, TAG_BYTES);
+        assembler.jump_if(R8, Equal, 0, none);
+        assembler.jump_if(R9, NotEqual, TAG, unlisted);
+        assembler.map_value(R1, self.maps.vlans);
+        assembler.add_register(R1, R8);
+        assembler.load(Byte, R1, R1, 0);
+        assembler.jump_if(R1, NotEqual, 0, self.to.socket);
+        assembler.bind(unlisted);
+        assembler.load(Half, R1, Frame, CONFIG + 6);
+        assembler.jump_if(R1, AnyBit, i32::from(HAS_VLANS), self.to.kernel);
+        assembler.jump(done);
+        assembler.bind(none);
+        assembler.load(Half, R1, Frame, CONFIG + 6);
+        assembler.jump_if(R1, AnyBit, i32::from(LEAVES_UNTAGGED), self.to.kernel);
+        assembler.bind(done);
     }
 
-    fn dispatch(&mut self, [arp, ipv4, ipv6]: [Label; 3], tagged: Label) {
+    /// By what follows the Ethernet header, or the one priority tag.
+    fn dispatch(&mut self, [arp, ipv4, ipv6]: [Label; 3]) {
         let assembler = &mut self.assembler;
         assembler.load(Half, R1, Frame, ETHERNET + 12);
         assembler.jump_if(R1, Equal, half([0x08, 0x00]), ipv4);
         assembler.jump_if(R1, Equal, half([0x86, 0xdd]), ipv6);
         assembler.jump_if(R1, Equal, half([0x08, 0x06]), arp);
-        assembler.jump_if(R1, Equal, half([0x81, 0x00]), tagged);
-        assembler.jump_if(R1, Equal, half([0x88, 0xa8]), tagged);
+        assembler.jump_if(R1, Equal, TAG, self.to.socket);
+        assembler.jump_if(R1, Equal, SERVICE_TAG, self.to.socket);
         assembler.jump(self.to.kernel);
     }
 

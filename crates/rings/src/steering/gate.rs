@@ -1,7 +1,10 @@
 //! The gate of one port: its steering programs on its interface, shut until every worker has its sockets.
 
 use super::decision::{self, Maps};
-use super::{COUNTERS, Counter, SHUT, Steering, SteeringCounters, TAKES_ALL, lock};
+use super::{
+    COUNTERS, Counter, HAS_VLANS, LEAVES_UNTAGGED, SHUT, Steering, SteeringCounters, TAKES_ALL, VLAN_MAX,
+    VLANS, lock,
+};
 use crate::bpf::{Hook, Link, Map, MapKind, Program, ProgramKind};
 use crate::packet::LinkHealth;
 use crate::silence::Silence;
@@ -62,6 +65,8 @@ pub struct PortFacts {
 pub(super) struct PortMaps {
     /// One value of eight bytes: MAC, flags.
     config: Map,
+    /// One value of a byte for each VLAN.
+    vlans: Map,
     counters: Map,
     pub(super) sockets: Option<Map>,
 }
@@ -242,8 +247,8 @@ impl Gate {
     /// Begins to take frames; call when every worker has its ports.
     pub fn open(&self) -> Result<(), Error> {
         // Rather neither ring nor kernel for a moment than both.
-        if let Some(silence) = self.silence() {
-            lock(&silence).begin()?;
+        if self.takes_untagged() {
+            self.begin_silence()?;
         }
         self.change(|state| state.flags &= !SHUT)
     }
@@ -251,10 +256,15 @@ impl Gate {
     /// Leaves every frame to the kernel again.
     pub fn shut(&self) -> Result<(), Error> {
         self.change(|state| state.flags |= SHUT)?;
-        match self.silence() {
-            Some(silence) => lock(&silence).end(),
-            None => Ok(()),
-        }
+        self.end_silence()
+    }
+
+    fn begin_silence(&self) -> Result<(), Error> {
+        self.silence().map_or(Ok(()), |silence| lock(&silence).begin())
+    }
+
+    fn end_silence(&self) -> Result<(), Error> {
+        self.silence().map_or(Ok(()), |silence| lock(&silence).end())
     }
 
     /// Follows a change of the interface's MAC.
@@ -273,6 +283,50 @@ impl Gate {
             true => state.flags |= TAKES_ALL,
             false => state.flags &= !TAKES_ALL,
         })
+    }
+
+    /// Makes these, and no others, the VLANs (1 to [`VLAN_MAX`]) of which every frame to this port's MAC, to
+    /// everyone or to a group goes to the socket whole, its tag in it. As long as there are some, other VLANs
+    /// are the kernel's; with none, all tagged frames go to the socket, which knows none of them. Only 802.1Q
+    /// tags count: a service tag (802.1ad) is of no VLAN that can be listed. A VLAN that stays is never missing
+    /// in between.
+    ///
+    /// Behind nftables the kernel sees the frames too: it must have no VLAN device of these numbers there.
+    pub fn set_vlans(&self, vlans: &[u16]) -> Result<(), Error> {
+        let mut listed = [0u8; VLANS];
+        for &vlan in vlans {
+            if vlan == 0 || vlan > VLAN_MAX {
+                return Err(Error::OutOfBounds {
+                    what: format!("{}: VLAN to steer by", self.interface),
+                    value: u64::from(vlan),
+                    bound: u64::from(VLAN_MAX),
+                    advice: "or zero, which names no VLAN; use 1 to 4094",
+                });
+            }
+            listed[usize::from(vlan)] = 1;
+        }
+        self.maps.set_vlans(&listed)?;
+        self.change(|state| match vlans.is_empty() {
+            true => state.flags &= !HAS_VLANS,
+            false => state.flags |= HAS_VLANS,
+        })
+    }
+
+    /// Whether frames of no VLAN, untagged or with a priority alone, are steered at all (so it begins), or all
+    /// left to the kernel: for an interface of which only VLANs are ports.
+    pub fn set_untagged(&self, untagged: bool) -> Result<(), Error> {
+        if untagged {
+            if self.state().flags & SHUT == 0 {
+                self.begin_silence()?;
+            }
+            return self.change(|state| state.flags &= !LEAVES_UNTAGGED);
+        }
+        self.change(|state| state.flags |= LEAVES_UNTAGGED)?;
+        self.end_silence()
+    }
+
+    fn takes_untagged(&self) -> bool {
+        self.state().flags & LEAVES_UNTAGGED == 0
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
@@ -360,7 +414,8 @@ impl PortMaps {
             false => None,
         };
         let config = Map::new(MapKind::Array, 4, 8, 1, "steer_port")?;
-        let maps = Self { config, counters: counters()?, sockets };
+        let vlans = Map::new(MapKind::Array, 4, VLANS, 1, "steer_vlans")?;
+        let maps = Self { config, vlans, counters: counters()?, sockets };
         maps.set_config(mac, SHUT)?;
         Ok(maps)
     }
@@ -369,6 +424,7 @@ impl PortMaps {
         Maps {
             addresses: &steering.addresses,
             config: &self.config,
+            vlans: &self.vlans,
             counters: &self.counters,
             sockets: self.sockets.as_ref(),
         }
@@ -381,6 +437,13 @@ impl PortMaps {
         self.config
             .update(&[0; 4], &value)
             .map_err(|error| Error::from_io("changing a port's steering", error))
+    }
+
+    /// Which VLANs are listed: a byte for each, zero or one.
+    pub(super) fn set_vlans(&self, listed: &[u8; VLANS]) -> Result<(), Error> {
+        self.vlans
+            .update(&[0; 4], listed)
+            .map_err(|error| Error::from_io("changing the VLANs of a port's steering", error))
     }
 
     pub(super) fn read_counters(&self) -> Result<SteeringCounters, Error> {

@@ -21,6 +21,10 @@
 //! Every program is held by a BPF link and the table by its socket, so they go when the process goes, in
 //! whatever way. Refuses an interface on which another XDP program sits, and a port that takes all behind
 //! nftables.
+//!
+//! A frame of a VLAN that a gate lists ([`Gate::set_vlans`]) goes to the socket whole, whatever is in it: its
+//! addresses are judged by the worker, and what is the host's comes back to the kernel through a TAP device.
+//! The list is an array of 4096 bytes in the port's own map, read in place: one load and no lookup.
 
 mod decision;
 mod gate;
@@ -41,9 +45,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 const HOST: u32 = 1;
 const CLAIMED: u32 = 2;
 
-/// Bits of a port's flags. Shut: everything to the kernel. Takes all: everything to the socket.
+/// Bits of a port's flags. Shut: everything to the kernel. Takes all: everything to the socket. Has VLANs:
+/// those not listed are the kernel's. Leaves untagged: frames of no VLAN are the kernel's.
 const SHUT: u16 = 1;
 const TAKES_ALL: u16 = 2;
+const HAS_VLANS: u16 = 4;
+const LEAVES_UNTAGGED: u16 = 8;
+
+/// The highest VLAN identifier (IEEE 802.1Q, table 9-2: 0xfff is reserved).
+pub const VLAN_MAX: u16 = 4_094;
+
+/// Values of a VLAN identifier's twelve bits.
+const VLANS: usize = 4_096;
 
 /// Which counter a verdict adds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

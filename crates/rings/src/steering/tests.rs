@@ -2,10 +2,10 @@
 
 use super::decision::{FILTER_ACCEPT, FILTER_IGNORE, TCX_DROP, TCX_NEXT, XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use super::gate::{PortMaps, load};
-use super::{Owner, Steering, SteeringCounters, TAKES_ALL};
+use super::{HAS_VLANS, LEAVES_UNTAGGED, Owner, Steering, SteeringCounters, TAKES_ALL, VLANS};
 use crate::bpf::{Program, ProgramKind};
 use crate::xdp::socket_for_tests;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -173,6 +173,21 @@ impl Place {
         Self { kind, maps, program }
     }
 
+    /// As [`Place::new`], with a socket for its queue where the program wants one.
+    fn with_socket(steering: &Steering, kind: ProgramKind, socket: &OwnedFd) -> Self {
+        let place = Self::new(steering, kind);
+        if let Some(sockets) = &place.maps.sockets {
+            sockets.update(&[0; 4], &socket.as_raw_fd().to_ne_bytes()).unwrap();
+        }
+        place
+    }
+
+    fn list_vlans(&self, vlans: &[usize]) {
+        let mut listed = [0; VLANS];
+        vlans.iter().for_each(|&vlan| listed[vlan] = 1);
+        self.maps.set_vlans(&listed).unwrap();
+    }
+
     fn run(&self, frame: &[u8]) -> (i32, SteeringCounters) {
         let before = self.maps.read_counters().unwrap();
         // The test run hides what it takes for the Ethernet header from a socket filter; a packet socket does
@@ -231,10 +246,7 @@ fn every_frame_is_decided_alike_in_all_three_places() {
     let steering = steering();
     let socket = socket_for_tests();
     for kind in PLACES {
-        let place = Place::new(&steering, kind);
-        if let Some(sockets) = &place.maps.sockets {
-            sockets.update(&[0; 4], &socket.as_raw_fd().to_ne_bytes()).unwrap();
-        }
+        let place = Place::with_socket(&steering, kind, &socket);
         for (title, frame, verdict) in table() {
             place.decides(title, &frame, verdict);
         }
@@ -270,13 +282,96 @@ fn a_shut_port_leaves_everything_to_the_kernel() {
 #[test]
 fn a_port_that_takes_all_takes_all() {
     let steering = steering();
-    for kind in [ProgramKind::Classifier, ProgramKind::SocketFilter] {
-        let place = Place::new(&steering, kind);
-        place.maps.set_config(OURS, TAKES_ALL).unwrap();
-        for (title, frame, _) in table() {
+    let socket = socket_for_tests();
+    for kind in PLACES {
+        let place = Place::with_socket(&steering, kind, &socket);
+        place.list_vlans(&[7]);
+        place.maps.set_config(OURS, TAKES_ALL | HAS_VLANS | LEAVES_UNTAGGED).unwrap();
+        for (title, frame, _) in table().into_iter().chain(table_of_vlans()) {
             place.decides(title, &frame, Socket);
         }
     }
+}
+
+/// Decided with VLANs 1, 256 and 4094 listed.
+#[rustfmt::skip]
+fn table_of_vlans() -> Vec<(&'static str, Vec<u8>, Verdict)> {
+    const IPV4: [u8; 2] = [8, 0];
+    let tag = |tci: [u8; 2]| [&[0x81, 0], &tci[..], &IPV4].concat();
+    let service = |tci: [u8; 2], types: &[u8]| [&[0x88, 0xa8], &tci[..], types].concat();
+    let host = ipv4(HOST);
+    vec![
+        ("a listed VLAN, host", ethernet(OURS, &tag([0, 1]), &host), Socket),
+        ("a listed VLAN with a priority", ethernet(OURS, &tag([0xf1, 0]), &host), Socket),
+        ("the last VLAN, ARP for nobody known",
+         ethernet(EVERYONE, &[0x81, 0, 0x0f, 0xfe, 8, 6], &arp(ELSEWHERE, ELSEWHERE)), Socket),
+        ("a listed VLAN, multicast", ethernet(MULTICAST, &tag([0, 1]), &ipv4([224, 0, 0, 5])), Socket),
+        ("a listed VLAN, link-local group",
+         ethernet([1, 0x80, 0xc2, 0, 0, 0x0e], &[0x81, 0, 0, 1, 0x88, 0xcc], &[0; 46]), Socket),
+        ("a listed VLAN, a second tag",
+         ethernet(OURS, &[&[0x81, 0, 0, 1], &tag([0, 9])[..]].concat(), &host), Socket),
+        ("a listed VLAN, unknown EtherType", ethernet(OURS, &[0x81, 0, 0, 1, 0x88, 0xb5], &[0; 46]), Socket),
+        ("a listed VLAN for another MAC", ethernet(OTHER, &tag([0, 1]), &host), Foreign),
+        ("a VLAN beside a listed one", ethernet(OURS, &tag([0, 2]), &ipv4(VIP)), Kernel),
+        ("a VLAN whose bytes are those of a listed one, swapped",
+         ethernet(OURS, &tag([0x0e, 0x0f]), &ipv4(VIP)), Kernel),
+        ("VLAN 4095", ethernet(OURS, &tag([0xff, 0xff]), &ipv4(VIP)), Kernel),
+        ("an unlisted VLAN, link-local group",
+         ethernet([1, 0x80, 0xc2, 0, 0, 0x0e], &[0x81, 0, 0, 2, 0x88, 0xcc], &[0; 46]), Kernel),
+        ("an unlisted VLAN for another MAC", ethernet(OTHER, &tag([0, 2]), &host), Foreign),
+        ("a service tag of a listed number", ethernet(OURS, &service([0, 1], &IPV4), &ipv4(VIP)), Kernel),
+        ("a listed VLAN behind a service tag",
+         ethernet(OURS, &service([0, 5], &tag([0, 1])), &ipv4(VIP)), Kernel),
+        ("a listed VLAN behind a priority tag",
+         ethernet(OURS, &[&[0x81, 0, 0xe0, 0], &tag([0, 1])[..]].concat(), &ipv4(VIP)), Socket),
+    ]
+}
+
+#[test]
+fn a_listed_vlan_comes_whole_and_the_others_are_the_kernels() {
+    let steering = steering();
+    let socket = socket_for_tests();
+    for kind in PLACES {
+        let place = Place::with_socket(&steering, kind, &socket);
+        place.list_vlans(&[1, 256, 4_094]);
+        place.maps.set_config(OURS, HAS_VLANS).unwrap();
+        for (title, frame, verdict) in table_of_vlans() {
+            place.decides(title, &frame, verdict);
+        }
+        // What is of no VLAN is decided as ever.
+        for (title, frame, verdict) in table().into_iter().filter(|(title, ..)| !is_of_a_vlan(title)) {
+            place.decides(title, &frame, verdict);
+        }
+    }
+}
+
+#[test]
+fn a_port_that_leaves_the_untagged_leaves_priority_tags_too() {
+    let steering = steering();
+    let socket = socket_for_tests();
+    for kind in PLACES {
+        let place = Place::with_socket(&steering, kind, &socket);
+        place.list_vlans(&[1, 256, 4_094]);
+        place.maps.set_config(OURS, HAS_VLANS | LEAVES_UNTAGGED).unwrap();
+        for (title, frame, verdict) in table_of_vlans() {
+            let verdict = if title.ends_with("a priority tag") { Kernel } else { verdict };
+            place.decides(title, &frame, verdict);
+        }
+        for (title, frame, verdict) in table().into_iter().filter(|(title, ..)| !is_of_a_vlan(title)) {
+            let expected = match verdict {
+                // A frame for another MAC is nobody's here, and one cut short is counted by the engine.
+                Foreign => Foreign,
+                _ if title == "a tag cut short" => Socket,
+                _ => Kernel,
+            };
+            place.decides(title, &frame, expected);
+        }
+    }
+}
+
+/// Whether a frame of [`table`] names a VLAN.
+fn is_of_a_vlan(title: &str) -> bool {
+    title.starts_with("VLAN ") || title.starts_with("provider tag")
 }
 
 #[test]
