@@ -53,6 +53,8 @@ pub struct Opening {
     pub epoch: u16,
     /// What the packet showed: [`tcp::open`](crate::tcp::open), or [`Observation::NOTHING`].
     pub seen: Observation,
+    /// Whether the server's packets pass elsewhere, so that the client's alone must tell the state.
+    pub one_way: bool,
 }
 
 /// What became of an insert. In every case but `Inserted` and `Evicted` the caller still owns its source-NAT
@@ -185,7 +187,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         // server slot.
         let generation = self.slots[client.0.index()].header().stamp() >> 1;
         let birth = generation.wrapping_add((client.0.0.wrapping_mul(0x9e37_79b9) >> 16) as u16);
-        let protocol = Flags::of_protocol(opening.protocol);
+        let passage = if opening.one_way { Flags::ONE_WAY } else { Flags::NONE };
+        let protocol = Flags::of_protocol(opening.protocol).with(passage);
         let client_flags = Flags::CLIENT.with(protocol).with(opening.seen.flags);
         let first = Progress::ZERO.after(opening.seen);
         let server_hit = self.fill(server, client.0, birth, opening, (protocol, Progress::ZERO));
@@ -283,6 +286,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
             || self.session(hit.client_slot(), hit.birth).is_some_and(|session| session.may_be_evicted());
         match flags.protocol() {
             Protocol::Tcp if flags.contains(Flags::RST) || flags.contains(Flags::RESET) => true,
+            // Of a session that is seen one way, the server's side tells nothing.
+            Protocol::Tcp if flags.contains(Flags::ONE_WAY) && !hit.is_client() => whole(),
             Protocol::Tcp if !flags.contains(Flags::ACKNOWLEDGED) => true,
             Protocol::Tcp => flags.contains(Flags::FIN) && whole(),
             Protocol::Udp | Protocol::Icmp if hit.is_client() => whole(),

@@ -46,6 +46,11 @@ impl State {
             Protocol::Udp => Self::Udp,
             Protocol::Icmp => Self::Icmp,
             Protocol::Tcp if either.contains(Flags::RST) || both.contains(Flags::FIN) => Self::TcpClosing,
+            // The half that is seen stands for both: a client that has closed, or has gone on after its SYN.
+            Protocol::Tcp if either.contains(Flags::ONE_WAY.with(Flags::FIN)) => Self::TcpClosing,
+            Protocol::Tcp if either.contains(Flags::ONE_WAY.with(Flags::ACKNOWLEDGED)) => {
+                Self::TcpEstablished
+            }
             Protocol::Tcp if both.contains(Flags::ACKNOWLEDGED) => Self::TcpEstablished,
             Protocol::Tcp => Self::TcpTransitory,
         }

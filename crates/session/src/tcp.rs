@@ -26,6 +26,10 @@ use crate::word::{Direction, Flags};
 /// A larger value survives longer losses, a smaller one makes blind injection dearer.
 pub const SEQUENCE_STEP_BYTES_MAX: u32 = 1 << 20;
 
+/// The same where the peer's packets pass elsewhere, so that no acknowledgement can be checked: a forged jump succeeds
+/// once in 2^16 tries, and gains no more than a shorter idle time.
+pub const ONE_WAY_STEP_BYTES_MAX: u32 = 1 << 16;
+
 /// How far behind the peer's sequence end an acknowledgement may lag and still prove that its sender follows
 /// the connection. With the step above a forged jump succeeds once in 2^24 tries.
 pub const ACKNOWLEDGEMENT_LAG_BYTES_MAX: u32 = 1 << 20;
@@ -137,7 +141,11 @@ fn observe_synchronise(peer: Option<Direction>, segment: &Segment, own: Directio
     if own.sequence_end() == Some(segment.sequence_end()) {
         return Observation { flags: acknowledged, sequence_end: None };
     }
-    let settled = peer.is_some_and(|peer| peer.activity.flags().contains(Flags::ACKNOWLEDGED));
+    let flags = own.activity.flags();
+    let settled = match flags.contains(Flags::ONE_WAY) {
+        true => flags.contains(Flags::ACKNOWLEDGED),
+        false => peer.is_some_and(|peer| peer.activity.flags().contains(Flags::ACKNOWLEDGED)),
+    };
     if settled || segment.has(ACK) && !answers {
         return Observation::NOTHING;
     }
@@ -153,6 +161,10 @@ fn observe_data(own: Direction, peer: Option<Direction>, segment: &Segment) -> O
         return believed;
     };
     let step = segment_end.wrapping_sub(end);
+    let is_one_way = own.activity.flags().contains(Flags::ONE_WAY);
+    if is_one_way && peer.and_then(Direction::sequence_end).is_none() {
+        return observe_one_way(segment, end, step);
+    }
     let advances = segment.sequence == end || follows && (1..=SEQUENCE_STEP_BYTES_MAX).contains(&step);
     let mut flags = Flags::NONE;
     if segment.has(FIN) && (advances || step == 0) {
@@ -162,6 +174,21 @@ fn observe_data(own: Direction, peer: Option<Direction>, segment: &Segment) -> O
         flags = flags.with(Flags::ACKNOWLEDGED);
     }
     Observation { flags, sequence_end: advances.then_some(segment_end) }
+}
+
+/// A client's segment whose server is never heard: only its own numbers can be held against it.
+fn observe_one_way(segment: &Segment, end: u32, step: u32) -> Observation {
+    let in_order = segment.sequence == end;
+    let advances = in_order || (1..=ONE_WAY_STEP_BYTES_MAX).contains(&step);
+    let mut flags = Flags::NONE;
+    if segment.has(FIN) && (advances || step == 0) {
+        flags = flags.with(Flags::FIN);
+    }
+    // Whoever goes on right behind its own SYN has seen the server's answer to it.
+    if segment.has(ACK) && in_order {
+        flags = flags.with(Flags::ACKNOWLEDGED);
+    }
+    Observation { flags, sequence_end: advances.then(|| segment.sequence_end()) }
 }
 
 /// Whether a SYN from the client starts a new session in place of one that is closing: its sequence number is

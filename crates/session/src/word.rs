@@ -92,6 +92,9 @@ impl Flags {
     /// looks at it nowhere.
     pub const COUNTED_CLOSING: Self = Self(1 << 7);
     const PROTOCOL_SHIFT: u32 = 8;
+    /// The other direction passes elsewhere: servers answer their clients directly. Set on both sides when the session is
+    /// made.
+    pub const ONE_WAY: Self = Self(1 << 10);
 
     /// Both sets of flags together.
     #[inline]

@@ -18,7 +18,8 @@ const TIMEOUTS: Timeouts = Timeouts {
     udp_ticks: 10,
     icmp_ticks: 10,
 };
-const OPENING: Opening = Opening { tick: 0, protocol: Protocol::Udp, epoch: 0, seen: Observation::NOTHING };
+const OPENING: Opening =
+    Opening { tick: 0, protocol: Protocol::Udp, epoch: 0, seen: Observation::NOTHING, one_way: false };
 
 /// All keys share one tag, so that every look meets every slot.
 fn entry(number: u64) -> Entry<2, 3> {
