@@ -52,7 +52,8 @@ fn asked(what: What) -> Option<operator::What> {
         What::Drops => operator::What::Drops,
         What::Neighbours => operator::What::Neighbours,
         What::Latency => operator::What::Latency,
-        What::Firewalls | What::Bridge => return None,
+        What::Bridge => operator::What::Bridge,
+        What::Firewalls => return None,
     })
 }
 

@@ -119,6 +119,15 @@ const LATENCY: &[Column] = &[
     ("MAX", "max_us", Kind::Microseconds),
 ];
 
+const BRIDGE: &[Column] = &[
+    ("BRIDGE", "bridge", Kind::Word),
+    ("MAC", "mac", Kind::Word),
+    ("VLAN", "vlan", Kind::Number),
+    ("PORT", "port", Kind::Word),
+    ("IDLE", "idle_s", Kind::Seconds),
+    ("MOVES", "moves", Kind::Number),
+];
+
 /// The answer to `show WHAT` for people.
 pub(crate) fn render(what: What, answer: &Value) -> String {
     let (columns, none) = match what {
@@ -131,7 +140,8 @@ pub(crate) fn render(what: What, answer: &Value) -> String {
         What::Drops => (DROPS, "Nothing was dropped."),
         What::Neighbours => (NEIGHBOURS, "No neighbour is known."),
         What::Latency => (LATENCY, "No turns were measured."),
-        What::Firewalls | What::Bridge => (DROPS, "Not built in this version."),
+        What::Bridge => (BRIDGE, "No bridge is configured."),
+        What::Firewalls => (DROPS, "Not built in this version."),
     };
     let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {

@@ -6,7 +6,7 @@
 
 use config::Config;
 use hashbrown::HashMap;
-use plan::{MEMBERS_MAX, MemberRow, MemberState};
+use plan::{MEMBERS_MAX, MemberRow, MemberState, MssClamp};
 use rewrite::MemberId;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -96,6 +96,7 @@ pub struct Member {
     pub wish: Wish,
     /// What its check says.
     pub health: Health,
+    mss_clamp: MssClamp,
     presence: Presence,
 }
 
@@ -153,40 +154,71 @@ impl std::fmt::Display for TooManyServers {
 
 impl std::error::Error for TooManyServers {}
 
-/// The servers of a configuration, each with its weight and whether it is checked.
-fn servers(config: &Config) -> impl Iterator<Item = (ServerKey, u32, bool)> {
-    config.services.iter().flat_map(|service| {
-        service.servers.iter().map(move |server| {
-            let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
-            (key, server.weight, service.health_check.is_some())
+/// What of a configuration has a row.
+struct Wanted {
+    key: ServerKey,
+    weight: u32,
+    is_checked: bool,
+    mss_clamp: MssClamp,
+}
+
+/// The servers of a configuration, and a row for each outbound, which counts its sessions.
+fn rows(config: &Config) -> impl Iterator<Item = Wanted> {
+    let servers = config.services.iter().flat_map(|service| {
+        service.servers.iter().map(move |server| Wanted {
+            key: ServerKey { service: service.name.clone(), address: server.address, port: server.port },
+            weight: server.weight,
+            is_checked: service.health_check.is_some(),
+            mss_clamp: match service.mss_clamp {
+                config::MssClamp::Auto => MssClamp::Auto,
+                config::MssClamp::Never => MssClamp::Never,
+                config::MssClamp::Bytes(bytes) => MssClamp::Bytes(bytes),
+            },
         })
-    })
+    });
+    let outbounds = config.outbounds.iter().map(|outbound| Wanted {
+        key: outbound_key(outbound),
+        weight: 1,
+        is_checked: false,
+        mss_clamp: MssClamp::Never,
+    });
+    servers.chain(outbounds)
+}
+
+/// Names the row of an outbound: its pool's first address is no server's.
+pub fn outbound_key(outbound: &config::Outbound) -> ServerKey {
+    let address = outbound.source_addresses.first().copied();
+    let address = address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+    ServerKey { service: outbound.name.clone(), address, port: None }
 }
 
 impl Members {
     /// Takes over the servers of a new configuration. Changes nothing when there are too many.
     pub fn configure(&mut self, config: &Config) -> Result<(), TooManyServers> {
-        let fresh = servers(config).filter(|(key, ..)| !self.by_key.contains_key(key)).count();
+        let fresh = rows(config).filter(|wanted| !self.by_key.contains_key(&wanted.key)).count();
         let wanted = self.by_key.len() + fresh;
         if wanted > MEMBERS_MAX {
             return Err(TooManyServers { wanted });
         }
         for (key, member) in &mut self.by_key {
-            let remains = config.services.iter().any(|service| service.name == key.service);
+            let remains = config.services.iter().any(|service| service.name == key.service)
+                || config.outbounds.iter().any(|outbound| outbound.name == key.service);
             member.presence = if remains { Presence::ServerRemoved } else { Presence::ServiceRemoved };
         }
-        for (key, weight, is_checked) in servers(config) {
+        for Wanted { key, weight, is_checked, mss_clamp } in rows(config) {
             let presence = Presence::Configured { weight };
             let unknown = if is_checked { Health::Checking } else { Health::Unchecked };
             if let Some(member) = self.by_key.get_mut(&key) {
                 member.presence = presence;
+                member.mss_clamp = mss_clamp;
                 if (member.health == Health::Unchecked) == is_checked {
                     member.health = unknown;
                 }
                 continue;
             }
             let id = self.take_row();
-            self.by_key.insert(key, Member { id, wish: Wish::Enabled, health: unknown, presence });
+            let wish = Wish::Enabled;
+            self.by_key.insert(key, Member { id, wish, health: unknown, mss_clamp, presence });
         }
         self.refresh_rows();
         Ok(())
@@ -229,7 +261,7 @@ impl Members {
             let keep = member.is_configured() || sessions(member.id) > 0;
             if !keep {
                 let row = &mut rows[usize::from(member.id.index)];
-                *row = MemberRow { generation: row.generation.wrapping_add(1), state: MemberState::Dead };
+                *row = MemberRow { generation: row.generation.wrapping_add(1), ..MemberRow::default() };
                 free.push_back(member.id.index);
             }
             keep
@@ -245,6 +277,7 @@ impl Members {
             let state = member.state();
             died |= state == MemberState::Dead && row.state != MemberState::Dead;
             row.state = state;
+            row.mss_clamp = member.mss_clamp;
         }
         self.reset_epoch += u64::from(died);
     }

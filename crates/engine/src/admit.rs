@@ -1,12 +1,13 @@
 //! A new session: choose a member, compile both translations, store them, replay the first.
 
+use crate::arrival::Arrival;
 use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
-use flow::{Family, FlowKey, NetworkHeader, Packet};
-use plan::{Choice, Resolution, Service, SourceNat};
-use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, routed};
+use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
+use plan::{Choice, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat};
+use rewrite::{Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, translate};
 use session::tcp::{self, Observation};
 use session::{Entry, Flags, Insert, Opening, Protocol, Session, State};
 use wire::ethernet::Ethernet;
@@ -14,15 +15,40 @@ use wire::ethernet::Ethernet;
 /// Members that a flow is offered when its server-side key is taken; more would let one port scan walk all servers.
 const MEMBERS_TRIED_MAX: usize = 4;
 
+/// The ports that a tunnel's entropy is drawn from: dynamic ones (RFC 6335 section 6), as RFC 7510 section 3 advises.
+const ENTROPY_PORT_FIRST: u16 = 0xc000;
+
 /// A session as it would be: what both sides arrive and leave with, and by which links.
 pub(crate) struct Candidate<F: Family> {
     pub member: MemberId,
     /// The request as it arrives.
     pub arriving: Endpoints<F>,
-    /// The request as it leaves.
+    /// The request as it leaves, or its outer header's ends, or the server's address alone.
     pub leaving: Endpoints<F>,
+    /// What else becomes of requests and replies.
+    pub shapes: (Shape, Shape),
     pub request_link: LinkIndex,
     pub reply_link: LinkIndex,
+    /// Servers answer directly: replies bear the addresses that requests arrived with.
+    pub is_direct: bool,
+}
+
+impl<F: Family> Candidate<F> {
+    /// The reply as it arrives.
+    pub fn reply_arriving(&self) -> Endpoints<F> {
+        if self.is_direct { self.arriving.swapped() } else { self.leaving.swapped() }
+    }
+
+    fn request(&self, born: Birth) -> Translation<F> {
+        let course =
+            Course { member: self.member, direction: Direction::Request, link: self.request_link, born };
+        translate(self.arriving, self.leaving, self.shapes.0, course)
+    }
+
+    fn reply(&self, born: Birth) -> Translation<F> {
+        let course = Course { member: self.member, direction: Direction::Reply, link: self.reply_link, born };
+        translate(self.reply_arriving(), self.arriving.swapped(), self.shapes.1, course)
+    }
 }
 
 impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
@@ -33,33 +59,56 @@ where
     pub fn admit(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         service: &Service<F>,
     ) -> Step {
         // A packet that ends here opens nothing.
-        if packet.header.hop_limit() <= 1 {
+        if packet.header.hop_limit() <= 1 && !matches!(service.mode, Mode::Transparent | Mode::L2Direct) {
             return Step::Answer(Answer::TimeExceeded);
         }
         let Some(mut choice) = service.choose(&packet.key, &self.world.shared.hasher) else {
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };
         for _ in 0..MEMBERS_TRIED_MAX.min(service.available.len()) {
-            let mut candidate = match self.candidate(packet, &choice) {
+            let mut candidate = match self.candidate(packet, service, choice.member) {
                 Ok(candidate) => candidate,
                 Err(step) => return step,
             };
-            let inserted = match &service.source_nat {
-                SourceNat::Never => self.insert(packet, &candidate),
-                SourceNat::Always(pool) => match self.insert_with_port(scratch, packet, pool, &mut candidate)
+            let pool = match &service.source_nat {
+                SourceNat::Always(pool) => Some(pool),
+                SourceNat::Auto(pool, path) => {
+                    self.bypasses(at, packet, &candidate, choice.member, *path).then_some(pool)
+                }
+                // A server that calls its own service would answer itself past the appliance: it is refused at once
+                // rather than left waiting.
+                SourceNat::Never
+                    if service.has_server(candidate.arriving.source.0)
+                        && self.bypasses(at, packet, &candidate, choice.member, ReturnPath::Any) =>
                 {
-                    Some(inserted) => inserted,
-                    None => return DropReason::SourcePortsExhausted.into(),
-                },
+                    return Self::refuse(&packet.transport, DropReason::ReplyBypasses);
+                }
+                SourceNat::Never => None,
+            };
+            let inserted = match pool {
+                None => self.insert(packet, &candidate),
+                Some(pool) => {
+                    candidate.shapes = service.mode.shapes(choice.member, true);
+                    match self.insert_with_port(scratch, packet, pool, &mut candidate) {
+                        Some(inserted) => inserted,
+                        None => return DropReason::SourcePortsExhausted.into(),
+                    }
+                }
             };
             match inserted {
-                Insert::Inserted { client, .. } => return self.replay_first(ethernet, packet, &client),
-                Insert::Duplicate(hit) => return self.replay(scratch, ethernet, packet, &hit),
+                Insert::Inserted { client, .. } => {
+                    return self.replay_first(scratch, at, ethernet, packet, &client);
+                }
+                Insert::Duplicate(hit) => return self.replay(scratch, at, ethernet, packet, &hit),
+                Insert::Full if candidate.is_direct => {
+                    return self.without_session(scratch, at, ethernet, packet, service);
+                }
                 Insert::Full => return DropReason::SessionTableFull.into(),
                 Insert::Busy | Insert::Evicted => return DropReason::SessionBusy.into(),
                 Insert::ServerKeyTaken => {}
@@ -72,48 +121,171 @@ where
         DropReason::ServerKeyTaken.into()
     }
 
-    /// The session that `packet` would open with the chosen member; a step where its way out is not known.
-    fn candidate(&self, packet: &Packet<'_, F>, choice: &Choice<'_, F>) -> Result<Candidate<F>, Step> {
-        let member = choice.member;
-        let arriving = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
-        let server_port = member.port.unwrap_or(arriving.destination.1);
-        let leaving = Endpoints { source: arriving.source, destination: (member.address, server_port) };
-        let request_link = match self.view.routes.resolve(member.address, packet.hash) {
-            Resolution::Link(link) if self.world.shared.links.get(link).is_some() => link,
-            Resolution::Link(_) => return Err(self.park_for(member.address, packet.hash)),
-            Resolution::Unresolved { port, next_hop } => {
-                return Err(Step::Park { port, next_hop: next_hop.into() });
-            }
-            Resolution::Unreachable => return Err(Step::Answer(Answer::HostUnreachable)),
+    /// Forwards a packet of a service that needs no session, by the hash of its flow alone.
+    pub fn without_session(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        service: &Service<F>,
+    ) -> Step {
+        let Some(Choice { member, .. }) = service.choose_by_hash(&packet.key, &self.world.shared.hasher)
+        else {
+            return Self::refuse(&packet.transport, DropReason::NoServer);
         };
-        // The way back may stay open: the first reply asks again, and waits if it must.
-        let reply_link = match self.view.routes.resolve(arriving.source.0, packet.hash) {
+        match self.candidate(packet, service, member) {
+            Ok(candidate) => {
+                let request = candidate.request(Birth::at(self.world.now_ns));
+                let step = self.emit(scratch, at, ethernet, packet, &request, request.link);
+                if let Step::Send(_) | Step::Tunnel(..) = step {
+                    self.world.counters.sessionless.add(1);
+                }
+                step
+            }
+            Err(step) => step,
+        }
+    }
+
+    /// Opens a session of a host behind the appliance that calls somebody outside.
+    pub fn admit_outbound(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        outbound: &Outbound<F>,
+    ) -> Step {
+        if packet.header.hop_limit() <= 1 {
+            return Step::Answer(Answer::TimeExceeded);
+        }
+        let arriving = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
+        let (request_link, _) = match self.link_to(arriving.destination.0, packet.hash) {
+            Ok(link) => link,
+            Err(step) => return step,
+        };
+        let mut candidate = Candidate {
+            member: outbound.id,
+            arriving,
+            leaving: arriving,
+            shapes: (Shape::ROUTED, Shape::ROUTED),
+            request_link,
+            reply_link: self.link_back(arriving.source.0, packet.hash),
+            is_direct: false,
+        };
+        match self.insert_with_port(scratch, packet, &outbound.pool, &mut candidate) {
+            Some(Insert::Inserted { client, .. }) => {
+                self.replay_first(scratch, at, ethernet, packet, &client)
+            }
+            Some(Insert::Duplicate(hit)) => self.replay(scratch, at, ethernet, packet, &hit),
+            Some(Insert::Full) => DropReason::SessionTableFull.into(),
+            Some(Insert::Busy | Insert::Evicted) => DropReason::SessionBusy.into(),
+            Some(Insert::ServerKeyTaken) | None => DropReason::SourcePortsExhausted.into(),
+        }
+    }
+
+    /// The session that `packet` would open with the chosen member; a step where its way out is not known.
+    fn candidate(
+        &self,
+        packet: &Packet<'_, F>,
+        service: &Service<F>,
+        member: &ServiceMember<F>,
+    ) -> Result<Candidate<F>, Step> {
+        let arriving = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
+        let port = member.port.unwrap_or(arriving.destination.1);
+        let leaving = match service.mode {
+            Mode::Gue { source, port } => {
+                let entropy = ENTROPY_PORT_FIRST | (packet.hash as u16 & !ENTROPY_PORT_FIRST);
+                Endpoints { source: (source, entropy), destination: (member.address, port) }
+            }
+            Mode::IpInIp { source } => Endpoints { source: (source, 0), destination: (member.address, 0) },
+            _ => Endpoints { source: arriving.source, destination: (member.address, port) },
+        };
+        let (request_link, _) = self.link_to(member.address, packet.hash)?;
+        if service.mode.needs_server_on_link() && !self.is_on_link(member.address) {
+            return Err(Step::Answer(Answer::HostUnreachable));
+        }
+        Ok(Candidate {
+            member: member.id,
+            arriving,
+            leaving,
+            shapes: service.mode.shapes(member, false),
+            request_link,
+            reply_link: self.link_back(arriving.source.0, packet.hash),
+            is_direct: service.mode.is_direct(),
+        })
+    }
+
+    /// The link by which packets for `destination` leave; a step where it is not known.
+    fn link_to(&self, destination: F::Address, hash: u64) -> Result<(LinkIndex, Link), Step> {
+        match self.view.routes.resolve(destination, hash) {
+            Resolution::Link(index) => match self.world.shared.links.get(index) {
+                Some(link) => Ok((index, link)),
+                None => Err(self.park_for(destination, hash)),
+            },
+            Resolution::Unresolved { port, next_hop } => Err(Step::Park { port, next_hop: next_hop.into() }),
+            Resolution::Unreachable => Err(Step::Answer(Answer::HostUnreachable)),
+        }
+    }
+
+    /// The link by which replies leave. It may stay open: the first reply asks again, and waits if it must.
+    fn link_back(&self, client: F::Address, hash: u64) -> LinkIndex {
+        match self.view.routes.resolve(client, hash) {
             Resolution::Link(link) => link,
             _ => LinkIndex::UNRESOLVED,
-        };
-        Ok(Candidate { member: member.id, arriving, leaving, request_link, reply_link })
+        }
+    }
+
+    /// Whether `address` is its own next hop.
+    fn is_on_link(&self, address: F::Address) -> bool {
+        self.view.routes.next_hop(address, 0).is_some_and(|(_, next_hop)| next_hop == address)
+    }
+
+    /// Whether the server's reply to this packet would reach the client past the appliance, so that nobody could give
+    /// it the VIP's address (SPEC section 4).
+    fn bypasses(
+        &self,
+        at: &Arrival,
+        packet: &Packet<'_, F>,
+        candidate: &Candidate<F>,
+        member: &ServiceMember<F>,
+        path: ReturnPath,
+    ) -> bool {
+        if path == ReturnPath::Bypass {
+            return true;
+        }
+        let Some(link) = self.world.shared.links.get(candidate.request_link) else { return false };
+        if link.port != at.leg {
+            return false;
+        }
+        if let Some(bridge) = self.world.bridge(at.leg) {
+            // Between two members everything crosses the appliance.
+            return match self.world.member_of(bridge, 0, link.mac) {
+                Some(port) => port == at.port,
+                None => bridge.members.len() == 1,
+            };
+        }
+        path == ReturnPath::Any || self.view.routes.share_network(packet.header.source(), member.address)
     }
 
     /// Tries to store the session.
     pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Insert<PAYLOAD> {
-        let Candidate { member, arriving, leaving, request_link, reply_link } = *candidate;
-        let (reply_arriving, reply_leaving) = (leaving.swapped(), arriving.swapped());
         let born = Birth::at(self.world.now_ns);
-        let request = routed(arriving, leaving, member, Direction::Request, request_link, born);
-        let reply = routed(reply_arriving, reply_leaving, member, Direction::Reply, reply_link, born);
-        let reply_key = Self::key_of(packet, reply_arriving);
+        let (request, reply) = (candidate.request(born), candidate.reply(born));
+        let reply_key = Self::key_of(packet, candidate.reply_arriving());
         let client = Entry { hash: packet.hash, key: *packet.key.words(), payload: F::words(&request) };
         let server = Entry {
             hash: reply_key.hash(&self.world.shared.hasher),
             key: *reply_key.words(),
             payload: F::words(&reply),
         };
-        let inserted = self.table.insert(&self.opening(packet), &client, &server, |evicted| {
+        let opening = self.opening(packet, candidate.is_direct);
+        let inserted = self.table.insert(&opening, &client, &server, |evicted| {
             self.world.counters.sessions_evicted.add(1);
             self.release(evicted);
         });
         if let Insert::Inserted { .. } | Insert::Evicted = inserted
-            && let Some(counters) = self.world.counters.members.get(usize::from(member.index))
+            && let Some(counters) = self.world.counters.members.get(usize::from(candidate.member.index))
         {
             counters.sessions_created.add(1);
         }
@@ -125,12 +297,13 @@ where
         F::Key::new(packet.key.zone(), packet.key.protocol(), ends.source, ends.destination)
     }
 
-    fn opening(&self, packet: &Packet<'_, F>) -> Opening {
+    fn opening(&self, packet: &Packet<'_, F>, one_way: bool) -> Opening {
         let (protocol, seen) = match segment_of(&packet.transport) {
             Some(segment) => (Protocol::Tcp, tcp::open(&segment)),
+            None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
-        Opening { tick: self.world.tick, protocol, epoch: self.world.plan.route_epoch, seen }
+        Opening { tick: self.world.tick, protocol, epoch: self.world.plan.route_epoch, seen, one_way }
     }
 
     /// Accounts for a session that has ended: its member has one less, its source port rests.
@@ -144,7 +317,8 @@ where
             counters.sessions_closed.add((marks + usize::from(was_reset)) as u64);
         }
         let client = F::Key::from_words(ended.client.key).source();
-        if client != request.source {
+        let lent = F::Key::from_words(ended.server.key).destination();
+        if client != lent {
             let reply_key = F::Key::from_words(ended.server.key);
             self.world.shared.quarantine.freed(reply_key.hash(&self.world.shared.hasher), self.world.tick);
         }

@@ -8,15 +8,14 @@
 //!   each ×64:  parse ─▶ load tags ─▶ compare tags ─▶ load slots ─▶ look up, rewrite ─▶ finish
 //! ```
 
-use crate::answer::{Responder, is_error};
-use crate::park::PARKED_NS_MAX;
-use crate::path::{Step, World};
+use crate::arrival::{Arrival, Ingress};
+use crate::egress::Outcome;
+use crate::path::{Answer, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::shared::Report;
 use arrayvec::ArrayVec;
-use flow::{Network, Parsed, parse};
-use plan::Link;
+use flow::{Network, Parsed, Zone, parse};
 use port::{BURST_FRAMES_MAX, Burst, Frame, Verdict};
 use session::Probe;
 use std::hint::black_box;
@@ -28,18 +27,29 @@ pub(crate) type Verdicts = ArrayVec<Verdict, BURST_FRAMES_MAX>;
 
 /// A frame on its way through the stages.
 struct Staged<'a> {
+    ingress: Ingress,
     parsed: Result<Parsed<'a>, DropReason>,
     /// Where its session may be; filled in by a later stage than `parsed`, for IP only.
     probe: Option<Probe>,
 }
 
 impl World<'_> {
-    /// Decides about every frame of a burst from port `ingress` and gives back what the port is to do.
-    pub fn burst(&self, scratch: &mut Scratch, ingress: u16, burst: &mut Burst<'_>) -> Verdicts {
-        let steps = self.decide(scratch, ingress, burst);
+    /// Decides about every frame of a burst from ring `ring` and gives back what the ring is to do.
+    pub fn burst(&self, scratch: &mut Scratch, ring: u16, burst: &mut Burst<'_>) -> Verdicts {
+        scratch.outers.clear();
+        let steps = self.decide(scratch, ring, burst);
         let mut verdicts = Verdicts::new();
-        for (frame, step) in burst.iter_mut().zip(steps) {
-            verdicts.push(self.finish(scratch, ingress, frame, step));
+        for (frame, (ingress, step)) in burst.iter_mut().zip(steps) {
+            verdicts.push(match self.finish(scratch, ingress, frame, step) {
+                Ok(Outcome::Sent(port)) => {
+                    Verdict::Transmit { port, start: frame.start(), length: frame.length() }
+                }
+                Ok(Outcome::Parked) => Verdict::Drop,
+                Err(reason) => {
+                    self.counters.drop_for(reason);
+                    Verdict::Drop
+                }
+            });
         }
         verdicts
     }
@@ -47,12 +57,12 @@ impl World<'_> {
     fn decide(
         &self,
         scratch: &mut Scratch,
-        ingress: u16,
+        ring: u16,
         burst: &mut Burst<'_>,
-    ) -> ArrayVec<Step, BURST_FRAMES_MAX> {
+    ) -> ArrayVec<(Ingress, Step), BURST_FRAMES_MAX> {
         let mut staged = ArrayVec::<Staged<'_>, BURST_FRAMES_MAX>::new();
         for frame in burst.iter_mut() {
-            staged.push(self.parse(ingress, frame.bytes_mut()));
+            staged.push(self.stage(ring, frame));
         }
         let tags = staged.iter().fold(0, |sum, staged| sum ^ self.touch_tags(staged));
         for staged in &mut staged {
@@ -62,15 +72,37 @@ impl World<'_> {
         black_box((tags, slots));
         let mut steps = ArrayVec::new();
         for staged in &mut staged {
-            steps.push(self.step(scratch, ingress, staged));
+            steps.push((staged.ingress, self.step(scratch, staged)));
         }
         steps
     }
 
     #[inline]
-    fn parse<'a>(&self, ingress: u16, bytes: &'a mut [u8]) -> Staged<'a> {
-        let zone = self.plan.ports.get(usize::from(ingress)).map(|port| port.zone).unwrap_or_default();
-        Staged { parsed: parse(bytes, zone, &self.shared.hasher).map_err(DropReason::from), probe: None }
+    fn stage<'a>(&self, ring: u16, frame: &'a mut Frame<'_>) -> Staged<'a> {
+        match self.ingress(ring, frame) {
+            Ok(ingress) => {
+                self.count_received(ingress, frame.length());
+                self.parse(ingress, frame.bytes_mut())
+            }
+            Err(reason) => Staged { ingress: Ingress::NOWHERE, parsed: Err(reason), probe: None },
+        }
+    }
+
+    #[inline]
+    fn parse<'a>(&self, ingress: Ingress, bytes: &'a mut [u8]) -> Staged<'a> {
+        let zone = self.port(ingress.port).map_or(Zone::default(), |port| port.zone);
+        let parsed = parse(bytes, zone, &self.shared.hasher).map_err(DropReason::from);
+        Staged { ingress, parsed, probe: None }
+    }
+
+    #[inline]
+    fn count_received(&self, ingress: Ingress, length_bytes: u16) {
+        if let Some(counters) = self.counters.ports.get(usize::from(ingress.port))
+            && !ingress.is_host
+        {
+            counters.rx_packets.add(1);
+            counters.rx_bytes.add(u64::from(length_bytes));
+        }
     }
 
     /// Loads the tags that a frame's probe will compare; the sum means nothing.
@@ -111,120 +143,59 @@ impl World<'_> {
     }
 
     #[inline]
-    fn step(&self, scratch: &mut Scratch, ingress: u16, staged: &mut Staged<'_>) -> Step {
-        let Staged { parsed, probe } = staged;
+    fn step(&self, scratch: &mut Scratch, staged: &mut Staged<'_>) -> Step {
+        let Staged { ingress, parsed, probe } = staged;
         let parsed = match parsed {
             Ok(parsed) => parsed,
-            Err(reason) => return Step::Drop(*reason),
+            Err(reason) => return Step::Malformed(*reason),
         };
-        if parsed.vlan != 0 {
-            return DropReason::VlanUnknown.into();
+        let ethernet = &mut parsed.ethernet;
+        if ingress.is_host {
+            return self.from_host(ingress.port, ethernet);
+        }
+        let at = match self.arrival(ingress.port, ethernet, parsed.vlan) {
+            Ok(at) => at,
+            Err(reason) => return reason.into(),
+        };
+        if at.leg != at.port {
+            let Some(bridge) = self.bridge(at.leg) else { return DropReason::NoEgress.into() };
+            if let Err(reason) = self.learn(bridge, &at, ethernet) {
+                return reason.into();
+            }
+            // What a trunk carries in VLANs of its own is switched and nothing else.
+            if at.vlan != 0 {
+                return self.switch(bridge, &at, ethernet.destination());
+            }
         }
         match (&mut parsed.network, probe) {
-            (Network::V4(packet), Some(probe)) => {
-                self.v4().handle(scratch, ingress, &mut parsed.ethernet, packet, probe)
-            }
-            (Network::V6(packet), Some(probe)) => {
-                self.v6().handle(scratch, ingress, &mut parsed.ethernet, packet, probe)
-            }
-            (Network::Arp(message), _) => self.arp(scratch, ingress, message),
-            _ => DropReason::ProtocolUnknown.into(),
+            (Network::V4(packet), Some(probe)) => self.v4().handle(scratch, &at, ethernet, packet, probe),
+            (Network::V6(packet), Some(probe)) => self.v6().handle(scratch, &at, ethernet, packet, probe),
+            (Network::Arp(message), _) => self.arp(scratch, &at, message),
+            _ => self.not_ours(&at, ethernet.destination(), DropReason::ProtocolUnknown),
         }
     }
 
     /// Decides about one frame alone, outside any burst.
-    pub fn decide_one(&self, scratch: &mut Scratch, ingress: u16, bytes: &mut [u8]) -> Step {
+    pub fn decide_one(&self, scratch: &mut Scratch, ingress: Ingress, bytes: &mut [u8]) -> Step {
+        scratch.outers.clear();
         let mut staged = self.parse(ingress, bytes);
         staged.probe = self.probe(&staged);
-        self.step(scratch, ingress, &mut staged)
+        self.step(scratch, &mut staged)
     }
 
-    fn arp(&self, scratch: &mut Scratch, ingress: u16, message: &Arp<'_>) -> Step {
+    fn arp(&self, scratch: &mut Scratch, at: &Arrival, message: &Arp<'_>) -> Step {
         let (sender, mac) = (message.sender_address(), message.sender_mac());
-        let own = self.plan.ports.iter().any(|port| port.mac == mac);
         if self.plan.v4.owned.get(sender).is_some() {
-            if !own {
-                let address = IpAddr::V4(sender);
-                scratch.report(self.shared, self.tick, Report::Conflict { port: ingress, address, mac });
-            }
+            self.conflict(scratch, at, IpAddr::V4(sender), mac);
             return DropReason::AddressConflict.into();
         }
-        Step::Answer(crate::path::Answer::Arp)
+        Step::Answer(Answer::Arp)
     }
 
-    /// Does what a step asks for beyond rewriting, and says what the port is to do.
-    #[inline]
-    fn finish(&self, scratch: &mut Scratch, ingress: u16, frame: &mut Frame<'_>, step: Step) -> Verdict {
-        match step {
-            Step::Transmit(port) => self.transmit(port, frame),
-            Step::Drop(reason) => {
-                self.counters.drop_for(reason);
-                Verdict::Drop
-            }
-            Step::Park { port, next_hop } => {
-                scratch.report(self.shared, self.tick, Report::Unresolved { port, address: next_hop });
-                if !scratch.park.keep(ingress, frame.bytes(), (port, next_hop), self.now_ns + PARKED_NS_MAX) {
-                    self.counters.drop_for(DropReason::ParkingFull);
-                }
-                Verdict::Drop
-            }
-            Step::Answer(answer) => match self.answer(scratch, ingress, frame, answer) {
-                Ok(()) => self.transmit(ingress, frame),
-                Err(reason) => {
-                    self.counters.drop_for(reason);
-                    Verdict::Drop
-                }
-            },
+    /// Another host claims an address of ours, unless it is ourselves that are heard.
+    pub fn conflict(&self, scratch: &mut Scratch, at: &Arrival, address: IpAddr, mac: Mac) {
+        if !self.plan.ports.iter().any(|port| port.mac == mac) {
+            scratch.report(self.shared, self.tick, Report::Conflict { port: at.leg, address, mac });
         }
-    }
-
-    #[inline]
-    fn transmit(&self, port: u16, frame: &Frame<'_>) -> Verdict {
-        self.count_sent(port, frame.length());
-        Verdict::Transmit { port: port::PortIndex(port), start: frame.start(), length: frame.length() }
-    }
-
-    #[inline]
-    pub fn count_sent(&self, port: u16, length_bytes: u16) {
-        if let Some(counters) = self.counters.ports.get(usize::from(port)) {
-            counters.tx_packets.add(1);
-            counters.tx_bytes.add(u64::from(length_bytes));
-        }
-    }
-
-    /// Turns `frame` into an answer that may go out by `ingress`.
-    pub fn answer(
-        &self,
-        scratch: &mut Scratch,
-        ingress: u16,
-        frame: &mut Frame<'_>,
-        answer: crate::path::Answer,
-    ) -> Result<(), DropReason> {
-        if is_error(answer) && !scratch.may_answer(self.tick) {
-            return Err(DropReason::AnswersLimited);
-        }
-        let port = self.plan.ports.get(usize::from(ingress)).ok_or(DropReason::AnswerImpossible)?;
-        let asker = Responder { plan: self.plan, port }.write(frame, answer)?;
-        if let Some((address, mac)) = asker
-            && !self.knows_neighbour(ingress, address, mac)
-        {
-            scratch.report(self.shared, self.tick, Report::Neighbour { port: ingress, address, mac });
-        }
-        self.counters.answered.add(1);
-        Ok(())
-    }
-
-    /// Whether what a host says of itself is known. One that asks from another MAC has moved: that is news.
-    fn knows_neighbour(&self, port: u16, address: IpAddr, mac: Mac) -> bool {
-        self.next_hop(port, address).is_some_and(|known| known.mac == mac)
-    }
-
-    /// Where a next hop is, if its link leads anywhere now.
-    pub fn next_hop(&self, port: u16, address: IpAddr) -> Option<Link> {
-        let link = match address {
-            IpAddr::V4(address) => self.plan.v4.routes.links().get(&(port, address)),
-            IpAddr::V6(address) => self.plan.v6.routes.links().get(&(port, address)),
-        };
-        self.shared.links.get(*link?)
     }
 }

@@ -54,6 +54,12 @@ pub struct WorkerCounters {
     pub parked: Counter,
     /// Frames that the worker sent without having received them: resets, announcements.
     pub injected: Counter,
+    /// Copies beyond the first that a bridge sent of what it flooded.
+    pub copied: Counter,
+    /// Copies that found no room in their ring.
+    pub copies_refused: Counter,
+    /// Packets that a service placed by their hash alone, without a session.
+    pub sessionless: Counter,
     /// Dropped frames by [`DropReason::index`].
     pub drops: Box<[Counter]>,
     /// By port index.
@@ -87,6 +93,9 @@ impl WorkerCounters {
             answered: Counter::default(),
             parked: Counter::default(),
             injected: Counter::default(),
+            copied: Counter::default(),
+            copies_refused: Counter::default(),
+            sessionless: Counter::default(),
             drops: counters(DropReason::COUNT),
             ports: (0..ports).map(|_| PortCounters::default()).collect(),
             members: (0..members).map(|_| MemberCounters::default()).collect(),

@@ -1,11 +1,12 @@
 //! A packet without a session: is it for an address of ours, for the host, or to be routed?
 
+use crate::arrival::{Arrival, Reach};
 use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
-use plan::{Resolution, Vip};
+use plan::{Outbound, Resolution, Vip};
 use rewrite::decrement_hop_limit;
 use session::tcp::header_flags;
 use wire::ethernet::Ethernet;
@@ -15,38 +16,100 @@ impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, 
 where
     F: Family + Fits<KEY, PAYLOAD>,
 {
-    /// Decides about a packet that belongs to no session.
+    /// Decides about a packet that belongs to no session of its own.
     pub fn first(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+    ) -> Step {
+        if Self::is_icmp_error(packet) {
+            return Step::Quoting;
+        }
+        self.unquoted(scratch, at, ethernet, packet)
+    }
+
+    /// The same for a packet that is about no session either.
+    pub fn unquoted(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
     ) -> Step {
         let (source, destination) = (packet.header.source(), packet.header.destination());
+        if at.reach == Reach::Other {
+            return self.pass(at, ethernet, packet);
+        }
         // RFC 1812 section 5.3.7; a packet from an address of ours is a land attack or a loop.
         let is_solicitation = Self::is_solicitation(packet);
         let is_martian = F::is_martian_source(source);
-        if is_martian && !is_solicitation || self.view.owned.get(source).is_some() {
+        if is_martian && !is_solicitation || self.is_forged(packet) {
             return DropReason::MartianSource.into();
         }
         if let Some(vip) = self.view.owned.get(destination) {
             return if is_solicitation {
                 Step::Answer(Answer::Neighbour)
             } else {
-                self.to_owned_address(scratch, ethernet, packet, vip)
+                self.to_owned_address(scratch, at, ethernet, packet, vip)
             };
+        }
+        if self.view.host.contains(&destination) {
+            return self.world.not_ours(at, ethernet.destination(), DropReason::LateForHost);
         }
         // Who has no address yet may ask for one of ours, and nothing else (RFC 4291 section 2.5.2).
         if is_martian {
             return DropReason::MartianSource.into();
         }
-        if self.view.host.contains(&destination) {
-            return DropReason::LateForHost.into();
-        }
         if !F::is_routable_destination(destination) || F::is_link_local(source) {
             return DropReason::MartianDestination.into();
         }
+        if self.is_denied(packet) {
+            return DropReason::DirectAccessDenied.into();
+        }
+        if let Some(outbound) = self.view.outbounds.of(source, destination) {
+            return self.outbound(scratch, at, ethernet, packet, outbound);
+        }
         self.route(ethernet, packet)
+    }
+
+    /// A packet that passes a bridge between two other hosts.
+    fn pass(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
+        if self.is_forged(packet) {
+            return DropReason::MartianSource.into();
+        }
+        if self.is_denied(packet) {
+            return DropReason::DirectAccessDenied.into();
+        }
+        self.world.not_ours(at, ethernet.destination(), DropReason::ForeignMac)
+    }
+
+    /// Whether the packet comes from an address of ours that nobody else may use. Servers that answer directly do use it.
+    fn is_forged(&self, packet: &Packet<'_, F>) -> bool {
+        let Some(vip) = self.view.owned.get(packet.header.source()) else { return false };
+        let service = vip.service(packet.key.protocol(), packet.key.source().1);
+        !service.is_some_and(|service| service.mode.is_direct())
+    }
+
+    /// Whether the packet would open a flow straight to a server that is to be called by its VIP alone.
+    fn is_denied(&self, packet: &Packet<'_, F>) -> bool {
+        let Some(server) = self.view.servers.get(&packet.header.destination()) else { return false };
+        server.is_shielded
+            && match segment_of(&packet.transport) {
+                Some(segment) => segment.flags & (header_flags::SYN | header_flags::ACK) == header_flags::SYN,
+                None => server.udp_ports.iter().any(|ports| {
+                    packet.key.protocol() == wire::protocol::UDP && ports.contains(packet.key.destination().1)
+                }),
+            }
+    }
+
+    fn is_icmp_error(packet: &Packet<'_, F>) -> bool {
+        let Transport::Icmp(header) = &packet.transport else { return false };
+        match F::ICMP {
+            wire::protocol::ICMP => icmp::v4::is_error(header.kind()),
+            _ => icmp::v6::is_error(header.kind()),
+        }
     }
 
     fn is_solicitation(packet: &Packet<'_, F>) -> bool {
@@ -59,26 +122,26 @@ where
         }
     }
 
-    /// A frame to a link-layer group: solicitations are answered, nothing else is meant for us.
-    pub fn multicast(&self, packet: &Packet<'_, F>, reason: DropReason) -> Step {
-        if reason == DropReason::LinkLayerMulticast && Self::is_solicitation(packet) {
+    /// A frame to a link-layer group: solicitations are answered; the rest is the host's and the bridge's.
+    pub fn group(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
+        if Self::is_solicitation(packet) {
             Step::Answer(Answer::Neighbour)
         } else {
-            Step::Drop(reason)
+            self.world.not_ours(at, ethernet.destination(), DropReason::LinkLayerMulticast)
         }
     }
 
     fn to_owned_address(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         vip: &Vip<F>,
     ) -> Step {
-        if packet.piece.is_some() {
-            return DropReason::FragmentForService.into();
-        }
         match &packet.transport {
+            // What would be answered from a piece of it is not whole.
+            Transport::Icmp(_) if packet.piece.is_some() => return DropReason::FragmentForService.into(),
             Transport::Icmp(header) => {
                 let echo_request = match F::ICMP {
                     wire::protocol::ICMP => icmp::v4::ECHO_REQUEST,
@@ -94,12 +157,56 @@ where
             }
             Transport::Fragment | Transport::Other => {}
         }
-        match vip.service(packet.key.protocol(), packet.key.destination().1) {
-            Some(service) => match Self::refused_opening(&packet.transport) {
-                Some(step) => step,
-                None => self.admit(scratch, ethernet, packet, service),
-            },
-            None => Self::refuse(&packet.transport, DropReason::NoService),
+        let Some(service) = vip.service(packet.key.protocol(), packet.key.destination().1) else {
+            return Self::refuse(&packet.transport, DropReason::NoService);
+        };
+        let opens = match service.mode.is_direct() {
+            true => Self::direct_opening(&packet.transport),
+            false => Self::refused_opening(&packet.transport).map_or(Ok(true), Err),
+        };
+        match opens {
+            Ok(true) => self.admit(scratch, at, ethernet, packet, service),
+            Ok(false) => self.without_session(scratch, at, ethernet, packet, service),
+            Err(step) => step,
+        }
+    }
+
+    /// Whether a packet opens a session where servers answer directly, or is placed by its hash: a connection that was
+    /// there before the appliance goes on, and a flood of what opens nothing makes no sessions.
+    fn direct_opening(transport: &Transport<'_>) -> Result<bool, Step> {
+        use header_flags::{ACK, FIN, RST, SYN};
+        let Some(segment) = segment_of(transport) else { return Ok(true) };
+        match segment.flags & (SYN | ACK | RST | FIN) {
+            SYN => Ok(true),
+            flags if flags & SYN != 0 || flags & (ACK | RST) == 0 => Err(DropReason::TcpFlags.into()),
+            _ => Ok(false),
+        }
+    }
+
+    /// A host behind the appliance calls somebody outside: under an address of the pool if it opens something.
+    fn outbound(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        outbound: &Outbound<F>,
+    ) -> Step {
+        let opens = match &packet.transport {
+            Transport::Tcp { .. } => Self::refused_opening(&packet.transport),
+            Transport::Udp(_) => None,
+            Transport::Icmp(header) => {
+                let echo_request = match F::ICMP {
+                    wire::protocol::ICMP => icmp::v4::ECHO_REQUEST,
+                    _ => icmp::v6::ECHO_REQUEST,
+                };
+                (header.kind() != echo_request).then_some(DropReason::OutboundProtocol.into())
+            }
+            Transport::Fragment | Transport::Other => Some(DropReason::OutboundProtocol.into()),
+        };
+        match opens {
+            None => self.admit_outbound(scratch, at, ethernet, packet, outbound),
+            Some(step) => step,
         }
     }
 
@@ -142,15 +249,17 @@ where
         let Some(link) = self.world.shared.links.get(index) else {
             return self.park_for(destination, packet.hash);
         };
-        let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else {
+        let Some(leg) = self.world.port(link.port) else {
             return DropReason::NoRoute.into();
         };
-        if packet.length_bytes > egress.mtu_bytes {
-            return Step::Answer(Answer::TooBig { mtu_bytes: egress.mtu_bytes });
+        let egress = self.world.egress(link.port, link.mac);
+        let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
+        if packet.length_bytes > mtu_bytes {
+            return Step::Answer(Answer::TooBig { mtu_bytes });
         }
         decrement_hop_limit(packet);
         ethernet.set_destination(link.mac);
-        ethernet.set_source(egress.mac);
-        Step::Transmit(link.port)
+        ethernet.set_source(leg.mac);
+        Step::Send(egress)
     }
 }

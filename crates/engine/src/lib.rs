@@ -16,20 +16,30 @@
 
 mod admit;
 mod answer;
+mod arrival;
 mod burst;
+mod copies;
 mod counters;
+mod egress;
 mod first;
+mod mac_table;
 mod park;
 mod path;
+mod pieces;
+mod quoting;
 mod reason;
 mod replay;
 mod scratch;
 mod shared;
 mod source_nat;
 mod sweep;
+mod switch;
+mod tags;
+mod tunnel;
 mod worker;
 
 pub use counters::{MemberCounters, PortCounters, WorkerCounters};
+pub use mac_table::{BRIDGES_MAX, MACS_MAX, MacTable, Sighting, Station};
 pub use reason::DropReason;
 pub use shared::{ORDER_BYTES_MAX, Order, Orders, Report, Shared, orders};
 pub use worker::{Parts, Turn, Worker};

@@ -12,20 +12,52 @@ use std::net::IpAddr;
 /// What is to become of a frame, before the frame itself is touched again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It is rewritten: send it out of this port.
-    Transmit(u16),
+    /// It is rewritten: send it there.
+    Send(Egress),
+    /// Put the outer header of that place in [`crate::scratch::Scratch::outers`] in front of it, then send it there.
+    Tunnel(Egress, u8),
     /// Turn it into an answer to its sender.
     Answer(Answer),
+    /// It is an ICMP error that may be about a session: see what it quotes.
+    Quoting,
+    /// It could not be parsed. A bridge passes it on if it is not for us; everybody else drops it.
+    Malformed(DropReason),
     /// Drop it.
     Drop(DropReason),
     /// Keep it until this next hop is known.
     Park {
-        /// Index of the egress port.
+        /// The leg that the next hop hangs on, by port index.
         port: u16,
         /// The next hop.
         next_hop: IpAddr,
     },
+    /// Keep it until the first piece of its datagram has come.
+    AwaitFirst {
+        /// The hash of its source, of which only so many pieces wait.
+        source: u64,
+    },
 }
+
+/// Where a frame leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Egress {
+    /// By this port.
+    Port(u16),
+    /// To the host, by the host leg of this port or bridge.
+    Host(u16),
+    /// By every member of a bridge: nobody knows where its destination is.
+    Flood {
+        /// The bridge, by port index.
+        bridge: u16,
+        /// The member that it came in by; [`NO_PORT`] where it may go there too.
+        except: u16,
+        /// Whether the host gets it too.
+        host: bool,
+    },
+}
+
+/// No port has this index.
+pub(crate) const NO_PORT: u16 = u16::MAX;
 
 impl From<DropReason> for Step {
     fn from(reason: DropReason) -> Self {

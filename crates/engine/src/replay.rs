@@ -1,11 +1,13 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
-use crate::path::{Answer, Fits, Path, Step};
+use crate::arrival::{Arrival, Reach};
+use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
-use flow::{Family, NetworkHeader, Packet, Transport};
+use crate::tunnel::Outer;
+use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{MemberState, Resolution};
-use rewrite::{Direction, LinkIndex, MemberId, Translation, apply};
+use rewrite::{Carriage, Direction, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
 use session::{Flags, Hit, Lookup, Probe, State};
 use wire::ethernet::Ethernet;
@@ -32,35 +34,65 @@ where
     pub fn handle(
         &self,
         scratch: &mut Scratch,
-        ingress: u16,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         probe: &Probe,
     ) -> Step {
-        use flow::FlowKey;
-        if let Some(reason) = self.wrong_link_address(ingress, ethernet) {
-            // A neighbour solicitation is the one thing that comes by multicast.
-            return self.multicast(packet, reason);
+        match at.reach {
+            Reach::Own => {}
+            Reach::Group => return self.group(at, ethernet, packet),
+            Reach::Other if at.leg == at.port => return DropReason::ForeignMac.into(),
+            // A bridge sees what passes between others too: replies to its services among it.
+            Reach::Other => {}
         }
-        if packet.piece.is_some() {
-            return self.first(scratch, ethernet, packet);
+        if let Some(piece) = packet.piece {
+            return self.piece(scratch, at, ethernet, packet, (piece, probe));
         }
+        self.look_up(scratch, at, ethernet, packet, probe)
+    }
+
+    /// Finds the packet's session and replays it, or decides anew.
+    #[inline]
+    pub fn look_up(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        probe: &Probe,
+    ) -> Step {
         match self.table.find(probe, packet.key.words()) {
-            Lookup::Hit(hit) => self.replay(scratch, ethernet, packet, &hit),
-            Lookup::Miss => self.first(scratch, ethernet, packet),
+            Lookup::Hit(hit) if at.reach == Reach::Other && !Self::is_reply_to_translate(&hit) => {
+                self.pass_on(at, ethernet, packet, &hit)
+            }
+            Lookup::Hit(hit) => self.replay(scratch, at, ethernet, packet, &hit),
+            Lookup::Miss => self.first(scratch, at, ethernet, packet),
             Lookup::Busy => DropReason::SessionBusy.into(),
         }
     }
 
+    /// Whether a packet that passes a bridge is to bear the VIP's address from here on.
     #[inline]
-    fn wrong_link_address(&self, ingress: u16, ethernet: &Ethernet<'_>) -> Option<DropReason> {
-        let destination = ethernet.destination();
-        let own = self.world.plan.ports.get(usize::from(ingress))?.mac;
-        match () {
-            () if destination == own => None,
-            () if destination.is_multicast() => Some(DropReason::LinkLayerMulticast),
-            () => Some(DropReason::ForeignMac),
+    fn is_reply_to_translate(hit: &Hit<PAYLOAD>) -> bool {
+        !hit.is_client() && !hit.direction.activity.flags().contains(Flags::ONE_WAY)
+    }
+
+    /// A packet of a session that passes a bridge and needs nothing: it is counted, and switched.
+    fn pass_on(
+        &self,
+        at: &Arrival,
+        ethernet: &Ethernet<'_>,
+        packet: &Packet<'_, F>,
+        hit: &Hit<PAYLOAD>,
+    ) -> Step {
+        let translation = F::translation(&hit.payload);
+        let step = self.world.not_ours(at, ethernet.destination(), DropReason::ForeignMac);
+        if let Step::Send(_) = step {
+            self.count_packet(translation.member, translation.direction, packet.length_bytes);
+            self.record(hit, translation.member, segment_of(&packet.transport).as_ref());
         }
+        step
     }
 
     /// Replays the translation of `hit`.
@@ -68,6 +100,7 @@ where
     pub fn replay(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         hit: &Hit<PAYLOAD>,
@@ -77,26 +110,32 @@ where
         if let Some(segment) = &segment {
             let flags = hit.direction.activity.flags();
             if (flags.contains(Flags::RESET) || segment.flags & header_flags::SYN != 0)
-                && let Some(step) = self.unusual(scratch, ethernet, packet, hit, segment)
+                && let Some(step) = self.unusual(scratch, at, ethernet, packet, hit, segment)
             {
                 return step;
             }
         }
         if self.world.plan.member_state(translation.member) == MemberState::Dead {
-            return self.orphaned(scratch, ethernet, packet, hit);
+            return self.orphaned(scratch, at, ethernet, packet, hit);
         }
-        let step = self.leave(ethernet, packet, &translation, hit);
-        if let Step::Transmit(_) = step {
-            let mut seen = match &segment {
-                Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
-                None => tcp::Observation::NOTHING,
-            };
-            if seen.flags.intersects(Flags::FIN.with(Flags::RST)) {
-                seen.flags = seen.flags.with(self.count_closing(translation.member, hit, seen.flags));
-            }
-            self.table.record(hit, self.world.tick, seen);
+        let step = self.leave(scratch, at, ethernet, packet, &translation, hit);
+        if let Step::Send(_) | Step::Tunnel(..) = step {
+            self.record(hit, translation.member, segment.as_ref());
         }
         step
+    }
+
+    /// Notes a packet of a session that was forwarded.
+    #[inline]
+    fn record(&self, hit: &Hit<PAYLOAD>, member: MemberId, segment: Option<&Segment>) {
+        let mut seen = match segment {
+            Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
+            None => tcp::Observation::NOTHING,
+        };
+        if seen.flags.intersects(Flags::FIN.with(Flags::RST)) {
+            seen.flags = seen.flags.with(self.count_closing(member, hit, seen.flags));
+        }
+        self.table.record(hit, self.world.tick, seen);
     }
 
     /// A packet of a session that was reset, or a SYN on a session that exists. `None`: it is nothing special.
@@ -104,6 +143,7 @@ where
     fn unusual(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         hit: &Hit<PAYLOAD>,
@@ -113,7 +153,7 @@ where
         if hit.is_client() && tcp::syn_reuses(session.state(), hit.direction, segment) {
             let ended = self.end(hit);
             return Some(if ended {
-                self.first(scratch, ethernet, packet)
+                self.first(scratch, at, ethernet, packet)
             } else {
                 DropReason::SessionBusy.into()
             });
@@ -143,6 +183,7 @@ where
     fn orphaned(
         &self,
         scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         hit: &Hit<PAYLOAD>,
@@ -154,23 +195,27 @@ where
         if !self.end(hit) {
             return DropReason::SessionBusy.into();
         }
-        if hit.is_client() { self.first(scratch, ethernet, packet) } else { DropReason::NoServer.into() }
+        if hit.is_client() { self.first(scratch, at, ethernet, packet) } else { DropReason::NoServer.into() }
     }
 
     /// Replays the translation of a session that `packet` itself has just opened, which counted it already.
     pub fn replay_first(
         &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         hit: &Hit<PAYLOAD>,
     ) -> Step {
-        self.leave(ethernet, packet, &F::translation(&hit.payload), hit)
+        self.leave(scratch, at, ethernet, packet, &F::translation(&hit.payload), hit)
     }
 
-    /// Rewrites the packet and gives it to its link, if nothing speaks against it.
+    /// Finds the link of a session's packet, and gives the packet to it.
     #[inline]
     fn leave(
         &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
         ethernet: &mut Ethernet<'_>,
         packet: &mut Packet<'_, F>,
         translation: &Translation<F>,
@@ -178,29 +223,95 @@ where
     ) -> Step {
         let is_stale = hit.direction.activity.epoch() != self.world.plan.route_epoch;
         let mut index = translation.link;
-        if is_stale || index == LinkIndex::UNRESOLVED {
+        // A reply that a bridge switches needs no link.
+        let needs_link = translation.shape.has_link_mac() || at.reach == Reach::Own;
+        if needs_link && (is_stale || index == LinkIndex::UNRESOLVED) {
             index = match self.resolve_again(translation, packet.hash, hit) {
                 Ok(index) => index,
                 Err(step) => return step,
             };
         }
+        self.emit(scratch, at, ethernet, packet, translation, index)
+    }
+
+    /// Rewrites the packet and gives it to the link, if nothing speaks against it.
+    #[inline]
+    pub fn emit(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        translation: &Translation<F>,
+        index: LinkIndex,
+    ) -> Step {
+        let shape = translation.shape;
+        if !shape.has_link_mac() && at.reach == Reach::Other {
+            return self.emit_switched(at, ethernet, packet, translation);
+        }
         let Some(link) = self.world.shared.links.get(index) else {
             return self.park_for(translation.destination.0, packet.hash);
         };
-        let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else {
+        let Some(leg) = self.world.port(link.port) else {
             return DropReason::NoRoute.into();
         };
-        if packet.header.hop_limit() <= 1 {
+        if shape.takes_hop() && packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
         }
-        if packet.length_bytes > egress.mtu_bytes {
-            return Step::Answer(Answer::TooBig { mtu_bytes: egress.mtu_bytes });
-        }
+        let egress = match leg.members() {
+            None => Egress::Port(link.port),
+            Some(_) => self.world.egress(link.port, link.mac),
+        };
+        let mtu_bytes = match egress {
+            Egress::Port(port) if port != link.port => self.world.port(port).map_or(0, |port| port.mtu_bytes),
+            _ => leg.mtu_bytes,
+        };
+        let place = match shape.carriage() {
+            Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => {
+                if packet.length_bytes > mtu_bytes {
+                    return Step::Answer(Answer::TooBig { mtu_bytes });
+                }
+                None
+            }
+            Carriage::IpInIp | Carriage::Gue => {
+                let outer = Outer::over(packet, translation);
+                let mtu_bytes = mtu_bytes.saturating_sub(outer.overhead_bytes());
+                if packet.length_bytes > mtu_bytes {
+                    return Step::Answer(Answer::TooBig { mtu_bytes });
+                }
+                Some(scratch.keep_outer(outer))
+            }
+        };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
-        ethernet.set_source(egress.mac);
+        // A switch leaves the sender's address, but what was sent to us goes on from us.
+        if shape.has_own_source_mac() || !shape.has_link_mac() {
+            ethernet.set_source(leg.mac);
+        }
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
-        Step::Transmit(link.port)
+        match place {
+            None => Step::Send(egress),
+            Some(place) => Step::Tunnel(egress, place),
+        }
+    }
+
+    /// The same for a reply that passes a bridge on its way to the client: both MAC addresses stay.
+    fn emit_switched(
+        &self,
+        at: &Arrival,
+        ethernet: &Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        translation: &Translation<F>,
+    ) -> Step {
+        let step = self.world.not_ours(at, ethernet.destination(), DropReason::ForeignMac);
+        let Step::Send(egress) = step else { return step };
+        let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
+        if packet.length_bytes > mtu_bytes {
+            return Step::Answer(Answer::TooBig { mtu_bytes });
+        }
+        apply(translation, packet);
+        self.count_packet(translation.member, translation.direction, packet.length_bytes);
+        step
     }
 
     /// Asks the routes for the egress of a session whose answer is out of date, and keeps the new one.

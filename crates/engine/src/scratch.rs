@@ -1,8 +1,12 @@
 //! What one worker remembers from frame to frame: small, fixed in size, its own.
 
+use crate::copies::Copies;
 use crate::park::Park;
 use crate::shared::{Report, Shared};
+use crate::tunnel::Outer;
+use arrayvec::ArrayVec;
 use flow::FlowHasher;
+use port::BURST_FRAMES_MAX;
 
 /// ICMP errors that a worker may send in a row, and how many it regains each tick (134 ms): about 1,000 a second.
 /// RFC 1812 section 4.3.2.8 and RFC 4443 section 2.4 (f) ask for a limit and leave its size to us.
@@ -17,6 +21,9 @@ const PURPOSE_RANDOM: u64 = 0x7261_6e64_6f6d_0000;
 
 pub(crate) struct Scratch {
     pub park: Park,
+    pub copies: Copies,
+    /// Outer headers of the burst's tunnelled packets.
+    pub outers: ArrayVec<Outer, BURST_FRAMES_MAX>,
     draws: u64,
     worker: u64,
     answers: u32,
@@ -28,12 +35,26 @@ impl Scratch {
     pub fn new(worker: usize) -> Self {
         Self {
             park: Park::new(),
+            copies: Copies::new(),
+            outers: ArrayVec::new(),
             draws: 0,
             worker: worker as u64,
             answers: ANSWER_BURST,
             answers_tick: 0,
             recent: [(None, 0); RECENT_REPORTS],
         }
+    }
+
+    /// Keeps an outer header until its frame is finished, and says where. There is room for one of each frame of a burst.
+    pub fn keep_outer(&mut self, outer: Outer) -> u8 {
+        let place = self.outers.len();
+        let _full = self.outers.try_push(outer);
+        place as u8
+    }
+
+    /// The outer header that was kept there.
+    pub fn outer(&self, place: u8) -> Option<&Outer> {
+        self.outers.get(usize::from(place))
     }
 
     /// A number that nobody without the secret can foretell.

@@ -1,7 +1,9 @@
 //! What all workers and the control thread share: tables of atomics and bounded queues, no lock anywhere.
 
+use crate::mac_table::MacTable;
 use crossbeam::queue::ArrayQueue;
 use flow::FlowHasher;
+use flow::fragments::{DATAGRAMS, FragmentTable};
 use plan::LinkTable;
 use session::{Quarantine, TableV4, TableV6};
 use std::net::IpAddr;
@@ -22,6 +24,10 @@ pub struct Shared {
     pub sessions_v4: TableV4,
     /// IPv6 sessions.
     pub sessions_v6: TableV6,
+    /// Where the bridges saw which MAC address.
+    pub macs: MacTable,
+    /// Fragmented datagrams under way.
+    pub fragments: FragmentTable,
     /// Where each link leads.
     pub links: LinkTable,
     /// Source-NAT ports freed a short while ago.
@@ -99,6 +105,8 @@ impl Shared {
         Self {
             sessions_v4: TableV4::with_capacity(sessions_v4),
             sessions_v6: TableV6::with_capacity(sessions_v6),
+            macs: MacTable::new(hasher),
+            fragments: FragmentTable::with_capacity(DATAGRAMS),
             links: LinkTable::new(links),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),

@@ -25,6 +25,16 @@ const REST: Duration = Duration::from_secs(120);
 /// A closing session that could give up its port.
 type Closing<const KEY: usize, const PAYLOAD: usize> = Session<KEY, PAYLOAD>;
 
+impl<F: Family> Candidate<F> {
+    /// Lets the request leave under `source`. An ICMP query has one identifier, which stands in both ports.
+    fn lend(&mut self, packet: &Packet<'_, F>, source: (F::Address, u16)) {
+        self.leaving.source = source;
+        if packet.key.protocol() == F::ICMP {
+            self.leaving.destination.1 = source.1;
+        }
+    }
+}
+
 impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
 where
     F: Family + Fits<KEY, PAYLOAD>,
@@ -43,8 +53,8 @@ where
         let mut resting = None;
         let mut closing: Option<Closing<KEY, PAYLOAD>> = None;
         for _ in 0..DRAWS_MAX {
-            candidate.leaving.source = self.draw(scratch, packet, pool)?;
-            let source = candidate.leaving.source;
+            let source = self.draw(scratch, packet, pool)?;
+            candidate.lend(packet, source);
             if self.has_service(packet, source) {
                 continue;
             }
@@ -60,7 +70,7 @@ where
             }
         }
         if let Some(source) = resting {
-            candidate.leaving.source = source;
+            candidate.lend(packet, source);
             match self.insert(packet, candidate) {
                 // It rested since its last release and has been lent again meanwhile.
                 Insert::ServerKeyTaken => {}
@@ -74,7 +84,7 @@ where
         let ended = self.table.remove(closing.client.slot, closing.birth)?;
         self.release(&ended);
         self.world.counters.source_ports_hurried.add(1);
-        candidate.leaving.source = F::Key::from_words(ended.server.key).destination();
+        candidate.lend(packet, F::Key::from_words(ended.server.key).destination());
         Some(self.insert(packet, candidate))
     }
 

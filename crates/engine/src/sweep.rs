@@ -5,7 +5,7 @@ use crate::answer::{RESET_BYTES_MAX, Reset};
 use crate::path::{Fits, Path, World};
 use flow::{Family, FlowKey};
 use plan::{MemberState, Resolution};
-use port::{PortIndex, Ports};
+use port::Ports;
 use session::{Protocol, Session, State, Timeouts, Visit, ticks_in};
 use std::ops::Range;
 use std::time::Duration;
@@ -134,8 +134,7 @@ fn timeouts(plan: &plan::Timeouts) -> Timeouts {
         tcp_transitory_ticks: ticks(plan.tcp_transitory_ms),
         tcp_closing_ticks: ticks(plan.tcp_closing_ms),
         udp_ticks: ticks(plan.udp_ms),
-        // No session of this version is of ICMP.
-        ..Timeouts::default()
+        icmp_ticks: ticks(plan.icmp_ms),
     }
 }
 
@@ -193,9 +192,9 @@ where
             // The session's own links may be out of date, so the routes are asked; whoever they do not lead to gets none.
             let Resolution::Link(link) = self.view.routes.resolve(destination.0, hash) else { continue };
             let Some(link) = self.world.shared.links.get(link) else { continue };
-            let Some(egress) = self.world.plan.ports.get(usize::from(link.port)) else { continue };
+            let Some(leg) = self.world.port(link.port) else { continue };
             let reset = Reset {
-                macs: (egress.mac, link.mac),
+                macs: (leg.mac, link.mac),
                 source: (source.0.into(), source.1),
                 destination: (destination.0.into(), destination.1),
                 sequence,
@@ -203,12 +202,7 @@ where
             };
             let mut frame = [0; RESET_BYTES_MAX];
             let Some(length) = reset.write(&mut frame) else { continue };
-            let is_sent = ports.inject(PortIndex(link.port), &frame[..length]);
-            if is_sent {
-                self.world.counters.injected.add(1);
-                self.world.count_sent(link.port, length as u16);
-            }
-            sent_all &= is_sent;
+            sent_all &= self.world.send_own(ports, link.port, &frame[..length]);
         }
         sent_all
     }

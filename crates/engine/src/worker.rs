@@ -1,7 +1,8 @@
 //! A worker: everything that one pinned thread owns, with one public method.
 
 use crate::counters::WorkerCounters;
-use crate::park::Parked;
+use crate::egress::Outcome;
+use crate::park::{Awaited, Parked};
 use crate::path::{Answer, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
@@ -72,7 +73,7 @@ impl<P: Ports> Worker<P> {
     }
 
     /// One turn at time `now_ns` of a monotonic clock: refresh the plan, then receive, decide and settle one burst of
-    /// every port. Never blocks, allocates, locks or asks the time.
+    /// every ring. Never blocks, allocates, locks or asks the time.
     pub fn turn(&mut self, now_ns: u64) -> Turn {
         let plan_changed = self.plan.refresh();
         let Self { ports, plan, shared, orders, counters, scratch, sweep } = self;
@@ -81,8 +82,8 @@ impl<P: Ports> Worker<P> {
         }
         let world = World { plan, shared, counters, now_ns, tick: tick_from_ns(now_ns) };
         let mut turn = Turn::default();
-        for port in 0..ports.count().min(usize::from(u16::MAX)) as u16 {
-            turn.received += world.receive(ports, scratch, port);
+        for ring in 0..ports.count().min(usize::from(u16::MAX)) as u16 {
+            turn.received += world.receive(ports, scratch, ring);
         }
         world.obey(ports, orders);
         if scratch.park.is_due(now_ns, plan_changed) {
@@ -98,30 +99,26 @@ impl<P: Ports> Worker<P> {
 }
 
 impl World<'_> {
-    /// One burst of one port.
+    /// One burst of one ring.
     #[inline]
-    fn receive<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, ingress: u16) -> u32 {
-        let port = PortIndex(ingress);
-        let mut burst = ports.receive(port);
+    fn receive<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, ring: u16) -> u32 {
+        let index = PortIndex(ring);
+        let mut burst = ports.receive(index);
         if burst.is_empty() {
             return 0;
         }
         let received = burst.len() as u32;
-        let bytes: u64 = burst.iter().map(|frame| u64::from(frame.length())).sum();
-        let verdicts = self.burst(scratch, ingress, &mut burst);
+        let verdicts = self.burst(scratch, ring, &mut burst);
         drop(burst);
         let sent =
             verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Transmit { .. })).count() as u64;
-        let refused = u64::from(ports.settle(port, &verdicts).refused);
+        let refused = u64::from(ports.settle(index, &verdicts).refused);
         self.counters.received.add(u64::from(received));
         self.counters.transmitted.add(sent.saturating_sub(refused));
         if refused > 0 {
             self.counters.drops[DropReason::TransmitRefused.index()].add(refused);
         }
-        if let Some(counters) = self.counters.ports.get(port.index()) {
-            counters.rx_packets.add(u64::from(received));
-            counters.rx_bytes.add(bytes);
-        }
+        self.send_copies(ports, scratch);
         received
     }
 
@@ -129,11 +126,8 @@ impl World<'_> {
     fn obey<P: Ports>(&self, ports: &mut P, orders: &Orders) {
         for _ in 0..ORDERS_PER_TURN {
             let Some(order) = orders.pop() else { break };
-            let length = order.frame().len() as u16;
-            if ports.inject(PortIndex(order.port), order.frame()) {
-                self.counters.injected.add(1);
-                self.count_sent(order.port, length);
-            }
+            // A full ring loses it; what must arrive is said again.
+            let _lost = self.send_own(ports, order.port, order.frame());
         }
     }
 
@@ -143,9 +137,12 @@ impl World<'_> {
         while position < scratch.park.len() {
             let parked = scratch.park.take(position);
             // To decide again before anything has changed would only move the schedulers on.
-            let (port, address) = parked.awaited;
-            let waits =
-                self.now_ns < parked.deadline_ns && !plan_changed && self.next_hop(port, address).is_none();
+            let waits = match parked.awaited {
+                Awaited::NextHop(leg, address) => {
+                    self.now_ns < parked.deadline_ns && !plan_changed && self.next_hop(leg, address).is_none()
+                }
+                Awaited::FirstPiece(_) => false,
+            };
             if waits {
                 scratch.park.put_back(position, parked);
                 position += 1;
@@ -159,6 +156,7 @@ impl World<'_> {
                 None => continue,
             }
         }
+        self.send_copies(ports, scratch);
     }
 
     /// Tries one parked frame; gives it back when it has to go on waiting.
@@ -169,27 +167,25 @@ impl World<'_> {
         let mut frame = Frame::new(&mut parked.bytes[..], HEAD_ROOM_BYTES, length)?;
         let step = match self.decide_one(scratch, ingress, frame.bytes_mut()) {
             Step::Park { port, next_hop } if self.now_ns < deadline_ns => {
-                parked.awaited = (port, next_hop);
+                parked.awaited = Awaited::NextHop(port, next_hop);
+                return Some(parked);
+            }
+            Step::AwaitFirst { source } if self.now_ns < deadline_ns => {
+                parked.awaited = Awaited::FirstPiece(source);
                 return Some(parked);
             }
             Step::Park { .. } => Step::Answer(Answer::HostUnreachable),
+            Step::AwaitFirst { .. } => DropReason::FragmentUnmatched.into(),
             step => step,
         };
-        let egress = match step {
-            Step::Transmit(port) => Ok(port),
-            Step::Answer(answer) => self.answer(scratch, ingress, &mut frame, answer).map(|()| ingress),
-            Step::Drop(reason) => Err(reason),
-            Step::Park { .. } => Err(DropReason::NextHopUnresolved),
+        let sent = match self.finish(scratch, ingress, &mut frame, step) {
+            Ok(Outcome::Sent(ring)) if ports.inject(ring, frame.bytes()) => Ok(()),
+            Ok(Outcome::Sent(_)) => Err(DropReason::TransmitRefused),
+            Ok(Outcome::Parked) => Err(DropReason::NextHopUnresolved),
+            Err(reason) => Err(reason),
         };
-        let sent = egress.and_then(|port| {
-            let sent = ports.inject(PortIndex(port), frame.bytes());
-            if sent { Ok(port) } else { Err(DropReason::TransmitRefused) }
-        });
         match sent {
-            Ok(port) => {
-                self.counters.transmitted.add(1);
-                self.count_sent(port, frame.length());
-            }
+            Ok(()) => self.counters.transmitted.add(1),
             Err(reason) => self.counters.drop_for(reason),
         }
         scratch.park.release(parked);

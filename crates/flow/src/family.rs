@@ -25,6 +25,11 @@ pub trait NetworkHeader {
     fn set_hop_limit(&mut self, hop_limit: u8);
     /// Brings the header's own checksum up to date; IPv6 has none.
     fn update_checksum(&mut self, delta: ChecksumDelta);
+    /// Sets the DSCP and leaves ECN alone (RFC 2474 section 3); gives back how the header's checksum changes by it, which
+    /// is not touched. Nothing changes in IPv6, whose header has none.
+    fn mark(&mut self, dscp: u8) -> ChecksumDelta;
+    /// DSCP and ECN: the byte that is called type of service or traffic class.
+    fn traffic_class(&self) -> u8;
     /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
     fn dont_fragment(&self) -> bool;
 }
@@ -105,6 +110,19 @@ impl NetworkHeader for Ipv4<'_> {
     }
 
     #[inline]
+    fn mark(&mut self, dscp: u8) -> ChecksumDelta {
+        // Version and header length share the word, and stay.
+        let old = NetworkHeader::traffic_class(self);
+        self.set_dscp(dscp);
+        ChecksumDelta::between16(u16::from(old), u16::from(NetworkHeader::traffic_class(self)))
+    }
+
+    #[inline]
+    fn traffic_class(&self) -> u8 {
+        self.dscp() << 2 | self.ecn()
+    }
+
+    #[inline]
     fn dont_fragment(&self) -> bool {
         Ipv4::dont_fragment(self)
     }
@@ -141,6 +159,18 @@ impl NetworkHeader for Ipv6<'_> {
 
     #[inline]
     fn update_checksum(&mut self, _delta: ChecksumDelta) {}
+
+    #[inline]
+    fn mark(&mut self, dscp: u8) -> ChecksumDelta {
+        let ecn = Ipv6::traffic_class(self) & 3;
+        self.set_traffic_class(dscp << 2 | ecn);
+        ChecksumDelta::default()
+    }
+
+    #[inline]
+    fn traffic_class(&self) -> u8 {
+        Ipv6::traffic_class(self)
+    }
 
     #[inline]
     fn dont_fragment(&self) -> bool {

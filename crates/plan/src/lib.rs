@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod links;
+mod outbound;
+mod ports;
 pub mod publish;
 mod routes;
 mod rows;
@@ -17,39 +19,24 @@ mod sync;
 mod vips;
 
 pub use links::{Link, LinkTable};
+pub use outbound::{Outbound, Outbounds};
+pub use ports::{Attachment, PortPlan, RingPlan};
 pub use publish::{Publisher, Subscriber};
 pub use routes::{Hop, LinksByNextHop, Resolution, Route, RouteTable, RouteTableBuilder};
 pub use rows::{PreferenceRows, RowMember};
 pub use service::{
-    Choice, Cursor, HashFields, MemberState, Scheduler, Service, ServiceMember, SourceNat, SourceNatPool,
+    Choice, Cursor, HashFields, MemberState, Mode, ReturnPath, Scheduler, Service, ServiceMember, SourceNat,
+    SourceNatPool,
 };
 pub use vips::{OwnedAddresses, PortRange, Vip};
 
 use flow::{Family, V4, V6, Zone};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use rewrite::MemberId;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Servers of the whole appliance at the most: a member's index is 16 bits in every session.
 pub const MEMBERS_MAX: usize = 65_535;
-
-/// One port, as the data plane needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortPlan {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its own MAC address.
-    pub mac: wire::Mac,
-    /// The longest IP packet that it carries, in bytes.
-    pub mtu_bytes: u16,
-    /// Its routing domain.
-    pub zone: Zone,
-    /// The host's own IPv4 address there, which ICMP errors come from.
-    pub address_v4: Option<Ipv4Addr>,
-    /// The host's own global IPv6 address there.
-    pub address_v6: Option<Ipv6Addr>,
-}
 
 /// Idle times after which a session ends, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +49,12 @@ pub struct Timeouts {
     pub tcp_closing_ms: u64,
     /// UDP (RFC 4787 REQ-5).
     pub udp_ms: u64,
+    /// ICMP queries (RFC 5508 REQ-2).
+    pub icmp_ms: u64,
 }
 
 /// What holds for one address family.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FamilyPlan<F: Family> {
     /// Addresses that the appliance owns, with what listens on them.
     pub owned: OwnedAddresses<F>,
@@ -73,6 +62,31 @@ pub struct FamilyPlan<F: Family> {
     pub host: Arc<HashSet<F::Address>>,
     /// Where everything else goes.
     pub routes: Arc<RouteTable<F>>,
+    /// Networks whose packets leave under other addresses.
+    pub outbounds: Arc<Outbounds<F>>,
+    /// Addresses of servers, each with how it may be called directly.
+    pub servers: Arc<HashMap<F::Address, ServerAddress>>,
+}
+
+impl<F: Family> Default for FamilyPlan<F> {
+    fn default() -> Self {
+        Self {
+            owned: OwnedAddresses::default(),
+            host: Arc::default(),
+            routes: Arc::default(),
+            outbounds: Arc::default(),
+            servers: Arc::default(),
+        }
+    }
+}
+
+/// What is known of an address that some service has a server at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// New flows straight to it that cross the appliance are dropped.
+    pub is_shielded: bool,
+    /// UDP ports that its services have there: what comes to another is an answer to what it asked itself.
+    pub udp_ports: Vec<PortRange>,
 }
 
 /// An immutable picture of configuration, health and routes.
@@ -84,8 +98,10 @@ pub struct Plan {
     pub route_epoch: u16,
     /// Changes whenever a member died whose sessions are to be reset; tells the workers to sweep.
     pub reset_epoch: u64,
-    /// The ports, by port index.
+    /// Ports, then bridges, by port index.
     pub ports: Arc<[PortPlan]>,
+    /// Whose the frames of each ring are, by ring index.
+    pub rings: Arc<[RingPlan]>,
     /// Idle times.
     pub timeouts: Timeouts,
     /// The decisions for IPv4.
@@ -103,6 +119,20 @@ pub struct MemberRow {
     pub generation: u16,
     /// How it fares.
     pub state: MemberState,
+    /// How the segment size that both ends announce is bounded.
+    pub mss_clamp: MssClamp,
+}
+
+/// How the maximum segment size in a SYN is bounded (RFC 9293 section 3.7.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MssClamp {
+    /// By what the ports on both sides carry, less what a tunnel adds.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// By a number of bytes.
+    Bytes(u16),
 }
 
 impl Plan {

@@ -117,6 +117,13 @@ impl<F: Family> RouteTable<F> {
         Some((hop.port, hop.gateway.unwrap_or(destination)))
     }
 
+    /// Whether both addresses lie on one port's own network, so that their hosts reach each other without a router.
+    pub fn share_network(&self, one: F::Address, other: F::Address) -> bool {
+        let (Some(route), Some(other)) = (self.route(one), self.route(other)) else { return false };
+        let is_on_link = |hop: &Hop<F>| hop.gateway.is_none();
+        std::ptr::eq(route, other) && matches!(route, Route::Forward(hops) if hops.iter().any(is_on_link))
+    }
+
     /// How a packet to `destination` leaves.
     pub fn resolve(&self, destination: F::Address, hash: u64) -> Resolution<F> {
         let Some((port, next_hop)) = self.next_hop(destination, hash) else { return Resolution::Unreachable };
@@ -163,6 +170,20 @@ mod tests {
         assert_eq!(unresolved_port(&table, Ipv4Addr::new(198, 18, 9, 1)), Some(1));
         assert_eq!(table.resolve(Ipv4Addr::new(198, 18, 7, 1), 0), Resolution::Unreachable);
         assert_eq!(unresolved_port(&table, Ipv4Addr::new(198, 18, 7, 7)), Some(2));
+    }
+
+    #[test]
+    fn two_hosts_share_a_network_and_not_a_gateway() {
+        let mut builder = RouteTableBuilder::<V4>::new(Arc::default());
+        let gateway = Some(Ipv4Addr::new(198, 18, 1, 1));
+        builder.add(Ipv4Addr::UNSPECIFIED, 0, Route::Forward(Box::new([Hop { port: 0, gateway }])));
+        builder.add(Ipv4Addr::new(198, 18, 1, 0), 24, on_link(0));
+        builder.add(Ipv4Addr::new(198, 18, 2, 0), 24, on_link(0));
+        let table = builder.build();
+        let share = |a: [u8; 4], b: [u8; 4]| table.share_network(a.into(), b.into());
+        assert!(share([198, 18, 1, 7], [198, 18, 1, 8]));
+        assert!(!share([198, 18, 1, 7], [198, 18, 2, 8]), "two networks of one port");
+        assert!(!share([198, 19, 1, 7], [198, 19, 1, 8]), "both behind the gateway");
     }
 
     #[test]

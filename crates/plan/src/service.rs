@@ -4,7 +4,7 @@ use crate::rows::PreferenceRows;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::vips::PortRange;
 use flow::{Family, FlowHasher, FlowKey};
-use rewrite::MemberId;
+use rewrite::{Carriage, MemberId, Shape};
 use std::net::IpAddr;
 
 /// How a member fares.
@@ -32,6 +32,8 @@ pub struct ServiceMember<F: Family> {
     pub state: MemberState,
     /// Its share of new sessions, where the scheduler has shares.
     pub weight: u32,
+    /// The DSCP value that tells it the VIP, in [`Mode::Marked`].
+    pub dscp: u8,
 }
 
 /// The place in the round, shared by all workers and kept over reloads, so that a user sees one round.
@@ -63,6 +65,12 @@ pub struct HashFields {
     pub destination_port: bool,
 }
 
+impl HashFields {
+    /// All four.
+    pub const ALL: Self =
+        Self { source_address: true, destination_address: true, source_port: true, destination_port: true };
+}
+
 /// How a member is chosen.
 #[derive(Clone, Debug)]
 pub enum Scheduler {
@@ -89,8 +97,95 @@ pub struct SourceNatPool<F: Family> {
 pub enum SourceNat<F: Family> {
     /// Servers see the client's own address.
     Never,
+    /// Servers see an address of the pool where their reply would bypass the appliance, else the client's.
+    Auto(SourceNatPool<F>, ReturnPath),
     /// Servers see an address of the pool.
     Always(SourceNatPool<F>),
+}
+
+impl<F: Family> SourceNat<F> {
+    /// The pool, where there is one.
+    pub fn pool(&self) -> Option<&SourceNatPool<F>> {
+        match self {
+            SourceNat::Never => None,
+            SourceNat::Auto(pool, _) | SourceNat::Always(pool) => Some(pool),
+        }
+    }
+}
+
+/// What is known of the servers' way back to their clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReturnPath {
+    /// Nothing: what goes out where it came in is not expected back.
+    #[default]
+    Any,
+    /// The appliance is the servers' gateway: only clients in their own network bypass it.
+    Gateway,
+    /// Replies never cross the appliance.
+    Bypass,
+}
+
+/// How requests get to the servers of a service (SPEC section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode<F: Family> {
+    /// As by a switch: addresses are translated, hop limit and the client's MAC address stay.
+    Transparent,
+    /// As by a router.
+    Routed,
+    /// To the server's MAC address; servers hold the VIP and answer directly.
+    L2Direct,
+    /// Behind an outer IP header.
+    IpInIp {
+        /// The outer source address.
+        source: F::Address,
+    },
+    /// Behind an outer IP and UDP header.
+    Gue {
+        /// The outer source address.
+        source: F::Address,
+        /// The outer destination port.
+        port: u16,
+    },
+    /// To the server's address under its DSCP value.
+    Marked,
+}
+
+impl<F: Family> Mode<F> {
+    /// What becomes of a request to `member` and of its reply, beside addresses and ports. With `has_own_source` servers
+    /// see an address of the appliance. A reply that should pass elsewhere and crosses the appliance all the same is
+    /// routed.
+    pub fn shapes(self, member: &ServiceMember<F>, has_own_source: bool) -> (Shape, Shape) {
+        let carried = |carriage| (Shape::ROUTED.carried(carriage), Shape::ROUTED.carried(Carriage::Direct));
+        match self {
+            Mode::Transparent if has_own_source => (Shape::OWN_MACS, Shape::OWN_MACS),
+            Mode::Transparent => (Shape::TO_SERVER, Shape::UNTOUCHED),
+            Mode::Routed => (Shape::ROUTED, Shape::ROUTED),
+            Mode::L2Direct => {
+                (Shape::OWN_MACS.carried(Carriage::Direct), Shape::ROUTED.carried(Carriage::Direct))
+            }
+            Mode::IpInIp { .. } => carried(Carriage::IpInIp),
+            Mode::Gue { .. } => carried(Carriage::Gue),
+            Mode::Marked => carried(Carriage::Marked { dscp: member.dscp }),
+        }
+    }
+
+    /// The outer source address, which is the appliance's own.
+    pub fn outer_source(self) -> Option<F::Address> {
+        match self {
+            Mode::IpInIp { source } | Mode::Gue { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether the next hop must be the server itself: its MAC address is all that leads to it.
+    pub fn needs_server_on_link(self) -> bool {
+        matches!(self, Mode::Transparent | Mode::L2Direct)
+    }
+
+    /// Whether servers answer their clients directly, so that requests alone are seen.
+    pub fn is_direct(self) -> bool {
+        !matches!(self, Mode::Transparent | Mode::Routed)
+    }
 }
 
 /// What a client calls.
@@ -112,8 +207,12 @@ pub struct Service<F: Family> {
     pub available: Box<[u16]>,
     /// How one of them is chosen.
     pub scheduler: Scheduler,
+    /// How requests get to the members.
+    pub mode: Mode<F>,
     /// Whether, and from where, the source is translated.
     pub source_nat: SourceNat<F>,
+    /// Rows by which packets without a session are placed, where the mode needs none.
+    pub rows: Option<PreferenceRows>,
 }
 
 /// A chosen member, and where it stands, so that the next one can be asked for.
@@ -152,6 +251,19 @@ impl<F: Family> Service<F> {
                 self.choice(place)
             }
         }
+    }
+
+    /// The member for a packet that gets no session: the same for all packets of a flow, on every appliance, as long as
+    /// that member takes sessions.
+    pub fn choose_by_hash(&self, key: &F::Key, hasher: &FlowHasher) -> Option<Choice<'_, F>> {
+        let position = self.rows.as_ref()?.member(hash_of_fields::<F>(HashFields::ALL, key, hasher))?;
+        let place = self.available.binary_search(&(position as u16)).ok()?;
+        self.choice(place)
+    }
+
+    /// Whether `address` is one of its servers'.
+    pub fn has_server(&self, address: F::Address) -> bool {
+        self.members.iter().any(|member| member.address == address)
     }
 
     /// The member after `choice`, for a flow that cannot be told from another one at that server.

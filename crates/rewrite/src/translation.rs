@@ -1,7 +1,9 @@
 //! The record, how a mode is compiled into it, and how it is replayed.
 
+use crate::shape::{Carriage, Shape};
 use flow::{Family, NetworkHeader, Packet, Transport};
 use wire::checksum::ChecksumDelta;
+use wire::protocol;
 
 /// Which row of the link table a packet leaves by; 0 means that no link is known yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,14 +36,14 @@ pub enum Direction {
 /// What becomes of every packet of one direction of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation<F: Family> {
-    /// Source address and port that the packet leaves with.
+    /// Source address and port that the packet leaves with; of the outer header where it gets one.
     pub source: (F::Address, u16),
-    /// Destination address and port that the packet leaves with.
+    /// Destination address and port that the packet leaves with; of the outer header where it gets one.
     pub destination: (F::Address, u16),
-    /// Change of the IP header's checksum, hop limit included; nothing in IPv6.
-    pub header_delta: ChecksumDelta,
-    /// Change of the transport checksum: pseudo header and ports.
-    pub transport_delta: ChecksumDelta,
+    /// How the sum of both addresses changes. What the ports and the hop limit add to it is known from the packet.
+    pub address_delta: ChecksumDelta,
+    /// What else becomes of the packet.
+    pub shape: Shape,
     /// The way out.
     pub link: LinkIndex,
     /// The server that the session belongs to.
@@ -98,53 +100,99 @@ impl<F: Family> Endpoints<F> {
     }
 }
 
-/// Compiles routed mode (SPEC section 4): packets that arrive with `arriving` leave with `leaving`, and the hop limit
-/// falls by one. The reply's translation is the same call with both arguments swapped, and exchanged.
-pub fn routed<F: Family>(
+/// What all packets of one direction have in common, whatever the mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// The server that the session belongs to.
+    pub member: MemberId,
+    /// Which way.
+    pub direction: Direction,
+    /// The way out.
+    pub link: LinkIndex,
+    /// When the session was made.
+    pub born: Birth,
+}
+
+/// Compiles a direction (SPEC section 4): packets that arrive with `arriving` leave with `leaving`. The other
+/// direction's translation is the same call with both swapped, and exchanged. Where `shape` says that they keep their own
+/// addresses, `leaving` is of the header that they get in front, or names the server.
+pub fn translate<F: Family>(
     arriving: Endpoints<F>,
     leaving: Endpoints<F>,
-    member: MemberId,
-    direction: Direction,
-    link: LinkIndex,
-    born: Birth,
+    shape: Shape,
+    course: Course,
 ) -> Translation<F> {
-    let addresses = F::address_delta(arriving.source.0, leaving.source.0)
-        .plus(F::address_delta(arriving.destination.0, leaving.destination.0));
-    let ports = ChecksumDelta::between16(arriving.source.1, leaving.source.1)
-        .plus(ChecksumDelta::between16(arriving.destination.1, leaving.destination.1));
-    Translation {
-        source: leaving.source,
-        destination: leaving.destination,
-        // IPv6 has no header checksum; the delta is carried all the same and never used.
-        header_delta: addresses.plus(F::hop_delta()),
-        transport_delta: addresses.plus(ports),
-        link,
-        member,
-        direction,
-        born,
+    let address_delta = match shape.keeps_addresses() {
+        true => ChecksumDelta::default(),
+        false => F::address_delta(arriving.source.0, leaving.source.0)
+            .plus(F::address_delta(arriving.destination.0, leaving.destination.0)),
+    };
+    let Course { member, direction, link, born } = course;
+    let (source, destination) = (leaving.source, leaving.destination);
+    Translation { source, destination, address_delta, shape, link, member, direction, born }
+}
+
+/// Replays `translation` on `packet`: addresses, ports, hop limit, mark and every checksum. The caller has seen that the
+/// hop limit is above 1 where it falls, sets the MAC addresses itself from the link's row, and puts another header in
+/// front where the shape wants one.
+#[inline]
+pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>) {
+    let shape = translation.shape;
+    if shape.keeps_addresses() {
+        if shape.takes_hop() {
+            decrement_hop_limit(packet);
+        }
+        return;
+    }
+    let header = &mut packet.header;
+    let mut header_delta = translation.address_delta;
+    header.set_addresses(translation.source.0, translation.destination.0);
+    if shape.takes_hop() {
+        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+        header_delta = header_delta.plus(F::hop_delta());
+    }
+    if let Carriage::Marked { dscp } = shape.carriage() {
+        header_delta = header_delta.plus(header.mark(dscp));
+    }
+    header.update_checksum(header_delta);
+    match &mut packet.transport {
+        Transport::Tcp { header, .. } => {
+            let old = (header.source_port(), header.destination_port());
+            header.set_source_port(translation.source.1);
+            header.set_destination_port(translation.destination.1);
+            header.update_checksum(translation.transport_delta(old));
+        }
+        Transport::Udp(header) => {
+            let old = (header.source_port(), header.destination_port());
+            header.set_source_port(translation.source.1);
+            header.set_destination_port(translation.destination.1);
+            header.update_checksum(translation.transport_delta(old));
+        }
+        Transport::Icmp(header) => {
+            // Only queries have sessions; their identifier stands in both ports.
+            let old = header.identifier();
+            let identifier = translation.source.1;
+            header.set_identifier(identifier);
+            let delta = ChecksumDelta::between16(old, identifier);
+            // ICMPv6 sums up the addresses too (RFC 4443 section 2.3).
+            let addresses = if F::ICMP == protocol::ICMPV6 {
+                translation.address_delta
+            } else {
+                ChecksumDelta::default()
+            };
+            header.update_checksum(delta.plus(addresses));
+        }
+        Transport::Fragment | Transport::Other => {}
     }
 }
 
-/// Replays `translation` on `packet`: addresses, ports, hop limit and every checksum. The caller has seen that the hop
-/// limit is above 1, and sets the MAC addresses itself, from the link's row.
-#[inline]
-pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>) {
-    let header = &mut packet.header;
-    header.set_addresses(translation.source.0, translation.destination.0);
-    header.set_hop_limit(header.hop_limit().wrapping_sub(1));
-    header.update_checksum(translation.header_delta);
-    match &mut packet.transport {
-        Transport::Tcp { header, .. } => {
-            header.set_source_port(translation.source.1);
-            header.set_destination_port(translation.destination.1);
-            header.update_checksum(translation.transport_delta);
-        }
-        Transport::Udp(header) => {
-            header.set_source_port(translation.source.1);
-            header.set_destination_port(translation.destination.1);
-            header.update_checksum(translation.transport_delta);
-        }
-        Transport::Icmp(_) | Transport::Fragment | Transport::Other => {}
+impl<F: Family> Translation<F> {
+    /// Change of the transport checksum of a packet that arrives with `old` ports: pseudo header and ports.
+    #[inline]
+    fn transport_delta(&self, old: (u16, u16)) -> ChecksumDelta {
+        self.address_delta
+            .plus(ChecksumDelta::between16(old.0, self.source.1))
+            .plus(ChecksumDelta::between16(old.1, self.destination.1))
     }
 }
 

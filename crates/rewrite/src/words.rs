@@ -1,5 +1,6 @@
 //! A translation as the plain words that a session slot keeps.
 
+use crate::shape::Shape;
 use crate::translation::{Birth, Direction, LinkIndex, MemberId, Translation};
 use flow::{V4, V6};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -36,17 +37,18 @@ fn decision(word: u64) -> (MemberId, LinkIndex, Direction, Birth) {
     (member, LinkIndex((word >> 16) as u16), direction, Birth::from_bits((word >> 1) as u16))
 }
 
-/// source port:16 ‖ destination port:16 ‖ header delta:16 ‖ transport delta:16.
-fn ports_word(source: u16, destination: u16, header: ChecksumDelta, transport: ChecksumDelta) -> u64 {
+/// source port:16 ‖ destination port:16 ‖ address delta:16 ‖ shape:16.
+fn ports_word(source: u16, destination: u16, addresses: ChecksumDelta, shape: Shape) -> u64 {
     u64::from(source) << 48
         | u64::from(destination) << 32
-        | u64::from(header.to_bits()) << 16
-        | u64::from(transport.to_bits())
+        | u64::from(addresses.to_bits()) << 16
+        | u64::from(shape.to_bits())
 }
 
-fn ports(word: u64) -> (u16, u16, ChecksumDelta, ChecksumDelta) {
-    let deltas = (ChecksumDelta::from_bits((word >> 16) as u16), ChecksumDelta::from_bits(word as u16));
-    ((word >> 48) as u16, (word >> 32) as u16, deltas.0, deltas.1)
+#[inline]
+fn ports(word: u64) -> (u16, u16, ChecksumDelta, Shape) {
+    let (addresses, shape) = (ChecksumDelta::from_bits((word >> 16) as u16), Shape::from_bits(word as u16));
+    ((word >> 48) as u16, (word >> 32) as u16, addresses, shape)
 }
 
 impl Words for Translation<V4> {
@@ -57,20 +59,20 @@ impl Words for Translation<V4> {
     fn to_words(&self) -> [u64; 3] {
         [
             u64::from(self.source.0.to_bits()) << 32 | u64::from(self.destination.0.to_bits()),
-            ports_word(self.source.1, self.destination.1, self.header_delta, self.transport_delta),
+            ports_word(self.source.1, self.destination.1, self.address_delta, self.shape),
             decision_word(self.member, self.link, self.direction, self.born),
         ]
     }
 
     #[inline]
     fn from_words(words: &[u64; 3]) -> Self {
-        let (source_port, destination_port, header_delta, transport_delta) = ports(words[1]);
+        let (source_port, destination_port, address_delta, shape) = ports(words[1]);
         let (member, link, direction, born) = decision(words[2]);
         Self {
             source: (Ipv4Addr::from_bits((words[0] >> 32) as u32), source_port),
             destination: (Ipv4Addr::from_bits(words[0] as u32), destination_port),
-            header_delta,
-            transport_delta,
+            address_delta,
+            shape,
             link,
             member,
             direction,
@@ -80,7 +82,7 @@ impl Words for Translation<V4> {
 }
 
 impl Words for Translation<V6> {
-    /// Six words are used; two are kept free for what an outer header will need.
+    /// Six words are used; two are spare.
     type Array = [u64; 8];
     const LINK_WORD: usize = 5;
 
@@ -92,7 +94,7 @@ impl Words for Translation<V6> {
             source as u64,
             (destination >> 64) as u64,
             destination as u64,
-            ports_word(self.source.1, self.destination.1, self.header_delta, self.transport_delta),
+            ports_word(self.source.1, self.destination.1, self.address_delta, self.shape),
             decision_word(self.member, self.link, self.direction, self.born),
             0,
             0,
@@ -102,13 +104,13 @@ impl Words for Translation<V6> {
     #[inline]
     fn from_words(words: &[u64; 8]) -> Self {
         let address = |high: u64, low: u64| Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
-        let (source_port, destination_port, header_delta, transport_delta) = ports(words[4]);
+        let (source_port, destination_port, address_delta, shape) = ports(words[4]);
         let (member, link, direction, born) = decision(words[5]);
         Self {
             source: (address(words[0], words[1]), source_port),
             destination: (address(words[2], words[3]), destination_port),
-            header_delta,
-            transport_delta,
+            address_delta,
+            shape,
             link,
             member,
             direction,

@@ -2,7 +2,9 @@
 
 use flow::{Family, FlowHasher, Network, V4, V6, Zone, parse};
 use proptest::prelude::*;
-use rewrite::{Birth, Direction, Endpoints, LinkIndex, MemberId, Translation, Words, apply, routed};
+use rewrite::{
+    Birth, Carriage, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, Words, apply,
+};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::{Mac, build, check};
 
@@ -11,7 +13,13 @@ const APPLIANCE: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const MEMBER: MemberId = MemberId { index: 513, generation: 7 };
 
 fn translate<F: Family>(arriving: Endpoints<F>, leaving: Endpoints<F>) -> Translation<F> {
-    routed(arriving, leaving, MEMBER, Direction::Request, LinkIndex(9), Birth::at(77 << 32))
+    shaped(arriving, leaving, Shape::ROUTED)
+}
+
+fn shaped<F: Family>(arriving: Endpoints<F>, leaving: Endpoints<F>, shape: Shape) -> Translation<F> {
+    let (direction, link) = (Direction::Request, LinkIndex(9));
+    let course = Course { member: MEMBER, direction, link, born: Birth::at(77 << 32) };
+    rewrite::translate(arriving, leaving, shape, course)
 }
 
 fn apply_v4(frame: &mut [u8], translation: &Translation<V4>) {

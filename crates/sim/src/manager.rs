@@ -1,7 +1,7 @@
 //! What the control thread does to its workers, done when a test says so.
 
 use config::Config;
-use control::compile::{Epochs, Inputs, Services, compile};
+use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring_places};
 use control::facts::Facts;
 use control::links::{Links, NextHop};
 use control::members::{Health, Members, ServerKey, Wish};
@@ -74,7 +74,7 @@ impl Manager {
 
     /// What a worker with these ports is made of. `place` is its number, and how many there are.
     pub fn parts<P: Ports>(&mut self, ports: P, place: (usize, usize)) -> Parts<P> {
-        let counters = Arc::new(WorkerCounters::new(ports.count(), MEMBERS));
+        let counters = Arc::new(WorkerCounters::new(self.config.ports.len(), MEMBERS));
         let orders = Arc::new(orders());
         self.workers.push((counters.clone(), orders.clone()));
         Parts {
@@ -117,9 +117,31 @@ impl Manager {
         self.workers.get(worker).map(|(_, orders)| &**orders)
     }
 
-    /// Position of the port of that name.
-    pub fn port(&self, name: &str) -> Option<usize> {
-        self.config.ports.iter().position(|port| port.name == name)
+    /// How many rings the configuration has.
+    pub fn rings(&self) -> usize {
+        self.plan().rings.len()
+    }
+
+    /// The ring of that name: a port without a VLAN, a host leg by its bridge or port, or an interface.
+    pub fn ring(&self, name: &str) -> Option<usize> {
+        let places = ring_places(&self.config);
+        let host_leg = || places.host_legs.iter().position(|leg| leg.name == name);
+        let port = self.config.ports.iter().find(|port| port.name == name && port.vlan.is_none());
+        let interface = port.map_or(name, |port| port.interface.as_str());
+        let interface = places.interfaces.iter().position(|(known, _)| known == interface);
+        interface.or_else(|| Some(places.interfaces.len() + host_leg()?))
+    }
+
+    /// A name of that ring.
+    pub fn ring_name(&self, ring: usize) -> String {
+        let RingPlaces { interfaces, host_legs } = ring_places(&self.config);
+        let host_leg = || host_legs.get(ring.checked_sub(interfaces.len())?).map(|leg| leg.name.clone());
+        interfaces.get(ring).map(|(name, _)| name.clone()).or_else(host_leg).unwrap_or_default()
+    }
+
+    /// The port or bridge of that name, by port index.
+    pub fn leg(&self, name: &str) -> Option<usize> {
+        self.plan().ports.iter().position(|port| port.name == name)
     }
 
     /// The server that `name` (`service/address` or `service/address:port`) means.
@@ -226,11 +248,11 @@ fn configure(members: &mut Members, config: &Config) -> Result<(), String> {
 fn next_hops(config: &Config, facts: &Facts) -> HashMap<NextHop, Option<Mac>> {
     let port_of = |interface: u32| {
         let name = &facts.interfaces.get(&interface)?.name;
-        config.ports.iter().position(|port| port.interface == *name)
+        legs(config).find(|(_, known)| known == name).map(|(leg, _)| leg)
     };
     let known =
         facts.neighbours.iter().filter_map(|(&(interface, address), neighbour): (&(u32, IpAddr), _)| {
-            Some(((port_of(interface)? as u16, address), neighbour.usable_mac().map(Mac)))
+            Some(((port_of(interface)?, address), neighbour.usable_mac().map(Mac)))
         });
     known.collect()
 }

@@ -27,9 +27,9 @@ pub struct World {
 impl World {
     /// `workers` workers with `buffers` buffers each.
     pub fn new(mut manager: Manager, workers: usize, buffers: usize) -> Self {
-        let ports = manager.config().ports.len();
+        let rings = manager.rings();
         let worker = |number| {
-            let ports = MemoryPorts::new(ports, buffers, TRANSMIT_FRAMES);
+            let ports = MemoryPorts::new(rings, buffers, TRANSMIT_FRAMES);
             Worker::new(manager.parts(ports, (number, workers)))
         };
         Self { workers: (0..workers).map(worker).collect(), manager, buffers, now_ns: START_NS }
@@ -84,9 +84,9 @@ impl World {
 
     /// Throws away what all ports sent, and gives back how many frames that was. Allocates nothing.
     pub fn discard_sent(&mut self) -> usize {
-        let ports = self.manager.config().ports.len() as u16;
+        let rings = self.manager.rings() as u16;
         let discard = |worker: &mut Worker<MemoryPorts>| -> usize {
-            (0..ports).map(|port| worker.ports_mut().discard_sent(PortIndex(port))).sum()
+            (0..rings).map(|port| worker.ports_mut().discard_sent(PortIndex(port))).sum()
         };
         self.workers.iter_mut().map(discard).sum()
     }

@@ -3,23 +3,26 @@
 //! Unchanged services are shared with the plan before ([`Services`] remembers what each was made from), so that a health
 //! transition rebuilds one service and nothing else.
 
+mod legs;
 mod routes;
 mod services;
 
-pub(crate) use routes::ports_by_interface;
+pub(crate) use legs::legs_by_interface;
+pub use legs::{HostLegPlace, RingPlaces, bridge_of, leg_interface, leg_of, legs, ring_places};
 pub use services::Services;
 
 use crate::facts::Facts;
 use crate::links::Links;
-use crate::members::Members;
+use crate::members::{Members, outbound_key};
 use config::Config;
-use flow::{Family, FlowHasher, V4, V6, Zone};
-use hashbrown::HashSet;
-use plan::{FamilyPlan, OwnedAddresses, Plan, PortPlan, Timeouts};
+use flow::{Family, FlowHasher, V4, V6};
+use hashbrown::{HashMap, HashSet};
+use plan::{
+    FamilyPlan, Outbound, Outbounds, OwnedAddresses, Plan, PortRange, ServerAddress, SourceNatPool, Timeouts,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use wire::Mac;
 
 /// Everything that a plan is made from.
 pub struct Inputs<'a> {
@@ -49,7 +52,6 @@ pub struct Epochs {
 /// Compiles a plan. Services that nothing changed are taken from `services`.
 pub fn compile(inputs: &Inputs<'_>, epochs: Epochs, services: &mut Services) -> Plan {
     services.refresh(inputs);
-    let ports: Arc<[PortPlan]> = inputs.config.ports.iter().map(|port| port_plan(inputs, port)).collect();
     Plan {
         generation: epochs.generation,
         route_epoch: epochs.route_epoch,
@@ -58,7 +60,8 @@ pub fn compile(inputs: &Inputs<'_>, epochs: Epochs, services: &mut Services) -> 
         v4: family::<V4>(inputs, services.v4(), routes::compile(inputs, inputs.links.v4())),
         v6: family::<V6>(inputs, services.v6(), routes::compile(inputs, inputs.links.v6())),
         members: inputs.members.rows().into(),
-        ports,
+        ports: legs::ports(inputs.config, inputs.facts, inputs.mtu_bytes_max).into(),
+        rings: legs::rings(inputs.config).into(),
     }
 }
 
@@ -70,16 +73,58 @@ fn family<'a, F: Family>(
     let mut owned = OwnedAddresses::<F>::default();
     for service in services {
         owned.listen(service.clone());
-        if let plan::SourceNat::Always(pool) = &service.source_nat {
-            // A pool that is not the VIP is always announced: it is on a network of ours, or nothing could come back.
-            pool.addresses
-                .iter()
-                .filter(|&&address| address != service.address)
-                .for_each(|&a| owned.own(a, true));
+        // A pool that is not the VIP is always announced: it is on a network of ours, or nothing could come back.
+        let pool = service.source_nat.pool().map_or(&[][..], |pool| &pool.addresses);
+        let pool = pool.iter().copied().filter(|&address| address != service.address);
+        pool.chain(service.mode.outer_source()).for_each(|address| owned.own(address, true));
+    }
+    let outbounds = outbounds::<F>(inputs);
+    outbounds.0.iter().flat_map(|outbound| &outbound.pool.addresses).for_each(|&a| owned.own(a, true));
+    let host: HashSet<F::Address> = host_addresses(inputs.facts).filter_map(F::address).collect();
+    FamilyPlan {
+        owned,
+        host: Arc::new(host),
+        routes: Arc::new(routes),
+        outbounds: Arc::new(outbounds),
+        servers: Arc::new(servers::<F>(inputs.config)),
+    }
+}
+
+/// Every address of a server, and how it may be called.
+fn servers<F: Family>(config: &Config) -> HashMap<F::Address, ServerAddress> {
+    let mut servers: HashMap<F::Address, ServerAddress> = HashMap::new();
+    for service in &config.services {
+        let (first, last) = service.ports.bounds();
+        for server in &service.servers {
+            let Some(address) = F::address(server.address) else { continue };
+            let known = servers.entry(address).or_default();
+            known.is_shielded |= service.direct_access == config::DirectAccess::Deny;
+            if service.protocol != config::Protocol::Tcp {
+                let ports = server
+                    .port
+                    .map_or(PortRange { first, last }, |port| PortRange { first: port, last: port });
+                known.udp_ports.push(ports);
+            }
         }
     }
-    let host: HashSet<F::Address> = host_addresses(inputs.facts).filter_map(F::address).collect();
-    FamilyPlan { owned, host: Arc::new(host), routes: Arc::new(routes) }
+    servers
+}
+
+fn outbounds<F: Family>(inputs: &Inputs<'_>) -> Outbounds<F> {
+    let built = inputs.config.outbounds.iter().filter_map(|outbound| {
+        let networks: Box<[(F::Address, u8)]> = outbound
+            .networks
+            .iter()
+            .filter_map(|network| Some((F::address(network.address)?, network.prefix_length)))
+            .collect();
+        let addresses: Box<[F::Address]> =
+            outbound.source_addresses.iter().filter_map(|&address| F::address(address)).collect();
+        // Every outbound was given a row before the plan is compiled.
+        let id = inputs.members.get(&outbound_key(outbound))?.id;
+        let pool = SourceNatPool { addresses };
+        (!networks.is_empty()).then(|| Outbound { name: outbound.name.clone(), id, networks, pool })
+    });
+    Outbounds(built.collect())
 }
 
 /// Addresses whose frames the kernel takes: the host's own, and the broadcast addresses of its networks.
@@ -94,31 +139,15 @@ pub fn host_addresses(facts: &Facts) -> impl Iterator<Item = IpAddr> {
 
 /// Addresses that the appliance owns in this configuration, each once.
 pub fn owned_addresses(config: &Config) -> HashSet<IpAddr> {
-    let vips = config.services.iter().map(|service| service.address);
-    let translated = config.services.iter().filter(|service| service.source_nat == config::SourceNat::Always);
-    vips.chain(translated.flat_map(|service| service.source_addresses.iter().copied())).collect()
-}
-
-fn port_plan(inputs: &Inputs<'_>, port: &config::Port) -> PortPlan {
-    let interface = inputs.facts.interface_named(&port.interface);
-    let own = |wanted: fn(&IpAddr) -> bool| {
-        let index = interface?.index;
-        let held = inputs.facts.addresses.iter().filter(move |held| held.interface == index);
-        held.map(|held| held.address).find(&wanted)
+    let of_service = |service: &config::Service| {
+        let translates = service.source_nat != config::SourceNat::Never;
+        let pool = if translates { service.source_addresses.clone() } else { Vec::new() };
+        pool.into_iter().chain(service.encapsulation_source).chain([service.address])
     };
-    let mtu = interface.map_or(0, |interface| interface.mtu).min(u32::from(inputs.mtu_bytes_max));
-    PortPlan {
-        name: port.name.clone(),
-        mac: interface.map_or(Mac::ZERO, |interface| Mac(interface.mac)),
-        mtu_bytes: mtu as u16,
-        zone: Zone::default(),
-        address_v4: own(IpAddr::is_ipv4).and_then(V4::address),
-        address_v6: own(is_global_v6).and_then(V6::address),
-    }
-}
-
-fn is_global_v6(address: &IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if !address.is_unicast_link_local())
+    let of_services = config.services.iter().flat_map(of_service);
+    of_services
+        .chain(config.outbounds.iter().flat_map(|outbound| outbound.source_addresses.clone()))
+        .collect()
 }
 
 fn timeouts(config: &config::Timeouts) -> Timeouts {
@@ -128,5 +157,6 @@ fn timeouts(config: &config::Timeouts) -> Timeouts {
         tcp_transitory_ms: ms(config.tcp_transitory),
         tcp_closing_ms: ms(config.tcp_closing),
         udp_ms: ms(config.udp),
+        icmp_ms: ms(config.icmp),
     }
 }

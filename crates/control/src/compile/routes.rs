@@ -1,8 +1,7 @@
 //! The kernel's routes as the data plane needs them: by port instead of interface, gateways resolved, dead ways left out.
 
-use super::Inputs;
+use super::{Inputs, legs_by_interface};
 use crate::facts::{Facts, NextHop, Resolution, Route as KernelRoute, RouteKind, RouteTable as Table};
-use config::Config;
 use flow::Family;
 use hashbrown::HashMap;
 use plan::{Hop, LinksByNextHop, Route, RouteTable, RouteTableBuilder};
@@ -11,16 +10,8 @@ use std::sync::Arc;
 /// Hops of one route at the most, weights spelled out as repetitions; the kernel's own bound is 256, of equal weight.
 const HOPS_MAX: usize = 256;
 
-/// Which port has which interface.
-pub(crate) fn ports_by_interface(config: &Config, facts: &Facts) -> HashMap<u32, u16> {
-    let known = config.ports.iter().enumerate().filter_map(|(place, port)| {
-        Some((facts.interface_named(&port.interface)?.index, u16::try_from(place).ok()?))
-    });
-    known.collect()
-}
-
 pub(super) fn compile<F: Family>(inputs: &Inputs<'_>, links: Arc<LinksByNextHop<F>>) -> RouteTable<F> {
-    let ports = ports_by_interface(inputs.config, inputs.facts);
+    let ports = legs_by_interface(inputs.config, inputs.facts);
     let mut builder = RouteTableBuilder::new(links);
     // `all_routes` goes by rising metric, and the first route of a prefix stays.
     for route in inputs.facts.all_routes() {

@@ -2,12 +2,12 @@
 
 use super::Inputs;
 use crate::members::ServerKey;
-use config::{Scheduler as Named, Service as Configured, SourceNat as Wanted};
+use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
-    Cursor, HashFields, MemberState, PortRange, PreferenceRows, RowMember, Scheduler, Service, ServiceMember,
-    SourceNat, SourceNatPool,
+    Cursor, HashFields, MemberState, Mode, PortRange, PreferenceRows, ReturnPath, RowMember, Scheduler,
+    Service, ServiceMember, SourceNat, SourceNatPool,
 };
 use rewrite::MemberId;
 use std::net::IpAddr;
@@ -92,7 +92,8 @@ fn build<F: Family>(
         .zip(inputs)
         .filter_map(|(server, &(id, state))| {
             let address = F::address(server.address)?;
-            Some(ServiceMember { id, address, port: server.port, state, weight: server.weight })
+            let dscp = server.dscp.unwrap_or_default();
+            Some(ServiceMember { id, address, port: server.port, state, weight: server.weight, dscp })
         })
         .collect();
     let is_up = |member: &ServiceMember<F>| member.state == MemberState::Up;
@@ -125,19 +126,49 @@ fn build<F: Family>(
                 }
             }
         },
+        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| {
+            let rows: Vec<RowMember> = members.iter().map(row_member).collect();
+            PreferenceRows::build(&rows, hasher)
+        }),
         members,
         available,
-        source_nat: match configured.source_nat {
-            Wanted::Never | Wanted::Auto => SourceNat::Never,
-            Wanted::Always => {
-                let pool = configured.source_addresses.iter().filter_map(|&address| F::address(address));
-                let mut addresses: Vec<F::Address> = pool.collect();
-                if addresses.is_empty() {
-                    addresses.push(address);
-                }
-                SourceNat::Always(SourceNatPool { addresses: addresses.into() })
-            }
-        },
+        mode: mode(configured).unwrap_or(Mode::Routed),
+        source_nat: source_nat(configured, address),
+    }
+}
+
+/// How requests get to the servers. A configuration that was found right always says.
+fn mode<F: Family>(configured: &Configured) -> Option<Mode<F>> {
+    let source = || configured.encapsulation_source.and_then(F::address);
+    Some(match (configured.mode, configured.encapsulation) {
+        (config::Mode::Transparent, _) => Mode::Transparent,
+        (config::Mode::Routed, _) => Mode::Routed,
+        (config::Mode::L2Dsr, _) => Mode::L2Direct,
+        (config::Mode::L3Dsr, Some(Encapsulation::Ipip)) => Mode::IpInIp { source: source()? },
+        (config::Mode::L3Dsr, Some(Encapsulation::Gue)) => {
+            Mode::Gue { source: source()?, port: configured.gue_port }
+        }
+        (config::Mode::L3Dsr, Some(Encapsulation::Dscp)) => Mode::Marked,
+        (config::Mode::L3Dsr, None) => return None,
+    })
+}
+
+fn source_nat<F: Family>(configured: &Configured, vip: F::Address) -> SourceNat<F> {
+    let pool = configured.source_addresses.iter().filter_map(|&address| F::address(address));
+    let mut addresses: Vec<F::Address> = pool.collect();
+    if addresses.is_empty() {
+        addresses.push(vip);
+    }
+    let pool = SourceNatPool { addresses: addresses.into() };
+    let return_path = match configured.return_path {
+        config::ReturnPath::Any => ReturnPath::Any,
+        config::ReturnPath::Gateway => ReturnPath::Gateway,
+        config::ReturnPath::Bypass => ReturnPath::Bypass,
+    };
+    match configured.source_nat {
+        Wanted::Never => SourceNat::Never,
+        Wanted::Auto => SourceNat::Auto(pool, return_path),
+        Wanted::Always => SourceNat::Always(pool),
     }
 }
 

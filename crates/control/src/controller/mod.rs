@@ -10,7 +10,9 @@
 //! Events only say what is dirty; once a round everything that depends on it is brought up to date, in one place and in
 //! one order. Nothing here touches a frame of traffic.
 
+mod bridges;
 mod checking;
+mod conflicts;
 mod next_hops;
 mod operating;
 mod publishing;
@@ -33,6 +35,7 @@ use crate::operator;
 use crate::signals::Signals;
 use checking::CheckUsers;
 use config::Config;
+use conflicts::Conflicts;
 use engine::{Report, Shared};
 use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -104,6 +107,7 @@ pub struct Controller<R> {
     checks: Checks,
     check_users: CheckUsers,
     announcer: Announcer,
+    conflicts: Conflicts,
     rings: R,
 
     config: Config,
@@ -176,6 +180,7 @@ impl<R: Rings> Controller<R> {
             checks,
             check_users: CheckUsers::default(),
             announcer: Announcer::default(),
+            conflicts: Conflicts::default(),
             rings,
             config,
             config_path,
@@ -323,7 +328,11 @@ impl<R: Rings> Controller<R> {
                 );
             }
             if after && !before {
-                self.announcer.renew(now, place as u16);
+                self.announcer.renew(now, crate::compile::leg_of(&self.config, place));
+            }
+            if before && !after {
+                // Whoever was behind it is to be found anew.
+                self.shared.macs.forget_port(place as u16);
             }
         }
     }
@@ -343,10 +352,8 @@ impl<R: Rings> Controller<R> {
             let (Report::Unresolved { port, .. }
             | Report::Neighbour { port, .. }
             | Report::Conflict { port, .. }) = report;
-            let Some(port) = self.config.ports.get(usize::from(port)) else { continue };
-            let Some(interface) =
-                self.facts.interface_named(&port.interface).map(|interface| interface.index)
-            else {
+            let Some(name) = crate::compile::leg_interface(&self.config, port) else { continue };
+            let Some(interface) = self.facts.interface_named(name).map(|interface| interface.index) else {
                 continue;
             };
             match report {
@@ -357,7 +364,10 @@ impl<R: Rings> Controller<R> {
                     self.resolver.hint(now, (interface, address), mac.0, &self.facts);
                 }
                 Report::Conflict { address, mac, .. } => {
-                    warn!("port {}: {mac} claims {address}, which is ours (RFC 5227)", port.name);
+                    if self.conflicts.note(now, (port, address, mac)) {
+                        let leg = self.leg_name(port).unwrap_or_default();
+                        warn!("port {leg}: {mac} claims {address}, which is ours (RFC 5227)");
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Which next hops the plan is to know: those that are kept resolved, and every neighbour that the kernel knows.
 
-use crate::compile::ports_by_interface;
+use crate::compile::legs_by_interface;
 use crate::facts::{Facts, NeighbourKey, Resolution, RouteKind};
 use crate::links::NextHop;
 use config::Config;
@@ -9,7 +9,7 @@ use wire::Mac;
 
 /// Gateways of routes and next hops of servers, on interfaces of ours: to be kept resolved at all times.
 pub(super) fn kept(config: &Config, facts: &Facts) -> HashSet<NeighbourKey> {
-    let ports = ports_by_interface(config, facts);
+    let ports = legs_by_interface(config, facts);
     let mut kept = HashSet::new();
     let mut keep = |resolution: Resolution| {
         if let Resolution::Forward(hops) = resolution {
@@ -34,7 +34,7 @@ pub(super) fn links(
     facts: &Facts,
     kept: &HashSet<NeighbourKey>,
 ) -> HashMap<NextHop, Option<Mac>> {
-    let ports = ports_by_interface(config, facts);
+    let ports = legs_by_interface(config, facts);
     let mut wanted = HashMap::new();
     for (&(interface, address), neighbour) in &facts.neighbours {
         if let (Some(&port), Some(mac)) = (ports.get(&interface), neighbour.usable_mac()) {

@@ -44,7 +44,8 @@ impl<R: Rings> Controller<R> {
             What::Ports => self.show_ports().into(),
             What::Workers => self.show_workers().into(),
             What::Drops => self.show_drops().into(),
-            What::Neighbours => self.show_neighbours().into(),
+            What::Neighbours => self.show_neighbours(now).into(),
+            What::Bridge => self.show_bridge(now).into(),
             What::Latency => self.show_latency().into(),
         }
     }
@@ -136,7 +137,15 @@ impl<R: Rings> Controller<R> {
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let (before, after) = (&old.appliance, &new.appliance);
     let ports = |config: &Config| -> Vec<_> {
-        config.ports.iter().map(|port| (port.name.clone(), port.interface.clone(), port.driver)).collect()
+        let port = |port: &config::Port| {
+            (port.name.clone(), port.interface.clone(), port.vlan, port.driver, port.addresses.clone())
+        };
+        config.ports.iter().map(port).collect()
+    };
+    let bridges = |config: &Config| -> Vec<_> {
+        let bridge =
+            |bridge: &config::Bridge| (bridge.name.clone(), bridge.ports.clone(), bridge.addresses.clone());
+        config.bridges.iter().map(bridge).collect()
     };
     let differing = [
         ("appliance.workers", before.workers != after.workers),
@@ -148,6 +157,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("appliance.hash_key", before.hash_key != after.hash_key),
         ("appliance.state_directory", before.state_directory != after.state_directory),
         ("port", ports(old) != ports(new)),
+        ("bridge", bridges(old) != bridges(new)),
     ];
     differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::world::Rings;
 use super::{Controller, next_hops};
-use crate::compile::{Epochs, Inputs, compile, host_addresses, owned_addresses, ports_by_interface};
+use crate::compile::{Epochs, Inputs, compile, host_addresses, legs_by_interface, owned_addresses};
 use crate::facts::Prefix;
 use crate::netlink::Changes;
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ impl<R: Rings> Controller<R> {
 
     /// Each announced address on every port whose networks hold it and whose link is up.
     fn places_to_announce(&self) -> BTreeMap<(u16, IpAddr), Mac> {
-        let ports = ports_by_interface(&self.config, &self.facts);
+        let ports = legs_by_interface(&self.config, &self.facts);
         let mut places = BTreeMap::new();
         let silent = |address: &IpAddr| {
             let mut users =

@@ -42,6 +42,9 @@ impl<R: Rings> Controller<R> {
             "transmitted": sum(|counters| counters.transmitted.get()),
             "answered": sum(|counters| counters.answered.get()),
             "injected": sum(|counters| counters.injected.get()),
+            "copied": sum(|counters| counters.copied.get()),
+            "copies_refused": sum(|counters| counters.copies_refused.get()),
+            "sessionless": sum(|counters| counters.sessionless.get()),
             "parked": sum(|counters| counters.parked.get()),
             "dropped": sum(engine::WorkerCounters::dropped),
             "sessions_evicted": sum(|counters| counters.sessions_evicted.get()),
@@ -64,6 +67,9 @@ impl<R: Rings> Controller<R> {
                 }
                 Some(_) => {}
             }
+        }
+        if self.conflicts.len() > 0 {
+            reasons.push("another host claims an address of ours: see `show neighbours`".to_owned());
         }
         let tables = [
             ("IPv4", self.shared.sessions_v4.len(), self.shared.sessions_v4.capacity_sessions()),
@@ -220,24 +226,33 @@ impl<R: Rings> Controller<R> {
         drops
     }
 
-    /// `show neighbours`: the next hops that the plan knows.
-    pub(super) fn show_neighbours(&self) -> Vec<Value> {
-        let ports = crate::compile::ports_by_interface(&self.config, &self.facts);
+    /// `show neighbours`: the next hops that the plan knows, and who claims what is ours.
+    pub(super) fn show_neighbours(&self, now: Instant) -> Vec<Value> {
+        let legs = crate::compile::legs_by_interface(&self.config, &self.facts);
         let mut known: Vec<_> = self.facts.neighbours.keys().chain(&self.kept).collect();
         known.sort();
         known.dedup();
         let shown = known.into_iter().filter_map(|key| {
-            let port = self.config.ports.get(usize::from(*ports.get(&key.0)?))?;
+            let leg = self.leg_name(*legs.get(&key.0)?)?;
             let neighbour = self.facts.neighbours.get(key);
             Some(json!({
-                "port": port.name,
+                "port": leg,
                 "address": key.1,
                 "mac": neighbour.and_then(|neighbour| neighbour.mac).map(|mac| wire::Mac(mac).to_string()),
                 "state": neighbour.map_or("unknown".to_owned(), |n| format!("{:?}", n.state).to_lowercase()),
                 "kind": if self.kept.contains(key) { "next-hop" } else { "on-link" },
             }))
         });
-        shown.collect()
+        shown.chain(self.conflicts.rows(now, |leg| self.leg_name(leg).map(str::to_owned))).collect()
+    }
+
+    /// How a port or bridge is called.
+    pub(super) fn leg_name(&self, leg: u16) -> Option<&str> {
+        let place = usize::from(leg);
+        let port = self.config.ports.get(place).map(|port| port.name.as_str());
+        let bridge =
+            || self.config.bridges.get(place - self.config.ports.len()).map(|bridge| bridge.name.as_str());
+        port.or_else(bridge)
     }
 
     /// `show latency`: how long busy turns took.

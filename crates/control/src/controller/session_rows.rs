@@ -78,13 +78,14 @@ where
     let request = Translation::<F>::from_words(&session.client.payload);
     let called = F::Key::from_words(session.client.key);
     let (client, vip) = (called.source(), called.destination());
+    let is_translated = !request.shape.keeps_addresses() && request.source != client;
     let idle_ns = u64::from(session.idle_ticks(session::tick_from_ns(now_ns))) * TICK_NS;
     json!({
         "client": endpoint::<F>(client),
         "vip": endpoint::<F>(vip),
-        "server": endpoint::<F>(request.destination),
+        "server": endpoint::<F>(server::<F>(&request, vip.1)),
         "service": services.get(&request.member),
-        "source_nat": (request.source != client).then(|| endpoint::<F>(request.source)),
+        "source_nat": is_translated.then(|| endpoint::<F>(request.source)),
         "firewall": null,
         "protocol": protocol_name(called.protocol()),
         "state": state_name(session.state()),
@@ -96,6 +97,12 @@ where
     })
 }
 
+/// Where the packets of a session go. Behind an outer header they keep the port that the client called.
+fn server<F: Family>(request: &Translation<F>, called: u16) -> (F::Address, u16) {
+    let (address, port) = request.destination;
+    (address, if request.shape.keeps_addresses() { called } else { port })
+}
+
 fn endpoint<F: Family>((address, port): (F::Address, u16)) -> String {
     SocketAddr::new(address.into(), port).to_string()
 }
@@ -104,6 +111,7 @@ fn protocol_name(protocol: u8) -> String {
     match protocol {
         wire::protocol::TCP => "tcp".to_owned(),
         wire::protocol::UDP => "udp".to_owned(),
+        wire::protocol::ICMP | wire::protocol::ICMPV6 => "icmp".to_owned(),
         other => other.to_string(),
     }
 }

@@ -41,6 +41,7 @@ pub enum What {
     Drops,
     Neighbours,
     Latency,
+    Bridge,
 }
 
 /// What can be done with a server.

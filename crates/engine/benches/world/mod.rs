@@ -10,8 +10,9 @@ pub mod calibration;
 use engine::{Parts, Shared, Turn, Worker, WorkerCounters, orders};
 use flow::{Family, FlowHasher, FlowKey, KeyV4, Network, V4, V6, Zone, parse};
 use plan::{
-    Cursor, FamilyPlan, Hop, Link, LinksByNextHop, MemberRow, MemberState, OwnedAddresses, Plan, PortPlan,
-    PortRange, Publisher, Route, RouteTableBuilder, Scheduler, Service, ServiceMember, SourceNat, Timeouts,
+    Attachment, Cursor, FamilyPlan, Hop, Link, LinksByNextHop, MemberRow, MemberState, Mode, MssClamp,
+    OwnedAddresses, Plan, PortPlan, PortRange, Publisher, RingPlan, Route, RouteTableBuilder, Scheduler,
+    Service, ServiceMember, SourceNat, Timeouts,
 };
 use port::memory::MemoryPorts;
 use port::{BURST_FRAMES_MAX, PortIndex};
@@ -242,22 +243,28 @@ fn plan(shared: &Shared) -> Plan {
         zone: Zone(0),
         address_v4: None,
         address_v6: None,
+        attachment: Attachment::Ring { ring: index as u16, vlan: 0 },
+        host_ring: None,
+        bridge: None,
     };
     let hour_ms = 3_600_000;
+    let member = MemberRow { generation: 1, state: MemberState::Up, mss_clamp: MssClamp::Auto };
     Plan {
         generation: 1,
         route_epoch: 1,
         reset_epoch: 0,
         ports: Arc::new([port(0), port(1)]),
+        rings: Arc::new([RingPlan::of(0), RingPlan::of(1)]),
         timeouts: Timeouts {
             tcp_established_ms: 2 * hour_ms,
             tcp_transitory_ms: hour_ms,
             tcp_closing_ms: 60_000,
             udp_ms: hour_ms,
+            icmp_ms: 60_000,
         },
         v4: family::<V4>(shared, VIP_V4, CLIENT_GATEWAY_V4, server_v4, 0),
         v6: family::<V6>(shared, VIP_V6, CLIENT_GATEWAY_V6, server_v6, SERVERS),
-        members: vec![MemberRow { generation: 1, state: MemberState::Up }; usize::from(2 * SERVERS)].into(),
+        members: vec![member; usize::from(2 * SERVERS)].into(),
     }
 }
 
@@ -287,7 +294,7 @@ fn family<F: Family>(
     for (protocol, port) in [(protocol::TCP, 80), (protocol::UDP, 53)] {
         owned.listen(Arc::new(service(vip, protocol, port, server, base)));
     }
-    FamilyPlan { owned, host: Arc::default(), routes: Arc::new(routes.build()) }
+    FamilyPlan { owned, routes: Arc::new(routes.build()), ..FamilyPlan::default() }
 }
 
 fn service<F: Family>(
@@ -303,6 +310,7 @@ fn service<F: Family>(
         port: None,
         state: MemberState::Up,
         weight: 1,
+        dscp: 0,
     };
     Service {
         name: format!("service-{port}"),
@@ -313,6 +321,8 @@ fn service<F: Family>(
         members: (0..SERVERS).map(member).collect(),
         available: (0..SERVERS).collect(),
         scheduler: Scheduler::RoundRobin(Cursor::default()),
+        mode: Mode::Routed,
         source_nat: SourceNat::Never,
+        rows: None,
     }
 }

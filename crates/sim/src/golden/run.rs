@@ -154,7 +154,7 @@ impl<B: Bench> Runner<'_, B> {
     }
 
     fn port(&mut self, name: &str) -> Result<usize, String> {
-        self.bench.manager().port(name).ok_or(format!("{name:?} is no port"))
+        self.bench.manager().ring(name).ok_or(format!("{name:?} is no port"))
     }
 
     fn expect(&mut self, port: &str, expected: &str) -> Result<(), String> {
@@ -177,9 +177,9 @@ impl<B: Bench> Runner<'_, B> {
 
     fn nothing(&mut self) -> Result<(), String> {
         self.settle();
-        for index in 0..self.bench.manager().config().ports.len() {
+        for index in 0..self.bench.manager().rings() {
             if let Some(frame) = self.bench.left_over(index) {
-                let name = self.bench.manager().config().ports[index].name.clone();
+                let name = self.bench.manager().ring_name(index);
                 return Err(format!("nobody expected out of {name}\n    {}", print(&frame, &self.scope)));
             }
         }
@@ -199,7 +199,7 @@ impl<B: Bench> Runner<'_, B> {
     }
 
     fn expect_question(&mut self, port: &str, wanted: IpAddr) -> Result<(), String> {
-        let index = self.port(port)?;
+        let index = self.bench.manager().leg(port).ok_or(format!("{port:?} is no leg"))?;
         let reports = &self.bench.manager().shared().reports;
         let told: Vec<Report> = std::iter::from_fn(|| reports.pop()).collect();
         let asked = |report: &Report| match *report {

@@ -1,0 +1,99 @@
+//! The outermost 802.1Q tag of a frame: read, taken off, put on.
+
+use crate::reason::DropReason;
+use port::Frame;
+use wire::ethernet::{self, ETHERTYPE_VLAN};
+
+/// Both MAC addresses, which a tag stands behind.
+const ADDRESSES_BYTES: usize = 12;
+const TAG_BYTES: usize = 4;
+/// The VLAN in the two bytes of tag control (IEEE 802.1Q section 9.6).
+const VLAN_MASK: u16 = 0x0fff;
+
+/// What stands behind the addresses: EtherType and the two bytes after it.
+fn tag(bytes: &[u8]) -> Option<(u16, u16)> {
+    let &[a, b, c, d] = bytes.get(ADDRESSES_BYTES..)?.first_chunk::<TAG_BYTES>()?;
+    let ethertype = u16::from_be_bytes([a, b]);
+    ethernet::is_tag(ethertype).then_some((ethertype, u16::from_be_bytes([c, d])))
+}
+
+/// The VLAN of the outermost tag; 0 when there is none, or one that says a priority only.
+pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
+    tag(bytes).map_or(0, |(_, control)| control & VLAN_MASK)
+}
+
+/// Takes the outermost tag off; a frame without one stays as it is.
+pub(crate) fn pop(frame: &mut Frame<'_>) {
+    let bytes = frame.bytes_mut();
+    if tag(bytes).is_none() {
+        return;
+    }
+    bytes.copy_within(..ADDRESSES_BYTES, TAG_BYTES);
+    // The frame holds a tag, so it is longer than one.
+    let _shortened = frame.trim_front(TAG_BYTES);
+}
+
+/// Puts a frame into `vlan`: a tag that says a priority only gets its number, every other frame a tag more.
+pub(crate) fn push(frame: &mut Frame<'_>, vlan: u16) -> Result<(), DropReason> {
+    if let Some((_, control)) = tag(frame.bytes())
+        && control & VLAN_MASK == 0
+    {
+        let control = (control | vlan & VLAN_MASK).to_be_bytes();
+        frame.bytes_mut()[ADDRESSES_BYTES + 2..][..2].copy_from_slice(&control);
+        return Ok(());
+    }
+    frame.prepend(TAG_BYTES).map_err(|_| DropReason::AnswerImpossible)?;
+    let bytes = frame.bytes_mut();
+    bytes.copy_within(TAG_BYTES..TAG_BYTES + ADDRESSES_BYTES, 0);
+    let [a, b] = ETHERTYPE_VLAN.to_be_bytes();
+    let [c, d] = (vlan & VLAN_MASK).to_be_bytes();
+    bytes[ADDRESSES_BYTES..][..TAG_BYTES].copy_from_slice(&[a, b, c, d]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROOM: usize = 32;
+
+    fn frame(buffer: &mut [u8], length: usize) -> Frame<'_> {
+        Frame::new(buffer, ROOM, length).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_on_comes_off(mut content in prop::collection::vec(any::<u8>(), 14..80), vlan in 1u16..4_095) {
+            content[12..14].copy_from_slice(&[0x08, 0x00]);
+            let mut buffer = [vec![0; ROOM], content.clone()].concat();
+            let mut frame = frame(&mut buffer, content.len());
+            push(&mut frame, vlan).unwrap();
+            prop_assert_eq!(outer_vlan(frame.bytes()), vlan);
+            prop_assert_eq!(frame.bytes().len(), content.len() + TAG_BYTES);
+            pop(&mut frame);
+            prop_assert_eq!(frame.bytes(), &content[..]);
+            pop(&mut frame);
+            prop_assert_eq!(frame.bytes(), &content[..], "there is nothing to take off");
+        }
+    }
+
+    #[test]
+    fn a_priority_stays_with_the_frame() {
+        let mut buffer = [0; ROOM + 60];
+        buffer[ROOM + 12..ROOM + 16].copy_from_slice(&[0x81, 0x00, 0xa0, 0x00]);
+        let mut frame = frame(&mut buffer, 60);
+        assert_eq!(outer_vlan(frame.bytes()), 0);
+        push(&mut frame, 20).unwrap();
+        assert_eq!((frame.bytes().len(), &frame.bytes()[12..16]), (60, &[0x81, 0x00, 0xa0, 20][..]));
+    }
+
+    #[test]
+    fn a_frame_without_room_or_bytes_is_left_alone() {
+        assert_eq!(outer_vlan(&[0; 13]), 0);
+        let mut buffer = [0; 20];
+        let mut frame = Frame::new(&mut buffer, 2, 18).unwrap();
+        assert!(push(&mut frame, 20).is_err());
+        assert_eq!(frame.bytes().len(), 18);
+    }
+}
