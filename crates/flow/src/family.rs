@@ -4,10 +4,10 @@ use crate::key::{FlowKey, KeyV4, KeyV6};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use wire::checksum::ChecksumDelta;
-use wire::ipv4::Ipv4;
-use wire::ipv6::Ipv6;
-use wire::protocol;
+use wire::checksum::{ChecksumDelta, Pseudo};
+use wire::ipv4::{Ipv4, Ipv4Split};
+use wire::ipv6::{Ipv6, Ipv6Split};
+use wire::{Refusal, protocol};
 
 /// What every IP header has, whichever its version.
 pub trait NetworkHeader {
@@ -27,6 +27,18 @@ pub trait NetworkHeader {
     fn update_checksum(&mut self, delta: ChecksumDelta);
     /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
     fn dont_fragment(&self) -> bool;
+}
+
+/// A quoted packet as disjoint views.
+pub struct Quoted<'a, F: Family> {
+    /// The fixed part of the IP header.
+    pub header: F::Header<'a>,
+    /// What the transport is.
+    pub protocol: u8,
+    /// Length in bytes of everything in front of the transport header.
+    pub network_bytes: usize,
+    /// What was quoted of transport header and data.
+    pub transport: &'a mut [u8],
 }
 
 /// An address family.
@@ -50,6 +62,10 @@ pub trait Family: Copy + Debug + Default + 'static {
     fn address(from: IpAddr) -> Option<Self::Address>;
     /// The address as a number; an IPv4 address in the low 32 bits.
     fn bits(address: Self::Address) -> u128;
+    /// What a transport checksum covers of these addresses.
+    fn pseudo(source: Self::Address, destination: Self::Address) -> Pseudo;
+    /// Takes apart what an ICMP error quotes of a packet.
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, Self>, Refusal>;
     /// The value that stands for no address.
     fn unspecified() -> Self::Address;
     /// Whether a packet from this source is never to be believed: unspecified, loopback, multicast, broadcast
@@ -174,6 +190,16 @@ impl Family for V4 {
         u128::from(address.to_bits())
     }
 
+    fn pseudo(source: Ipv4Addr, destination: Ipv4Addr) -> Pseudo {
+        Pseudo::V4 { source, destination }
+    }
+
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, V4>, Refusal> {
+        let Ipv4Split { header, options, payload } = Ipv4::split_quoted(bytes)?;
+        let (protocol, network_bytes) = (header.protocol(), Ipv4::LENGTH + options.len());
+        Ok(Quoted { header, protocol, network_bytes, transport: payload })
+    }
+
     fn unspecified() -> Ipv4Addr {
         Ipv4Addr::UNSPECIFIED
     }
@@ -216,6 +242,16 @@ impl Family for V6 {
 
     fn bits(address: Ipv6Addr) -> u128 {
         address.to_bits()
+    }
+
+    fn pseudo(source: Ipv6Addr, destination: Ipv6Addr) -> Pseudo {
+        Pseudo::V6 { source, destination }
+    }
+
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, V6>, Refusal> {
+        let Ipv6Split { header, extensions, payload, protocol, .. } = Ipv6::split_quoted(bytes)?;
+        let network_bytes = Ipv6::LENGTH + extensions.len();
+        Ok(Quoted { header, protocol, network_bytes, transport: payload })
     }
 
     fn unspecified() -> Ipv6Addr {

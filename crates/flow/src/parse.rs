@@ -220,9 +220,9 @@ fn parse_transport(protocol: u8, payload: &mut [u8]) -> Result<(Transport<'_>, u
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let (header, _data) = Icmp::split(payload)?;
-            let is_echo = match (protocol, header.kind()) {
-                (protocol::ICMP, kind) => matches!(kind, icmp::v4::ECHO_REQUEST | icmp::v4::ECHO_REPLY),
-                (_, kind) => matches!(kind, icmp::v6::ECHO_REQUEST | icmp::v6::ECHO_REPLY),
+            let is_echo = match protocol {
+                protocol::ICMP => icmp::v4::is_echo(header.kind()),
+                _ => icmp::v6::is_echo(header.kind()),
             };
             let identifier = if is_echo { header.identifier() } else { 0 };
             Ok((Transport::Icmp(header), identifier, identifier))

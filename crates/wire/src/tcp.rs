@@ -72,6 +72,52 @@ header! {
     Tcp, 20
 }
 
+header! {
+    /// The eight bytes of a TCP header that every ICMP error quotes (RFC 792): ports and sequence number.
+    TcpStart, 8
+}
+
+impl<'a> TcpStart<'a> {
+    /// Takes them off the front of a quoted payload.
+    pub fn split(payload: &'a mut [u8]) -> Result<(Self, &'a mut [u8]), Refusal> {
+        Self::take(payload).ok_or(Refusal::QuoteTruncated)
+    }
+
+    /// The sender's port.
+    pub fn source_port(&self) -> u16 {
+        get_u16::<0, _>(self.0)
+    }
+
+    /// Sets the sender's port.
+    pub fn set_source_port(&mut self, port: u16) {
+        set_u16::<0, _>(self.0, port);
+    }
+
+    /// The receiver's port.
+    pub fn destination_port(&self) -> u16 {
+        get_u16::<2, _>(self.0)
+    }
+
+    /// Sets the receiver's port.
+    pub fn set_destination_port(&mut self, port: u16) {
+        set_u16::<2, _>(self.0, port);
+    }
+
+    /// Sequence number of the first byte of data, or of the SYN.
+    pub fn sequence(&self) -> u32 {
+        get_u32::<4, _>(self.0)
+    }
+
+    /// Follows a change of what the checksum covers, if it lies in `rest`, which is what follows these eight
+    /// bytes.
+    pub fn update_checksum(rest: &mut [u8], delta: ChecksumDelta) {
+        // The checksum is the seventeenth and eighteenth byte of the header.
+        if let Some(field) = rest.get_mut(8..).and_then(|rest| rest.first_chunk_mut::<2>()) {
+            *field = Checksum::from_bits(u16::from_be_bytes(*field)).updated(delta).to_bits().to_be_bytes();
+        }
+    }
+}
+
 impl<'a> Tcp<'a> {
     /// Takes header and options off the front of an IP payload: header, options, data.
     #[inline]
