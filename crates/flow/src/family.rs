@@ -25,6 +25,11 @@ pub trait NetworkHeader {
     fn set_hop_limit(&mut self, hop_limit: u8);
     /// Brings the header's own checksum up to date; IPv6 has none.
     fn update_checksum(&mut self, delta: ChecksumDelta);
+    /// DSCP and ECN.
+    fn traffic_class(&self) -> u8;
+    /// Overwrites DSCP and keeps ECN; a header checksum of its own is brought up to date. Bits above the sixth are
+    /// ignored.
+    fn set_dscp(&mut self, dscp: u8);
     /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
     fn dont_fragment(&self) -> bool;
 }
@@ -121,6 +126,17 @@ impl NetworkHeader for Ipv4<'_> {
     }
 
     #[inline]
+    fn traffic_class(&self) -> u8 {
+        self.dscp() << 2 | self.ecn()
+    }
+
+    #[inline]
+    fn set_dscp(&mut self, dscp: u8) {
+        let delta = self.replace_dscp(dscp);
+        Ipv4::update_checksum(self, delta);
+    }
+
+    #[inline]
     fn dont_fragment(&self) -> bool {
         Ipv4::dont_fragment(self)
     }
@@ -157,6 +173,16 @@ impl NetworkHeader for Ipv6<'_> {
 
     #[inline]
     fn update_checksum(&mut self, _delta: ChecksumDelta) {}
+
+    #[inline]
+    fn traffic_class(&self) -> u8 {
+        Ipv6::traffic_class(self)
+    }
+
+    #[inline]
+    fn set_dscp(&mut self, dscp: u8) {
+        Ipv6::set_dscp(self, dscp);
+    }
 
     #[inline]
     fn dont_fragment(&self) -> bool {
@@ -268,5 +294,28 @@ impl Family for V6 {
 
     fn is_routable_destination(address: Ipv6Addr) -> bool {
         !Self::is_martian_source(address) && !Self::is_link_local(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{Mac, build, check};
+
+    #[test]
+    fn a_packet_marked_anew_keeps_congestion_and_every_checksum() {
+        let ethernet = || build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let (a, b) = (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 10));
+        let mut v4 = ethernet().ipv4(a, b).traffic_class(3).udp(1, 2).finish();
+        let mut header = Ipv4::split(&mut v4[14..]).unwrap().header;
+        NetworkHeader::set_dscp(&mut header, 46);
+        assert_eq!(NetworkHeader::traffic_class(&header), 0xbb);
+        assert_eq!(check::frame_checksums(&v4), Ok(()));
+        let mut v6 =
+            ethernet().ipv6(a.to_ipv6_mapped(), b.to_ipv6_mapped()).traffic_class(3).udp(1, 2).finish();
+        let mut header = Ipv6::split(&mut v6[14..]).unwrap().header;
+        NetworkHeader::set_dscp(&mut header, 46);
+        assert_eq!(NetworkHeader::traffic_class(&header), 0xbb);
+        assert_eq!(check::frame_checksums(&v6), Ok(()));
     }
 }

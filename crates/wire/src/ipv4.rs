@@ -93,6 +93,15 @@ impl<'a> Ipv4<'a> {
         self.0[1] = dscp << 2 | self.ecn();
     }
 
+    /// Sets the code point, keeps ECN, and says how the header checksum changes by it.
+    #[inline]
+    #[must_use = "the header checksum is wrong until the change is added"]
+    pub fn replace_dscp(&mut self, dscp: u8) -> ChecksumDelta {
+        let old = get_u16::<0, _>(self.0);
+        self.set_dscp(dscp);
+        ChecksumDelta::between16(old, get_u16::<0, _>(self.0))
+    }
+
     /// Explicit congestion notification, 2 bits.
     #[inline]
     pub fn ecn(&self) -> u8 {

@@ -97,6 +97,12 @@ impl<'a> Ipv6<'a> {
         set_u16::<0, _>(self.0, get_u16::<0, _>(self.0) & 0xf00f | u16::from(class) << 4);
     }
 
+    /// Sets the differentiated services code point, 6 bits, and keeps ECN. Bits above the sixth are ignored.
+    #[inline]
+    pub fn set_dscp(&mut self, dscp: u8) {
+        self.set_traffic_class(dscp << 2 | self.traffic_class() & 3);
+    }
+
     /// What the packets of a flow have in common, 20 bits.
     #[inline]
     pub fn flow_label(&self) -> u32 {
