@@ -24,4 +24,4 @@ mod sync;
 pub use family::{Family, NetworkHeader, Quoted, V4, V6};
 pub use hash::FlowHasher;
 pub use key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
-pub use parse::{Network, Packet, Parsed, Transport, parse};
+pub use parse::{Network, Packet, Parsed, Transport, parse, segment};
