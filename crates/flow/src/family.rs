@@ -4,10 +4,10 @@ use crate::key::{FlowKey, KeyV4, KeyV6};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use wire::checksum::ChecksumDelta;
-use wire::ipv4::Ipv4;
-use wire::ipv6::Ipv6;
-use wire::protocol;
+use wire::checksum::{ChecksumDelta, Pseudo};
+use wire::ipv4::{Ipv4, Ipv4Split};
+use wire::ipv6::{Ipv6, Ipv6Split};
+use wire::{Refusal, protocol};
 
 /// What every IP header has, whichever its version.
 pub trait NetworkHeader {
@@ -25,13 +25,25 @@ pub trait NetworkHeader {
     fn set_hop_limit(&mut self, hop_limit: u8);
     /// Brings the header's own checksum up to date; IPv6 has none.
     fn update_checksum(&mut self, delta: ChecksumDelta);
-    /// Sets the DSCP and leaves ECN alone (RFC 2474 section 3); gives back how the header's checksum changes by it, which
-    /// is not touched. Nothing changes in IPv6, whose header has none.
-    fn mark(&mut self, dscp: u8) -> ChecksumDelta;
-    /// DSCP and ECN: the byte that is called type of service or traffic class.
+    /// DSCP and ECN.
     fn traffic_class(&self) -> u8;
+    /// Overwrites DSCP and keeps ECN; a header checksum of its own is brought up to date. Bits above the sixth are
+    /// ignored.
+    fn set_dscp(&mut self, dscp: u8);
     /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
     fn dont_fragment(&self) -> bool;
+}
+
+/// A quoted packet as disjoint views.
+pub struct Quoted<'a, F: Family> {
+    /// The fixed part of the IP header.
+    pub header: F::Header<'a>,
+    /// What the transport is.
+    pub protocol: u8,
+    /// Length in bytes of everything in front of the transport header.
+    pub network_bytes: usize,
+    /// What was quoted of transport header and data.
+    pub transport: &'a mut [u8],
 }
 
 /// An address family.
@@ -55,6 +67,10 @@ pub trait Family: Copy + Debug + Default + 'static {
     fn address(from: IpAddr) -> Option<Self::Address>;
     /// The address as a number; an IPv4 address in the low 32 bits.
     fn bits(address: Self::Address) -> u128;
+    /// What a transport checksum covers of these addresses.
+    fn pseudo(source: Self::Address, destination: Self::Address) -> Pseudo;
+    /// Takes apart what an ICMP error quotes of a packet.
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, Self>, Refusal>;
     /// The value that stands for no address.
     fn unspecified() -> Self::Address;
     /// Whether a packet from this source is never to be believed: unspecified, loopback, multicast, broadcast
@@ -110,16 +126,14 @@ impl NetworkHeader for Ipv4<'_> {
     }
 
     #[inline]
-    fn mark(&mut self, dscp: u8) -> ChecksumDelta {
-        // Version and header length share the word, and stay.
-        let old = NetworkHeader::traffic_class(self);
-        self.set_dscp(dscp);
-        ChecksumDelta::between16(u16::from(old), u16::from(NetworkHeader::traffic_class(self)))
+    fn traffic_class(&self) -> u8 {
+        self.dscp() << 2 | self.ecn()
     }
 
     #[inline]
-    fn traffic_class(&self) -> u8 {
-        self.dscp() << 2 | self.ecn()
+    fn set_dscp(&mut self, dscp: u8) {
+        let delta = self.replace_dscp(dscp);
+        Ipv4::update_checksum(self, delta);
     }
 
     #[inline]
@@ -161,15 +175,13 @@ impl NetworkHeader for Ipv6<'_> {
     fn update_checksum(&mut self, _delta: ChecksumDelta) {}
 
     #[inline]
-    fn mark(&mut self, dscp: u8) -> ChecksumDelta {
-        let ecn = Ipv6::traffic_class(self) & 3;
-        self.set_traffic_class(dscp << 2 | ecn);
-        ChecksumDelta::default()
+    fn traffic_class(&self) -> u8 {
+        Ipv6::traffic_class(self)
     }
 
     #[inline]
-    fn traffic_class(&self) -> u8 {
-        Ipv6::traffic_class(self)
+    fn set_dscp(&mut self, dscp: u8) {
+        Ipv6::set_dscp(self, dscp);
     }
 
     #[inline]
@@ -202,6 +214,16 @@ impl Family for V4 {
 
     fn bits(address: Ipv4Addr) -> u128 {
         u128::from(address.to_bits())
+    }
+
+    fn pseudo(source: Ipv4Addr, destination: Ipv4Addr) -> Pseudo {
+        Pseudo::V4 { source, destination }
+    }
+
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, V4>, Refusal> {
+        let Ipv4Split { header, options, payload } = Ipv4::split_quoted(bytes)?;
+        let (protocol, network_bytes) = (header.protocol(), Ipv4::LENGTH + options.len());
+        Ok(Quoted { header, protocol, network_bytes, transport: payload })
     }
 
     fn unspecified() -> Ipv4Addr {
@@ -248,6 +270,16 @@ impl Family for V6 {
         address.to_bits()
     }
 
+    fn pseudo(source: Ipv6Addr, destination: Ipv6Addr) -> Pseudo {
+        Pseudo::V6 { source, destination }
+    }
+
+    fn split_quoted(bytes: &mut [u8]) -> Result<Quoted<'_, V6>, Refusal> {
+        let Ipv6Split { header, extensions, payload, protocol, .. } = Ipv6::split_quoted(bytes)?;
+        let network_bytes = Ipv6::LENGTH + extensions.len();
+        Ok(Quoted { header, protocol, network_bytes, transport: payload })
+    }
+
     fn unspecified() -> Ipv6Addr {
         Ipv6Addr::UNSPECIFIED
     }
@@ -262,5 +294,28 @@ impl Family for V6 {
 
     fn is_routable_destination(address: Ipv6Addr) -> bool {
         !Self::is_martian_source(address) && !Self::is_link_local(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{Mac, build, check};
+
+    #[test]
+    fn a_packet_marked_anew_keeps_congestion_and_every_checksum() {
+        let ethernet = || build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let (a, b) = (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 10));
+        let mut v4 = ethernet().ipv4(a, b).traffic_class(3).udp(1, 2).finish();
+        let mut header = Ipv4::split(&mut v4[14..]).unwrap().header;
+        NetworkHeader::set_dscp(&mut header, 46);
+        assert_eq!(NetworkHeader::traffic_class(&header), 0xbb);
+        assert_eq!(check::frame_checksums(&v4), Ok(()));
+        let mut v6 =
+            ethernet().ipv6(a.to_ipv6_mapped(), b.to_ipv6_mapped()).traffic_class(3).udp(1, 2).finish();
+        let mut header = Ipv6::split(&mut v6[14..]).unwrap().header;
+        NetworkHeader::set_dscp(&mut header, 46);
+        assert_eq!(NetworkHeader::traffic_class(&header), 0xbb);
+        assert_eq!(check::frame_checksums(&v6), Ok(()));
     }
 }

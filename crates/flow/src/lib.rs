@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fragments;
+pub mod quote;
 
 mod family;
 mod hash;
@@ -20,7 +21,7 @@ mod key;
 mod parse;
 mod sync;
 
-pub use family::{Family, NetworkHeader, V4, V6};
+pub use family::{Family, NetworkHeader, Quoted, V4, V6};
 pub use hash::FlowHasher;
 pub use key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
-pub use parse::{Network, Packet, Parsed, Transport, parse};
+pub use parse::{Network, Packet, Parsed, Transport, parse, segment};

@@ -94,6 +94,20 @@ pub fn parse<'a>(frame: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result
     }
 }
 
+/// What the IP packet in `frame` carries: transport header, options and data. For the few packets of which more than
+/// the headers is wanted once they are parsed: the options of a SYN, the whole of an ICMP message. A [`Packet`] that
+/// lent them to everybody would cost everybody. Refuses what [`parse()`] refuses up to there; what is neither IPv4 nor
+/// IPv6 carries nothing.
+pub fn segment(frame: &mut [u8]) -> Result<&mut [u8], Refusal> {
+    let (ethernet, rest) = Ethernet::split(frame)?;
+    let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
+    match untagged.ethertype {
+        ethernet::ETHERTYPE_IPV4 => Ok(Ipv4::split(untagged.payload)?.payload),
+        ethernet::ETHERTYPE_IPV6 => Ok(Ipv6::split(untagged.payload)?.payload),
+        _ => Ok(&mut []),
+    }
+}
+
 fn parse_tagged<'a>(
     ethertype: u16,
     rest: &'a mut [u8],
@@ -220,9 +234,9 @@ fn parse_transport(protocol: u8, payload: &mut [u8]) -> Result<(Transport<'_>, u
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let (header, _data) = Icmp::split(payload)?;
-            let is_echo = match (protocol, header.kind()) {
-                (protocol::ICMP, kind) => matches!(kind, icmp::v4::ECHO_REQUEST | icmp::v4::ECHO_REPLY),
-                (_, kind) => matches!(kind, icmp::v6::ECHO_REQUEST | icmp::v6::ECHO_REPLY),
+            let is_echo = match protocol {
+                protocol::ICMP => icmp::v4::is_echo(header.kind()),
+                _ => icmp::v6::is_echo(header.kind()),
             };
             let identifier = if is_echo { header.identifier() } else { 0 };
             Ok((Transport::Icmp(header), identifier, identifier))
@@ -373,6 +387,23 @@ mod tests {
         let mut frame = ip.udp(7, 8).payload(&[0; 64]).finish();
         let Network::V6(packet) = parse(&mut frame, Zone(0), &hasher()).unwrap().network else { panic!() };
         assert_eq!((packet.key.source().1, packet.piece), (7, None));
+    }
+
+    #[test]
+    fn the_segment_of_a_frame_is_what_its_ip_packet_carries() {
+        let (a, b) = (std::net::Ipv4Addr::new(198, 18, 0, 1), std::net::Ipv4Addr::new(198, 18, 0, 2));
+        let v4 = build::ethernet(A, B).vlan(7).ipv4(a, b).options(&[0x94, 4, 0, 0]);
+        let (a, b) = (a.to_ipv6_mapped(), b.to_ipv6_mapped());
+        let v6 = build::ethernet(A, B).ipv6(a, b).extension(protocol::HOP_BY_HOP, &[1, 4, 0, 0, 0, 0]);
+        for ip in [v4, v6] {
+            let mut frame =
+                ip.tcp(7, 8).flags(TcpFlags::SYN).options(&[2, 4, 5, 180]).payload(b"hello").finish();
+            frame.extend([0xee; 9]);
+            let (_, options, data) = Tcp::split(segment(&mut frame).unwrap()).unwrap();
+            assert_eq!((&*options, &*data), (&[2, 4, 5, 180][..], &b"hello"[..]));
+        }
+        let mut arp = build::ethernet(A, B).raw(ethernet::ETHERTYPE_ARP, &[0; 46]);
+        assert_eq!(segment(&mut arp), Ok(&mut [][..]));
     }
 
     #[test]

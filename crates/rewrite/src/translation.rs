@@ -152,7 +152,7 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
         header_delta = header_delta.plus(F::hop_delta());
     }
     if let Carriage::Marked { dscp } = shape.carriage() {
-        header_delta = header_delta.plus(header.mark(dscp));
+        header.set_dscp(dscp);
     }
     header.update_checksum(header_delta);
     match &mut packet.transport {

@@ -30,6 +30,12 @@ pub mod v4 {
     /// Unreachable: forbidden here (RFC 1812 section 5.2.7.1).
     pub const CODE_PROHIBITED: u8 = 13;
 
+    /// Whether a message of this type belongs to an echo and so has an identifier.
+    #[inline]
+    pub const fn is_echo(kind: u8) -> bool {
+        matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+    }
+
     /// Whether a message of this type reports an error and quotes the packet at fault. 4 is the retired
     /// source quench.
     #[inline]
@@ -71,6 +77,12 @@ pub mod v6 {
     pub const CODE_ADDRESS: u8 = 3;
     /// Unreachable: nobody listens on the port.
     pub const CODE_PORT: u8 = 4;
+
+    /// Whether a message of this type belongs to an echo and so has an identifier.
+    #[inline]
+    pub const fn is_echo(kind: u8) -> bool {
+        matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+    }
 
     /// Whether a message of this type reports an error and quotes the packet at fault (RFC 4443 section 2.1).
     #[inline]

@@ -51,6 +51,24 @@ impl<'a> Ipv4<'a> {
         Ok(Ipv4Split { header, options, payload })
     }
 
+    /// Takes apart what an ICMP error quotes of a packet: the IP header and at least eight bytes (RFC 792), and
+    /// seldom all. Its length speaks of more than is there, and its checksum was right before somebody lowered
+    /// the TTL, so neither is believed. The payload is all that follows.
+    pub fn split_quoted(bytes: &'a mut [u8]) -> Result<Ipv4Split<'a>, Refusal> {
+        let (header, rest) = Self::take(bytes).ok_or(Refusal::QuoteTruncated)?;
+        if header.0[0] >> 4 != 4 {
+            return Err(Refusal::QuoteMalformed);
+        }
+        let options_length =
+            header.header_length().checked_sub(Self::LENGTH).ok_or(Refusal::QuoteMalformed)?;
+        let (options, payload) = rest.split_at_mut_checked(options_length).ok_or(Refusal::QuoteTruncated)?;
+        if header.fragment_offset_bytes() > 0 {
+            Err(Refusal::QuoteFragment)
+        } else {
+            Ok(Ipv4Split { header, options, payload })
+        }
+    }
+
     /// Length of header and options in bytes; a multiple of 4.
     #[inline]
     pub fn header_length(&self) -> usize {
@@ -73,6 +91,15 @@ impl<'a> Ipv4<'a> {
     #[inline]
     pub fn set_dscp(&mut self, dscp: u8) {
         self.0[1] = dscp << 2 | self.ecn();
+    }
+
+    /// Sets the code point, keeps ECN, and says how the header checksum changes by it.
+    #[inline]
+    #[must_use = "the header checksum is wrong until the change is added"]
+    pub fn replace_dscp(&mut self, dscp: u8) -> ChecksumDelta {
+        let old = get_u16::<0, _>(self.0);
+        self.set_dscp(dscp);
+        ChecksumDelta::between16(old, get_u16::<0, _>(self.0))
     }
 
     /// Explicit congestion notification, 2 bits.

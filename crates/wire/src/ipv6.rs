@@ -59,6 +59,26 @@ impl<'a> Ipv6<'a> {
         Ok(Ipv6Split { header, extensions, payload, protocol, fragment })
     }
 
+    /// Takes apart what an ICMP error quotes of a packet: as much of it as fitted (RFC 4443 section 2.4). Its
+    /// length speaks of more than is there and is not believed; the payload is all that follows the extension
+    /// headers.
+    pub fn split_quoted(bytes: &'a mut [u8]) -> Result<Ipv6Split<'a>, Refusal> {
+        let (header, rest) = Self::take(bytes).ok_or(Refusal::QuoteTruncated)?;
+        if header.0[0] >> 4 != 6 {
+            return Err(Refusal::QuoteMalformed);
+        }
+        let Chain { bytes, protocol, fragment } =
+            walk(header.next_header(), rest).map_err(|refusal| match refusal {
+                Refusal::Ipv6ExtensionTruncated => Refusal::QuoteTruncated,
+                _ => Refusal::QuoteMalformed,
+            })?;
+        let (extensions, payload) = rest.split_at_mut_checked(bytes).ok_or(Refusal::QuoteTruncated)?;
+        if fragment.is_some_and(|fragment| !fragment.is_first()) {
+            return Err(Refusal::QuoteFragment);
+        }
+        Ok(Ipv6Split { header, extensions, payload, protocol, fragment })
+    }
+
     /// Sets the version to 6, traffic class and flow label to 0.
     #[inline]
     pub fn set_version(&mut self) {
@@ -75,6 +95,12 @@ impl<'a> Ipv6<'a> {
     #[inline]
     pub fn set_traffic_class(&mut self, class: u8) {
         set_u16::<0, _>(self.0, get_u16::<0, _>(self.0) & 0xf00f | u16::from(class) << 4);
+    }
+
+    /// Sets the differentiated services code point, 6 bits, and keeps ECN. Bits above the sixth are ignored.
+    #[inline]
+    pub fn set_dscp(&mut self, dscp: u8) {
+        self.set_traffic_class(dscp << 2 | self.traffic_class() & 3);
     }
 
     /// What the packets of a flow have in common, 20 bits.

@@ -38,6 +38,7 @@ pub mod arp;
 pub mod build;
 pub mod check;
 pub mod checksum;
+pub mod encapsulation;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;

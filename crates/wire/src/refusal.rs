@@ -54,6 +54,9 @@ refusals! {
     FragmentTiny "fragment-tiny" "a fragment hides or overlays a transport header";
     FragmentUneven "fragment-uneven" "a fragment before the last one does not end at a multiple of 8 bytes";
     FragmentPastEnd "fragment-past-end" "a fragment ends past 65,535 bytes";
+    QuoteTruncated "quote-truncated" "the packet that an ICMP error quotes ends within its headers";
+    QuoteMalformed "quote-malformed" "the packet that an ICMP error quotes has no IP header that fits it";
+    QuoteFragment "quote-fragment" "the packet that an ICMP error quotes is a later fragment";
     NdTruncated "nd-truncated" "the packet ends within the neighbour discovery message";
     NdType "nd-type" "the message is neither a neighbour solicitation nor an advertisement";
     NdHopLimit "nd-hop-limit" "the hop limit of a neighbour discovery message is not 255";

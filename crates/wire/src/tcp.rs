@@ -72,6 +72,52 @@ header! {
     Tcp, 20
 }
 
+header! {
+    /// The eight bytes of a TCP header that every ICMP error quotes (RFC 792): ports and sequence number.
+    TcpStart, 8
+}
+
+impl<'a> TcpStart<'a> {
+    /// Takes them off the front of a quoted payload.
+    pub fn split(payload: &'a mut [u8]) -> Result<(Self, &'a mut [u8]), Refusal> {
+        Self::take(payload).ok_or(Refusal::QuoteTruncated)
+    }
+
+    /// The sender's port.
+    pub fn source_port(&self) -> u16 {
+        get_u16::<0, _>(self.0)
+    }
+
+    /// Sets the sender's port.
+    pub fn set_source_port(&mut self, port: u16) {
+        set_u16::<0, _>(self.0, port);
+    }
+
+    /// The receiver's port.
+    pub fn destination_port(&self) -> u16 {
+        get_u16::<2, _>(self.0)
+    }
+
+    /// Sets the receiver's port.
+    pub fn set_destination_port(&mut self, port: u16) {
+        set_u16::<2, _>(self.0, port);
+    }
+
+    /// Sequence number of the first byte of data, or of the SYN.
+    pub fn sequence(&self) -> u32 {
+        get_u32::<4, _>(self.0)
+    }
+
+    /// Follows a change of what the checksum covers, if it lies in `rest`, which is what follows these eight
+    /// bytes.
+    pub fn update_checksum(rest: &mut [u8], delta: ChecksumDelta) {
+        // The checksum is the seventeenth and eighteenth byte of the header.
+        if let Some(field) = rest.get_mut(8..).and_then(|rest| rest.first_chunk_mut::<2>()) {
+            *field = Checksum::from_bits(u16::from_be_bytes(*field)).updated(delta).to_bits().to_be_bytes();
+        }
+    }
+}
+
 impl<'a> Tcp<'a> {
     /// Takes header and options off the front of an IP payload: header, options, data.
     #[inline]
@@ -196,5 +242,39 @@ impl<'a> Tcp<'a> {
     #[inline]
     pub fn set_urgent_pointer(&mut self, pointer: u16) {
         set_u16::<18, _>(self.0, pointer);
+    }
+}
+
+/// Kind of the option that says the longest segment its sender takes (RFC 9293 section 3.7.1), four bytes in all.
+const OPTION_MSS: u8 = 2;
+
+/// Lowers every maximum segment size in the `options` of a SYN that is above `mss_bytes_max`, and says how the TCP
+/// checksum changes by it; nothing when it does not. `options` is what lies between header and data: options that
+/// contradict their own lengths are left alone from there on, as a receiver would.
+pub fn clamp_mss(options: &mut [u8], mss_bytes_max: u16) -> Option<ChecksumDelta> {
+    let mut changed = None;
+    let mut at = 0;
+    loop {
+        let length = match options.get(at..).unwrap_or_default() {
+            [] | [0, ..] | [_] => return changed,
+            [1, ..] => 1,
+            // Kind and length are part of an option.
+            [_, ..2, ..] => return changed,
+            [_, length, ..] => usize::from(*length),
+        };
+        if let Some([OPTION_MSS, 4, high, low]) = options.get_mut(at..at + length) {
+            let old = [*high, *low];
+            if u16::from_be_bytes(old) > mss_bytes_max {
+                let new = mss_bytes_max.to_be_bytes();
+                [*high, *low] = new;
+                // Behind an odd number of bytes it lies across two words, and the sum has it the other way round (RFC
+                // 1071 section 2.B). The header in front is of even length.
+                let word: fn([u8; 2]) -> u16 =
+                    if at.is_multiple_of(2) { u16::from_be_bytes } else { u16::from_le_bytes };
+                let delta = ChecksumDelta::between16(word(old), word(new));
+                changed = Some(changed.unwrap_or_default().plus(delta));
+            }
+        }
+        at += length;
     }
 }

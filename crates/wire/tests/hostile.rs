@@ -10,6 +10,8 @@ use walk::{hex, vectors, walk};
 use wire::check::{Fault, frame_checksums};
 use wire::checksum::{Pseudo, transport_checksum};
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
+use wire::ipv4::Ipv4;
+use wire::ipv6::Ipv6;
 use wire::tcp::TcpFlags;
 use wire::{Mac, Refusal, build, nd, protocol};
 
@@ -218,11 +220,39 @@ fn lies() -> Vec<(Refusal, Vec<u8>)> {
     ]
 }
 
+/// What an ICMP error might quote, and must not.
+fn quoted_lies() -> Vec<(Refusal, u8, Vec<u8>)> {
+    use Refusal::*;
+    let v4 = |at: u16| over4().fragment(at, true).raw(protocol::UDP, &[0; 8]).split_off(14);
+    let v6 = |at: u16| over6().fragment(at, true).raw(protocol::UDP, &[0; 8]).split_off(14);
+    let routed = over6().extension(43, &[4, 1, 0, 0, 0, 0]).raw(59, &[]).split_off(14);
+    vec![
+        (QuoteTruncated, 4, v4(0)[..19].to_vec()),
+        (QuoteTruncated, 4, with(v4(0), 0, &[0x4f])),
+        (QuoteMalformed, 4, with(v4(0), 0, &[0x44])),
+        (QuoteMalformed, 4, with(v4(0), 0, &[0x95])),
+        (QuoteFragment, 4, v4(8)),
+        (QuoteTruncated, 6, v6(0)[..39].to_vec()),
+        (QuoteTruncated, 6, v6(0)[..47].to_vec()),
+        (QuoteMalformed, 6, with(v6(0), 0, &[0x50])),
+        (QuoteMalformed, 6, routed),
+        (QuoteFragment, 6, v6(8)),
+    ]
+}
+
 #[test]
 fn every_refusal_has_a_frame_that_earns_it() {
     let mut earned = BTreeSet::new();
     for (refusal, frame) in lies() {
         assert_eq!(walk(&frame), Err(refusal), "{refusal}: {frame:02x?}");
+        earned.insert(refusal);
+    }
+    for (refusal, version, mut quoted) in quoted_lies() {
+        let split = match version {
+            4 => Ipv4::split_quoted(&mut quoted).map(drop),
+            _ => Ipv6::split_quoted(&mut quoted).map(drop),
+        };
+        assert_eq!(split, Err(refusal), "{refusal}: {quoted:02x?}");
         earned.insert(refusal);
     }
     // No frame asks for the neighbour discovery parser but the two that it knows.
