@@ -118,6 +118,47 @@ impl Control {
         }
     }
 
+    /// One request that changes what `fill` puts into it.
+    fn set(
+        &self,
+        code: libc::c_ulong,
+        doing: &str,
+        fill: impl FnOnce(&mut libc::__c_anonymous_ifr_ifru),
+    ) -> Result<(), Error> {
+        let mut request = self.request();
+        fill(&mut request.ifr_ifru);
+        request_on(self.socket.as_fd(), code, &mut request).map_err(|source| self.error(doing, source))
+    }
+
+    /// The interface's number.
+    pub(crate) fn index(&self) -> Result<u32, Error> {
+        let answer = self.ask(libc::SIOCGIFINDEX)?;
+        // SAFETY: the kernel filled this member.
+        Ok(unsafe { answer.ifru_ifindex } as u32)
+    }
+
+    /// Sets the MAC address.
+    pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), Error> {
+        let mut hardware = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+        for (place, byte) in hardware.sa_data.iter_mut().zip(mac) {
+            *place = byte as libc::c_char;
+        }
+        self.set(libc::SIOCSIFHWADDR, "setting its MAC address", |value| value.ifru_hwaddr = hardware)
+    }
+
+    /// Sets the MTU, in bytes and without the Ethernet header.
+    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<(), Error> {
+        self.set(libc::SIOCSIFMTU, "setting its MTU", |value| value.ifru_mtu = mtu as libc::c_int)
+    }
+
+    /// Switches the interface on.
+    pub(crate) fn switch_on(&self) -> Result<(), Error> {
+        let answer = self.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: the kernel filled this member.
+        let flags = unsafe { answer.ifru_flags } | libc::IFF_UP as libc::c_short;
+        self.set(libc::SIOCSIFFLAGS, "switching it on", |value| value.ifru_flags = flags)
+    }
+
     /// One ethtool command in `words`, whose first word names it.
     ///
     /// # Safety
@@ -139,12 +180,17 @@ impl Control {
     }
 
     fn request(&self) -> libc::ifreq {
-        let mut ifr_name = [0; libc::IFNAMSIZ];
-        for (place, byte) in ifr_name.iter_mut().zip(self.name.bytes()) {
-            *place = byte as libc::c_char;
-        }
-        libc::ifreq { ifr_name, ifr_ifru: empty_union() }
+        request_for(&self.name)
     }
+}
+
+/// A request about the interface of this name, which is cut to [`NAME_BYTES_MAX`].
+pub(crate) fn request_for(name: &str) -> libc::ifreq {
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    for (place, byte) in ifr_name.iter_mut().take(NAME_BYTES_MAX).zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    libc::ifreq { ifr_name, ifr_ifru: empty_union() }
 }
 
 fn empty_union() -> libc::__c_anonymous_ifr_ifru {
@@ -184,8 +230,8 @@ impl MulticastMembership {
     }
 }
 
-/// The promiscuous mode of an interface, which accepts every frame for as long as this or another one's lives,
-/// also after `kill -9`: the kernel counts the members and ends each with its socket.
+/// The promiscuous mode of an interface, which accepts every frame for as long as this or another one's
+/// lives, also after `kill -9`: the kernel counts the members and ends each with its socket.
 #[derive(Debug)]
 pub struct PromiscuousMembership {
     _socket: OwnedFd,

@@ -1,6 +1,7 @@
 //! Addresses of the host on its interfaces, by the routing socket (rtnetlink(7)).
 //!
-//! Control thread; the interface is looked up in its network namespace. Refuses prefixes longer than an address.
+//! Control thread; the interface is looked up in its network namespace. Refuses prefixes longer than an
+//! address.
 
 use crate::{Error, interface};
 use std::io;
@@ -10,9 +11,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// `struct nlmsghdr` and `struct nlmsgerr`'s number behind it.
 const ANSWER_BYTES: usize = 20;
 
-/// Gives `interface` an address with the network that `prefix_length` bits of it name. One that it has already
-/// is no error. An IPv6 address is used at once, without asking whether another host has it (RFC 4862 section
-/// 5.4): on a host leg frames cross only when the workers run.
+/// Gives `interface` an address with the network that `prefix_length` bits of it name. One that it has
+/// already is no error. An IPv6 address is used at once, without asking whether another host has it (RFC 4862
+/// section 5.4): on a host leg frames cross only when the workers run.
 pub fn add_address(interface: &str, address: IpAddr, prefix_length: u8) -> Result<(), Error> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
     change(interface, libc::RTM_NEWADDR, flags, address, prefix_length, "adding", None)
