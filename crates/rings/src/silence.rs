@@ -15,8 +15,8 @@
 //! known, since with none of them every unicast packet would be stopped.
 //!
 //! Tagged frames are the kernel's business here; it drops those of VLANs that it does not have. A gate that
-//! leaves the untagged to the kernel has its silence ended for as long. For the
-//! control thread; the calling thread's network namespace counts when it is made, no longer afterwards.
+//! leaves the untagged to the kernel has its silence ended for as long. For the control thread; the calling
+//! thread's network namespace counts when it is made, no longer afterwards.
 
 mod message;
 

@@ -212,6 +212,28 @@ fn a_port_that_takes_all_crosses_everything_unchanged_and_once() {
 }
 
 #[test]
+fn what_leaves_a_port_that_takes_all_is_heard_by_none_of_its_workers() {
+    for (kind, workers) in KINDS.into_iter().flat_map(|kind| [(kind, 1), (kind, 2)]) {
+        Lab::run(2, |lab| {
+            let (_steering, mut opened) = open_both([kind, kind], workers);
+            opened.gates.iter().for_each(|gate| gate.set_takes_all(true).unwrap());
+            let mut right = right_ring(lab);
+            // By each worker, and by somebody else on this host.
+            for ports in &mut opened.workers {
+                assert!(ports.inject(RIGHT, &udp(1, BEYOND, 100)));
+                ports.flush();
+            }
+            Wire::open("eth1").send(&udp(1, BEYOND, 100));
+            arriving(&mut right, workers + 1);
+            for ports in &mut opened.workers {
+                assert!(ports.receive(RIGHT).is_empty(), "{kind:?}");
+            }
+            assert_eq!(opened.gates[1].counters().unwrap().to_socket, 0, "{kind:?}");
+        });
+    }
+}
+
+#[test]
 fn the_host_is_not_answered_for_by_a_port_that_takes_all() {
     Lab::run(1, |lab| {
         let (_steering, opened) = open_both([KINDS[2], KINDS[2]], 1);
