@@ -249,13 +249,8 @@ impl Port {
     fn take(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
         match self {
             Self::Xdp(port) => port.transmit(umem, held, lane),
-            Self::Packet(port) => {
-                let sent = umem.frame(&held).is_some_and(|frame| port.transmit(frame));
-                umem.give_back(held.chunk);
-                sent
-            }
-            Self::Tap(port) => {
-                let sent = umem.frame(&held).is_some_and(|frame| port.transmit(frame));
+            Self::Packet(_) | Self::Tap(_) => {
+                let sent = umem.frame(&held).is_some_and(|frame| self.send_copy(None, frame));
                 umem.give_back(held.chunk);
                 sent
             }

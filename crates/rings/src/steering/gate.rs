@@ -293,6 +293,7 @@ impl Gate {
     /// tags count: a service tag (802.1ad) is of no VLAN that can be listed. A VLAN that stays is never
     /// missing in between.
     ///
+    /// The host's leg in such a VLAN has this port's MAC, or what is sent to it is dropped as another host's.
     /// Behind nftables the kernel sees the frames too: it must have no VLAN device of these numbers there.
     pub fn set_vlans(&self, vlans: &[u16]) -> Result<(), Error> {
         let mut listed = [0u8; VLANS];

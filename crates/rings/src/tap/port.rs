@@ -18,7 +18,8 @@ const _: () = assert!(FRAME_OFFSET + FRAME_BYTES_MAX < BUFFER_BYTES);
 /// The shortest frame that is written: an Ethernet header.
 const FRAME_BYTES_MIN: usize = 14;
 
-/// What a TAP port counted since it was opened.
+/// What a TAP port counted since it was opened. What the host said while nobody read, the kernel counts as
+/// dropped on transmit, on the device itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TapStatistics {
     /// Frames from the host longer than [`FRAME_BYTES_MAX`]: somebody has raised the device's MTU. Dropped.
