@@ -103,7 +103,7 @@ pub fn open(config: &Config, workers: usize) -> Result<(Machine, Vec<WorkerPorts
             attach: Attach::Auto,
         })
         .collect();
-    let opened = rings::open(&steering, &specs, workers, &RingLengths::default())?;
+    let opened = rings::open(&steering, &specs, &[], workers, &RingLengths::default())?;
     for (port, gate) in config.ports.iter().zip(&opened.gates) {
         let facts = gate.facts();
         let reason = facts.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();

@@ -27,6 +27,11 @@ pub enum Error {
         /// Its MTU in bytes.
         mtu: u32,
     },
+    /// An interface of the name that one is to be made by is there already.
+    Exists {
+        /// The interface.
+        interface: String,
+    },
     /// No interface of this name is in this network namespace.
     NoInterface {
         /// The name.
@@ -102,6 +107,12 @@ impl fmt::Display for Error {
                 f,
                 "{interface}: MTU {mtu} does not fit the one buffer of a native attach; set the MTU to 1500 \
                  with `ip link set dev {interface} mtu 1500`"
+            ),
+            Self::Exists { interface } => write!(
+                f,
+                "{interface}: an interface of this name is there already; take another name, or see what it \
+                 is with `ip -details link show {interface}` and remove it with \
+                 `ip link delete {interface}`"
             ),
             Self::NoInterface { interface } => {
                 write!(f, "{interface}: no such interface in this network namespace; see `ip link`")

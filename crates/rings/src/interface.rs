@@ -1,8 +1,12 @@
-//! What an interface is (index, MAC, MTU, state, queues) and the multicast groups that it listens to.
+//! What an interface is (index, MAC, MTU, state, queues), its addresses, and what it listens to.
 //!
 //! Asked by ioctl, not from sysfs: sysfs shows the network namespace in which it was mounted, which need not
 //! be ours. For the control thread; a name is looked up in the network namespace of the calling thread.
 //! Refused are names that no interface has.
+
+mod address;
+
+pub use address::{add_address, remove_address};
 
 use crate::{Error, ethtool};
 use std::io;
@@ -114,6 +118,47 @@ impl Control {
         }
     }
 
+    /// One request that changes what `fill` puts into it.
+    fn set(
+        &self,
+        code: libc::c_ulong,
+        doing: &str,
+        fill: impl FnOnce(&mut libc::__c_anonymous_ifr_ifru),
+    ) -> Result<(), Error> {
+        let mut request = self.request();
+        fill(&mut request.ifr_ifru);
+        request_on(self.socket.as_fd(), code, &mut request).map_err(|source| self.error(doing, source))
+    }
+
+    /// The interface's number.
+    pub(crate) fn index(&self) -> Result<u32, Error> {
+        let answer = self.ask(libc::SIOCGIFINDEX)?;
+        // SAFETY: the kernel filled this member.
+        Ok(unsafe { answer.ifru_ifindex } as u32)
+    }
+
+    /// Sets the MAC address.
+    pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), Error> {
+        let mut hardware = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+        for (place, byte) in hardware.sa_data.iter_mut().zip(mac) {
+            *place = byte as libc::c_char;
+        }
+        self.set(libc::SIOCSIFHWADDR, "setting its MAC address", |value| value.ifru_hwaddr = hardware)
+    }
+
+    /// Sets the MTU, in bytes and without the Ethernet header.
+    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<(), Error> {
+        self.set(libc::SIOCSIFMTU, "setting its MTU", |value| value.ifru_mtu = mtu as libc::c_int)
+    }
+
+    /// Switches the interface on.
+    pub(crate) fn switch_on(&self) -> Result<(), Error> {
+        let answer = self.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: the kernel filled this member.
+        let flags = unsafe { answer.ifru_flags } | libc::IFF_UP as libc::c_short;
+        self.set(libc::SIOCSIFFLAGS, "switching it on", |value| value.ifru_flags = flags)
+    }
+
     /// One ethtool command in `words`, whose first word names it.
     ///
     /// # Safety
@@ -135,12 +180,17 @@ impl Control {
     }
 
     fn request(&self) -> libc::ifreq {
-        let mut ifr_name = [0; libc::IFNAMSIZ];
-        for (place, byte) in ifr_name.iter_mut().zip(self.name.bytes()) {
-            *place = byte as libc::c_char;
-        }
-        libc::ifreq { ifr_name, ifr_ifru: empty_union() }
+        request_for(&self.name)
     }
+}
+
+/// A request about the interface of this name, which is cut to [`NAME_BYTES_MAX`].
+pub(crate) fn request_for(name: &str) -> libc::ifreq {
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    for (place, byte) in ifr_name.iter_mut().take(NAME_BYTES_MAX).zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    libc::ifreq { ifr_name, ifr_ifru: empty_union() }
 }
 
 fn empty_union() -> libc::__c_anonymous_ifr_ifru {
@@ -175,27 +225,49 @@ pub struct MulticastMembership {
 impl MulticastMembership {
     /// Lets `interface` accept frames to `mac`.
     pub fn join(interface: &str, mac: [u8; 6]) -> Result<Self, Error> {
-        let index = find(interface)?.index;
-        let what = || format!("{interface}: accepting frames to a multicast address");
-        // SAFETY: no pointer is passed. Protocol 0: the socket itself receives nothing.
-        let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if raw < 0 {
-            return Err(Error::privileged(what(), "CAP_NET_RAW", io::Error::last_os_error()));
-        }
-        // SAFETY: a new descriptor that nobody else has.
-        let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-        let mut mr_address = [0; 8];
-        mr_address[..mac.len()].copy_from_slice(&mac);
-        let request = libc::packet_mreq {
-            mr_ifindex: index as libc::c_int,
-            mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
-            mr_alen: mac.len() as libc::c_ushort,
-            mr_address,
-        };
-        set_option(&socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
-            .map_err(|source| Error::from_io(what(), source))?;
-        Ok(Self { _socket: socket })
+        let doing = "accepting frames to a multicast address";
+        Ok(Self { _socket: add_membership(interface, libc::PACKET_MR_MULTICAST, &mac, doing)? })
     }
+}
+
+/// The promiscuous mode of an interface, which accepts every frame for as long as this or another one's
+/// lives, also after `kill -9`: the kernel counts the members and ends each with its socket.
+#[derive(Debug)]
+pub struct PromiscuousMembership {
+    _socket: OwnedFd,
+}
+
+impl PromiscuousMembership {
+    /// Lets `interface` accept frames to any MAC address: for a port of a bridge.
+    pub fn join(interface: &str) -> Result<Self, Error> {
+        let doing = "accepting frames to every address";
+        Ok(Self { _socket: add_membership(interface, libc::PACKET_MR_PROMISC, &[], doing)? })
+    }
+}
+
+/// A packet socket that receives nothing itself and holds a membership of `kind`. `address` has at most eight
+/// bytes.
+fn add_membership(interface: &str, kind: libc::c_int, address: &[u8], doing: &str) -> Result<OwnedFd, Error> {
+    let index = find(interface)?.index;
+    let what = || format!("{interface}: {doing}");
+    // SAFETY: no pointer is passed. Protocol 0: the socket itself receives nothing.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if raw < 0 {
+        return Err(Error::privileged(what(), "CAP_NET_RAW", io::Error::last_os_error()));
+    }
+    // SAFETY: a new descriptor that nobody else has.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    let mut mr_address = [0; 8];
+    mr_address.iter_mut().zip(address).for_each(|(place, byte)| *place = *byte);
+    let request = libc::packet_mreq {
+        mr_ifindex: index as libc::c_int,
+        mr_type: kind as libc::c_ushort,
+        mr_alen: address.len() as libc::c_ushort,
+        mr_address,
+    };
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+        .map_err(|source| Error::from_io(what(), source))?;
+    Ok(socket)
 }
 
 /// An IPv6 multicast group that an interface has joined for as long as this lives. The kernel reports it by

@@ -1,4 +1,4 @@
-//! AF_XDP and AF_PACKET as ports; the steering program.
+//! AF_XDP, AF_PACKET and TAP as ports; the steering program.
 //!
 //! This is the only crate that says `unsafe`: here Rust's rules meet memory that the kernel writes. The essay
 //! below is about the one question on which all of that rests, *who owns a frame at each moment*, and about
@@ -59,9 +59,10 @@
 //! # Move and copy
 //!
 //! ```text
-//!                   to AF_XDP                           to AF_PACKET
-//!   from AF_XDP     the address moves to another ring   one copy into a mapped slot
-//!   from AF_PACKET  one copy into a free chunk          one copy into a mapped slot
+//!                   to AF_XDP                           to AF_PACKET                  to TAP
+//!   from AF_XDP     the address moves to another ring   one copy into a mapped slot   one write
+//!   from AF_PACKET  one copy into a free chunk          one copy into a mapped slot   one write
+//!   from TAP        one copy into a free chunk          one copy into a mapped slot   one write
 //! ```
 //!
 //! Forwarding from AF_XDP to AF_XDP writes 16 bytes: a descriptor. What lies in the frame stays in the cache
@@ -69,6 +70,14 @@
 //! its own on every port. *Copy mode* is another matter: there the driver has no AF_XDP of its own, so the
 //! kernel copies between chunk and socket buffer, once each way. `show ports` says which it is. An AF_PACKET
 //! ring always copies, and the kernel keeps the original; the steering program takes that away again.
+//!
+//! # Host legs
+//!
+//! Where the rings take every frame of a network, a bridge's or a VLAN's, the host is left without an
+//! interface in it. It gets a TAP device, and the workers a port for that device's other end: behind the
+//! ports with rings, with an index like theirs. There is no ring there and no ownership to tell of: a frame
+//! is read into a buffer of the port's own, and written from wherever it lies. How seldom an idle device is
+//! asked, and what that costs, is told in [`tap`]. Tags stay in frames, on every port and both ways.
 //!
 //! # Asleep and awake
 //!
@@ -82,8 +91,8 @@
 //!   Steering::new ─▶ open: programs attached, shut ─▶ sockets ─▶ workers run ─▶ Gate::open
 //!   frames:          ··············· kernel ································· │ steered
 //!
-//!   drop(WorkerPorts): programs detached │ sockets closed │ UMEM unmapped
-//!   frames:            ········ steered  │ kernel ·······················
+//!   drop(WorkerPorts): programs detached │ sockets and TAP devices closed │ UMEM unmapped
+//!   frames:            ········ steered  │ kernel ·······································
 //! ```
 //!
 //! A program is attached *shut*: it leaves everything to the kernel until its gate is opened, so that no
@@ -99,8 +108,8 @@
 //! # Refused
 //!
 //! Frames longer than [`port::FRAME_BYTES_MAX`] are dropped by the rings and counted; so are frames in
-//! several chunks. Another XDP program on an interface is never replaced. Every [`Error`] says the value, the
-//! bound and what to do.
+//! several chunks. Another XDP program on an interface is never replaced, and no interface becomes a host leg
+//! that was there before. Every [`Error`] says the value, the bound and what to do.
 
 mod bpf;
 mod error;
@@ -112,11 +121,13 @@ mod open;
 pub mod packet;
 pub mod silence;
 pub mod steering;
+pub mod tap;
 pub mod wait;
 mod worker_ports;
 mod xdp;
 
 pub use error::Error;
 pub use open::{Opened, PortSpec, RING_ENTRIES_DEFAULT, RING_ENTRIES_MAX, RingLengths, open};
+pub use tap::{HostLeg, HostLegSpec, TapStatistics};
 pub use worker_ports::{PortStatistics, UmemUse, WorkerPorts};
 pub use xdp::{KernelStatistics, XdpStatistics};

@@ -6,6 +6,7 @@
 
 use crate::packet::{PacketOptions, PacketPort, RECEIVE_SLOTS_DEFAULT, TRANSMIT_SLOTS_DEFAULT};
 use crate::steering::{Attach, Driver, Gate, Steering};
+use crate::tap::{self, HostLeg, HostLegSpec, TapPort};
 use crate::worker_ports::{Port, WorkerPorts};
 use crate::xdp::{Queues, XdpSet};
 use crate::{Error, interface};
@@ -53,24 +54,29 @@ impl Default for RingLengths {
 /// What [`open`] gives back.
 #[derive(Debug)]
 pub struct Opened {
-    /// One per port, in the order of the specifications, still shut.
+    /// One per interface, in the order of the specifications, still shut.
     pub gates: Vec<Arc<Gate>>,
-    /// One per worker, with all ports in each.
+    /// One per host leg, in the order of the specifications.
+    pub host_legs: Vec<HostLeg>,
+    /// One per worker, with all ports in each: the interfaces, and behind them the host legs.
     pub workers: Vec<WorkerPorts>,
 }
 
-/// Opens `ports` for `workers` workers. Worker `w` has the queues `w`, `w + workers`, `w + 2·workers`, … of
-/// each AF_XDP port, and its share of the flows of each AF_PACKET port.
+/// Opens `ports` and makes `host_legs` for `workers` workers. Worker `w` has the queues `w`, `w + workers`,
+/// `w + 2·workers`, … of each AF_XDP port, and its share of the flows of each AF_PACKET port and of each host
+/// leg.
 ///
 /// When an AF_XDP socket is refused, all ports with [`Driver::Auto`] go to AF_PACKET together and keep the
 /// reason: between the two drivers every frame would be copied anyway.
 pub fn open(
     steering: &Steering,
     ports: &[PortSpec],
+    host_legs: &[HostLegSpec],
     workers: usize,
     lengths: &RingLengths,
 ) -> Result<Opened, Error> {
     check_lengths(lengths)?;
+    let (host_legs, taps) = open_host_legs(host_legs, workers)?;
     let attach = |spec: &PortSpec| Gate::attach(steering, &spec.interface, spec.driver, spec.attach);
     let mut gates: Vec<Gate> = ports.iter().map(attach).collect::<Result<_, _>>()?;
     let rings = match open_rings(&gates, workers, lengths) {
@@ -80,9 +86,25 @@ pub fn open(
     let gates: Vec<Arc<Gate>> = gates.into_iter().map(Arc::new).collect();
     let workers = rings
         .into_iter()
-        .map(|Rings { ports, umem }| WorkerPorts::new(ports, umem, gates.clone()))
+        .zip(taps)
+        .map(|(Rings { ports, umem }, taps)| {
+            let ports = ports.into_iter().chain(taps.into_iter().map(Port::Tap)).collect();
+            WorkerPorts::new(ports, umem, gates.clone())
+        })
         .collect::<Result<_, _>>()?;
-    Ok(Opened { gates, workers })
+    Ok(Opened { gates, host_legs, workers })
+}
+
+/// Makes the host legs; for each worker its queues of all of them.
+fn open_host_legs(specs: &[HostLegSpec], workers: usize) -> Result<(Vec<HostLeg>, Vec<Vec<TapPort>>), Error> {
+    let mut host_legs = Vec::with_capacity(specs.len());
+    let mut taps: Vec<Vec<TapPort>> = (0..workers).map(|_| Vec::with_capacity(specs.len())).collect();
+    for spec in specs {
+        let (host_leg, queues) = tap::open(spec, workers)?;
+        host_legs.push(host_leg);
+        taps.iter_mut().zip(queues).for_each(|(taps, queue)| taps.push(queue));
+    }
+    Ok((host_legs, taps))
 }
 
 /// Puts the ports that may be either on AF_PACKET; false when there are none on AF_XDP.

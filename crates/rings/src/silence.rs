@@ -14,8 +14,9 @@
 //! The table is there from the beginning; the chain that stops frames comes only once the addresses are
 //! known, since with none of them every unicast packet would be stopped.
 //!
-//! Tagged frames are the kernel's business here; it drops those of VLANs that it does not have. For the
-//! control thread; the calling thread's network namespace counts when it is made, no longer afterwards.
+//! Tagged frames are the kernel's business here; it drops those of VLANs that it does not have. A gate that
+//! leaves the untagged to the kernel has its silence ended for as long. For the control thread; the calling
+//! thread's network namespace counts when it is made, no longer afterwards.
 
 mod message;
 

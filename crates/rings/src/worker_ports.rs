@@ -6,14 +6,15 @@
 //! ports, the kernel has the interfaces back.
 //!
 //! ```text
-//!             to AF_XDP                   to AF_PACKET
-//!   from AF_XDP     the chunk moves             copied to the transmit ring
-//!   from AF_PACKET  copied to a free chunk      copied to the transmit ring
+//!                        to AF_XDP                   to AF_PACKET                 to TAP
+//!   from AF_XDP          the chunk moves             copied to the transmit ring  written to the device
+//!   from AF_PACKET, TAP  copied to a free chunk      copied to the transmit ring  written to the device
 //! ```
 
 use crate::Error;
 use crate::packet::{PacketPort, PacketStatistics};
 use crate::steering::Gate;
+use crate::tap::{TapPort, TapStatistics};
 use crate::wait::{Waiter, Waker};
 use crate::xdp::{Held, Umem, XdpPort, XdpStatistics};
 use port::{Burst, PortIndex, Ports, Settled, Verdict};
@@ -30,6 +31,7 @@ const UNSENT_RETRY: Duration = Duration::from_millis(1);
 pub(crate) enum Port {
     Xdp(XdpPort),
     Packet(PacketPort),
+    Tap(TapPort),
 }
 
 /// What the rings of a port counted since it was opened.
@@ -39,16 +41,19 @@ pub enum PortStatistics {
     Xdp(XdpStatistics),
     /// An AF_PACKET port.
     Packet(PacketStatistics),
+    /// A host leg.
+    Tap(TapStatistics),
 }
 
 impl PortStatistics {
     /// Every way in which frames were lost, with its name.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-        let (xdp, packet) = match self {
-            Self::Xdp(statistics) => (Some(xdp_losses(statistics)), None),
-            Self::Packet(statistics) => (None, Some(packet_losses(statistics))),
+        let (xdp, packet, tap) = match self {
+            Self::Xdp(statistics) => (Some(xdp_losses(statistics)), None, None),
+            Self::Packet(statistics) => (None, Some(packet_losses(statistics)), None),
+            Self::Tap(statistics) => (None, None, Some(tap_losses(statistics))),
         };
-        xdp.into_iter().flatten().chain(packet.into_iter().flatten())
+        xdp.into_iter().flatten().chain(packet.into_iter().flatten()).chain(tap.into_iter().flatten())
     }
 }
 
@@ -75,6 +80,11 @@ fn packet_losses(statistics: &PacketStatistics) -> [(&'static str, u64); 6] {
         ("transmit_refused", statistics.transmit_refused),
         ("transmit_withdrawn", statistics.transmit_withdrawn),
     ]
+}
+
+fn tap_losses(statistics: &TapStatistics) -> [(&'static str, u64); 2] {
+    let TapStatistics { oversize, transmit_refused } = *statistics;
+    [("rx_oversize", oversize), ("transmit_refused", transmit_refused)]
 }
 
 /// Where the chunks of a worker's UMEM are.
@@ -127,7 +137,13 @@ impl WorkerPorts {
             false => timeout,
         };
         let Self { ports, waiter, .. } = self;
-        waiter.wait(ports.iter().flat_map(Port::descriptors), timeout)
+        let woken = waiter.wait(ports.iter().flat_map(Port::descriptors), timeout);
+        for port in ports {
+            if let Port::Tap(tap) = port {
+                tap.ask_next();
+            }
+        }
+        woken
     }
 
     /// What the rings of `port` counted; one system call for each of its queues. `None` when there is no such
@@ -136,6 +152,7 @@ impl WorkerPorts {
         Some(match self.ports.get_mut(port.index())? {
             Port::Xdp(xdp) => PortStatistics::Xdp(xdp.statistics()),
             Port::Packet(packet) => PortStatistics::Packet(packet.statistics()),
+            Port::Tap(tap) => PortStatistics::Tap(tap.statistics()),
         })
     }
 
@@ -183,8 +200,8 @@ impl WorkerPorts {
         settled
     }
 
-    /// Copies the frames that an AF_PACKET port lent to where they go, and gives their slots back.
-    fn settle_packet(&mut self, ingress: usize, verdicts: &[Verdict]) -> Settled {
+    /// Copies the frames that an AF_PACKET or TAP port lent to where they go, and gives their places back.
+    fn settle_copied(&mut self, ingress: usize, verdicts: &[Verdict]) -> Settled {
         let mut settled = Settled::default();
         for (index, verdict) in verdicts.iter().enumerate() {
             let &Verdict::Transmit { port: egress, start, length } = verdict else { continue };
@@ -192,8 +209,10 @@ impl WorkerPorts {
                 self.copy_lent(ingress, index, egress.index(), usize::from(start), usize::from(length));
             settled.refused += u32::from(!sent);
         }
-        if let Port::Packet(port) = &mut self.ports[ingress] {
-            port.release();
+        match &mut self.ports[ingress] {
+            Port::Packet(port) => port.release(),
+            Port::Tap(port) => port.release(),
+            Port::Xdp(_) => {}
         }
         settled
     }
@@ -209,16 +228,17 @@ impl WorkerPorts {
         if ingress == egress {
             return match &mut self.ports[ingress] {
                 Port::Packet(port) => port.reflect(index, start, length),
+                Port::Tap(port) => port.reflect(index, start, length),
                 Port::Xdp(_) => false,
             };
         }
         let Ok([from, to]) = self.ports.get_disjoint_mut([ingress, egress]) else { return false };
-        let Port::Packet(from) = from else { return false };
-        match (from.lent(index, start, length), to, &mut self.umem) {
-            (Some(frame), Port::Packet(to), _) => to.transmit(frame),
-            (Some(frame), Port::Xdp(to), Some(umem)) => to.transmit_copy(umem, frame, 0),
-            _ => false,
-        }
+        let frame = match from {
+            Port::Packet(from) => from.lent(index, start, length),
+            Port::Tap(from) => from.lent(index, start, length),
+            Port::Xdp(_) => None,
+        };
+        frame.is_some_and(|frame| to.send_copy(self.umem.as_mut(), frame))
     }
 }
 
@@ -229,28 +249,40 @@ impl Port {
     fn take(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
         match self {
             Self::Xdp(port) => port.transmit(umem, held, lane),
-            Self::Packet(port) => {
-                let sent = umem.frame(&held).is_some_and(|frame| port.transmit(frame));
+            Self::Packet(_) | Self::Tap(_) => {
+                let sent = umem.frame(&held).is_some_and(|frame| self.send_copy(None, frame));
                 umem.give_back(held.chunk);
                 sent
             }
         }
     }
 
-    /// Whether no frame of it is copied; an AF_PACKET port has no say in that.
+    /// Sends a frame that lies elsewhere, by copying it once.
+    #[inline]
+    fn send_copy(&mut self, umem: Option<&mut Umem>, frame: &[u8]) -> bool {
+        match (self, umem) {
+            (Self::Xdp(port), Some(umem)) => port.transmit_copy(umem, frame, 0),
+            (Self::Xdp(_), None) => false,
+            (Self::Packet(port), _) => port.transmit(frame),
+            (Self::Tap(port), _) => port.transmit(frame),
+        }
+    }
+
+    /// Whether no frame of it is copied; the others have no say in that.
     pub(crate) fn is_zero_copy(&self) -> bool {
         match self {
             Self::Xdp(port) => port.is_zero_copy(),
-            Self::Packet(_) => true,
+            Self::Packet(_) | Self::Tap(_) => true,
         }
     }
 
     fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let (xdp, packet) = match self {
+        let (xdp, other) = match self {
             Self::Xdp(port) => (Some(port), None),
-            Self::Packet(port) => (None, Some(port)),
+            Self::Packet(port) => (None, Some(port.fd())),
+            Self::Tap(port) => (None, port.fd()),
         };
-        xdp.into_iter().flat_map(|port| port.sockets().map(|(_, fd)| fd)).chain(packet.map(PacketPort::fd))
+        xdp.into_iter().flat_map(|port| port.sockets().map(|(_, fd)| fd)).chain(other)
     }
 }
 
@@ -264,6 +296,7 @@ impl Ports for WorkerPorts {
         match (self.ports.get_mut(port.index()), &mut self.umem) {
             (Some(Port::Xdp(port)), Some(umem)) => port.receive(umem),
             (Some(Port::Packet(port)), _) => port.receive(),
+            (Some(Port::Tap(port)), _) => port.receive(),
             _ => Burst::new(),
         }
     }
@@ -272,17 +305,14 @@ impl Ports for WorkerPorts {
     fn settle(&mut self, port: PortIndex, verdicts: &[Verdict]) -> Settled {
         match self.ports.get(port.index()) {
             Some(Port::Xdp(_)) => self.settle_xdp(port.index(), verdicts),
-            Some(Port::Packet(_)) => self.settle_packet(port.index(), verdicts),
+            Some(Port::Packet(_) | Port::Tap(_)) => self.settle_copied(port.index(), verdicts),
             None => Settled::default(),
         }
     }
 
     fn inject(&mut self, port: PortIndex, frame: &[u8]) -> bool {
-        match (self.ports.get_mut(port.index()), &mut self.umem) {
-            (Some(Port::Xdp(port)), Some(umem)) => port.transmit_copy(umem, frame, 0),
-            (Some(Port::Packet(port)), _) => port.transmit(frame),
-            _ => false,
-        }
+        let Some(port) = self.ports.get_mut(port.index()) else { return false };
+        port.send_copy(self.umem.as_mut(), frame)
     }
 
     fn flush(&mut self) {
@@ -290,6 +320,8 @@ impl Ports for WorkerPorts {
             match port {
                 Port::Xdp(port) => port.flush(),
                 Port::Packet(port) => port.flush(),
+                // Written already.
+                Port::Tap(_) => {}
             }
         }
     }

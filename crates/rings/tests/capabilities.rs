@@ -6,7 +6,7 @@ mod packet_lab;
 mod worker_lab;
 
 use rings::steering::{Attach, Driver, Owner, Steering};
-use rings::{Error, Opened, RingLengths, open};
+use rings::{Error, HostLegSpec, Opened, RingLengths, open};
 use std::io;
 use worker_lab::{HOSTS, Lab, VIP, spec};
 
@@ -15,6 +15,7 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 const EVERY_DRIVER: [(Driver, Attach); 4] = [
@@ -48,7 +49,7 @@ fn try_to_open((driver, attach): (Driver, Attach)) -> Result<Opened, Error> {
     let mut steering = Steering::new(64)?;
     let addresses = [(HOSTS[0], Owner::Host), (VIP, Owner::Claimed)];
     steering.set_addresses(&addresses.map(|(address, owner)| (address.parse().unwrap(), owner)))?;
-    let opened = open(&steering, &[spec("eth0", driver, attach)], 1, &RingLengths::default())?;
+    let opened = open(&steering, &[spec("eth0", driver, attach)], &[], 1, &RingLengths::default())?;
     opened.gates[0].open()?;
     Ok(opened)
 }
@@ -81,6 +82,31 @@ fn a_missing_cap_net_admin_is_named() {
 #[test]
 fn a_missing_cap_net_raw_is_named() {
     is_named("CAP_NET_RAW", &[CAP_NET_RAW], &EVERY_DRIVER);
+}
+
+#[test]
+fn a_host_leg_without_cap_net_admin_names_it() {
+    Lab::run(1, |_| {
+        let leg = HostLegSpec { name: "host0".to_owned(), mac: [2, 0, 0, 0, 0, 0x50], mtu: 1_500 };
+        let try_to_make =
+            || open(&Steering::new(1)?, &[], std::slice::from_ref(&leg), 1, &RingLengths::default());
+        drop(try_to_make().unwrap());
+        drop_capabilities(&[CAP_NET_ADMIN]);
+        let error = try_to_make().unwrap_err();
+        assert!(matches!(error, Error::Capability { .. }), "{error}");
+        assert!(error.to_string().contains("run as root or grant CAP_NET_ADMIN"), "{error}");
+    });
+}
+
+#[test]
+fn nothing_else_of_root_is_needed() {
+    Lab::run(1, |_| {
+        drop_capabilities(&[CAP_SYS_ADMIN, CAP_PERFMON]);
+        for kind in EVERY_DRIVER {
+            let opened = try_to_open(kind).unwrap();
+            opened.gates[0].set_vlans(&[20]).unwrap();
+        }
+    });
 }
 
 #[test]

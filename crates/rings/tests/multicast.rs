@@ -67,7 +67,7 @@ fn a_vips_group_is_reported_and_its_solicitations_reach_the_port() {
             let addresses = [(HOST.parse().unwrap(), Owner::Host), (VIP.into(), Owner::Claimed)];
             steering.set_addresses(&addresses).unwrap();
             let ports = [spec("eth0", kind.0, kind.1)];
-            let mut opened = open(&steering, &ports, 1, &RingLengths::default()).unwrap();
+            let mut opened = open(&steering, &ports, &[], 1, &RingLengths::default()).unwrap();
             opened.gates[0].open().unwrap();
 
             let left = lab.inside(&lab.left, || Wire::open("left0"));

@@ -87,7 +87,7 @@ fn a_port_without_tcx_follows_its_addresses_and_its_gate() {
     Lab::run(1, |lab| {
         let all = addressed(lab);
         let mut steering = Steering::new(16).unwrap();
-        let opened = open(&steering, &near_port(), 1, &RingLengths::default()).unwrap();
+        let opened = open(&steering, &near_port(), &[], 1, &RingLengths::default()).unwrap();
         let gate = &opened.gates[0];
         let facts = gate.facts();
         assert_eq!((facts.driver, facts.mode), ("af_packet", "af_packet ring"));
@@ -103,6 +103,13 @@ fn a_port_without_tcx_follows_its_addresses_and_its_gate() {
         gate.open().unwrap();
         assert_eq!(answering(lab, &all), OTHER);
         assert!(matches!(gate.set_takes_all(true), Err(Error::Unsupported { .. })));
+        gate.set_untagged(false).unwrap();
+        assert_eq!(answering(lab, &all), all, "the untagged are the kernel's");
+        gate.shut().unwrap();
+        gate.open().unwrap();
+        assert_eq!(answering(lab, &all), all, "and so they stay");
+        gate.set_untagged(true).unwrap();
+        assert_eq!(answering(lab, &all), OTHER);
         drop(opened.workers);
         assert_eq!(answering(lab, &all), all, "the worker has gone");
 
@@ -148,7 +155,7 @@ fn a_kernel_without_tcx_is_kept_silent_all_the_same() {
         let mut steering = Steering::new(16).unwrap();
         steering.set_addresses(&owned(&HOST, &CLAIMED)).unwrap();
         let spec = |driver| PortSpec { driver, attach: Attach::Auto, interface: "near0".to_owned() };
-        let opened = open(&steering, &[spec(Driver::Auto)], 1, &RingLengths::default()).unwrap();
+        let opened = open(&steering, &[spec(Driver::Auto)], &[], 1, &RingLengths::default()).unwrap();
         let facts = opened.gates[0].facts();
         assert_eq!(facts.driver, "af_packet");
         let reason = facts.reason.unwrap();
@@ -181,7 +188,7 @@ fn a_killed_process_leaves_no_silence_behind() {
         rings::namespace::enter(&namespace).unwrap();
         let mut steering = Steering::new(16).unwrap();
         steering.set_addresses(&owned(&HOST, &CLAIMED)).unwrap();
-        let opened = open(&steering, &near_port(), 1, &RingLengths::default()).unwrap();
+        let opened = open(&steering, &near_port(), &[], 1, &RingLengths::default()).unwrap();
         opened.gates[0].open().unwrap();
         println!("\nsilent");
         loop {

@@ -209,13 +209,16 @@ fn what_cannot_be_opened_says_why() {
     Lab::run(1, |_| {
         let steering = steering();
         let ports = [spec("eth0", Driver::AfXdp, Attach::Auto)];
-        let error = open(&steering, &ports, 2, &RingLengths::default()).unwrap_err();
+        let error = open(&steering, &ports, &[], 2, &RingLengths::default()).unwrap_err();
         assert!(matches!(error, Error::OutOfBounds { value: 2, bound: 1, .. }), "{error}");
         let odd = RingLengths { xdp_entries: 1_000, ..RingLengths::default() };
-        assert!(matches!(open(&steering, &ports, 1, &odd), Err(Error::OutOfBounds { value: 1_000, .. })));
-        let first = open(&steering, &ports, 1, &RingLengths::default()).unwrap();
+        assert!(matches!(
+            open(&steering, &ports, &[], 1, &odd),
+            Err(Error::OutOfBounds { value: 1_000, .. })
+        ));
+        let first = open(&steering, &ports, &[], 1, &RingLengths::default()).unwrap();
         let auto = [spec("eth1", Driver::Auto, Attach::Auto)];
-        let opened = open(&steering, &auto, 2, &RingLengths::default()).unwrap();
+        let opened = open(&steering, &auto, &[], 2, &RingLengths::default()).unwrap();
         let facts = opened.gates[0].facts();
         assert_eq!((facts.driver, opened.workers.len()), ("af_packet", 2));
         assert!(facts.reason.unwrap().contains("eth1: workers on AF_XDP"));

@@ -6,11 +6,11 @@ mod worker_lab;
 
 use packet_lab::{Wire, eventually};
 use port::{BURST_FRAMES_MAX, Ports, Verdict};
-use rings::WorkerPorts;
 use rings::steering::{Attach, Driver};
+use rings::{HostLegSpec, RingLengths, WorkerPorts, open};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use worker_lab::{LEFT, Lab, RIGHT, number_of, open_both, udp};
+use worker_lab::{LEFT, Lab, RIGHT, number_of, open_both, spec, steering, udp};
 
 struct Counting;
 
@@ -50,6 +50,47 @@ fn turn(ports: &mut WorkerPorts, own: &[u8]) -> usize {
     assert!(ports.inject(LEFT, own));
     ports.flush();
     count
+}
+
+#[test]
+fn a_turn_with_a_host_leg_allocates_nothing() {
+    for (driver, attach) in [(Driver::AfXdp, Attach::Native), (Driver::AfPacket, Attach::Auto)] {
+        Lab::run(1, |lab| {
+            let leg = HostLegSpec { name: "host0".to_owned(), mac: [2, 0, 0, 0, 0, 0x50], mtu: 1_500 };
+            let (steering, lengths) = (steering(), RingLengths::default());
+            let mut opened = open(&steering, &[spec("eth0", driver, attach)], &[leg], 1, &lengths).unwrap();
+            opened.gates[0].open().unwrap();
+            let left = lab.inside(&lab.left, || Wire::open("left0"));
+            let host = Wire::open("host0");
+            let ports = &mut opened.workers[0];
+            let mut verdicts = [Verdict::Drop; BURST_FRAMES_MAX];
+            for first in (0..1_000).step_by(100) {
+                for number in first..first + 100 {
+                    left.send(&udp(number, [198, 18, 0, 10], 100));
+                    host.send(&udp(number, [198, 18, 0, 10], 100));
+                }
+                let (mut crossed, mut allocations) = ([0, 0], 0);
+                eventually("both batches", || {
+                    let before = ALLOCATIONS.get();
+                    for ((from, to), crossed) in [(LEFT, RIGHT), (RIGHT, LEFT)].into_iter().zip(&mut crossed)
+                    {
+                        let mut count = 0;
+                        for frame in ports.receive(from) {
+                            let (start, length) = (frame.start(), frame.length());
+                            verdicts[count] = Verdict::Transmit { port: to, start, length };
+                            count += 1;
+                        }
+                        ports.settle(from, &verdicts[..count]);
+                        *crossed += count;
+                    }
+                    ports.flush();
+                    allocations += ALLOCATIONS.get() - before;
+                    (crossed == [100, 100]).then_some(())
+                });
+                assert_eq!(allocations, 0, "{driver:?}");
+            }
+        });
+    }
 }
 
 #[test]

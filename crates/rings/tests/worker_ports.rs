@@ -141,7 +141,7 @@ fn a_flow_keeps_to_its_queue_and_its_order() {
         let (_far_steering, mut far) = lab.inside(&lab.right, || {
             let steering = worker_lab::steering();
             let ports = [worker_lab::spec("right0", NATIVE.0, NATIVE.1)];
-            let far = rings::open(&steering, &ports, 2, &rings::RingLengths::default()).unwrap();
+            let far = rings::open(&steering, &ports, &[], 2, &rings::RingLengths::default()).unwrap();
             far.gates[0].set_takes_all(true).unwrap();
             far.gates[0].open().unwrap();
             (steering, far)

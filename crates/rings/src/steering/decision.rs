@@ -108,8 +108,8 @@ struct Exits {
     count: Label,
 }
 
-/// `R6` context, `R7` offset of the network header, `R8` VLAN and in the end counter, `R9` EtherType of the outer
-/// tag and in the end verdict.
+/// `R6` context, `R7` offset of the network header, `R8` VLAN and in the end counter, `R9` EtherType of the
+/// outer tag and in the end verdict.
 struct Core<'a> {
     assembler: Assembler,
     kind: ProgramKind,

@@ -272,8 +272,10 @@ impl Gate {
         self.change(|state| state.mac = mac)
     }
 
-    /// Whether every frame is taken, whatever its addresses: a port that switches. Refused behind nftables,
-    /// which decide by addresses.
+    /// Whether every frame is taken, whatever its addresses and tags: a port that switches. So are the
+    /// link-local groups, which a bridge has its own rules for, and what the kernel would answer or forward.
+    /// An interface accepts frames for other MACs only while it is promiscuous
+    /// ([`crate::interface::PromiscuousMembership`]). Refused behind nftables, which decide by addresses.
     pub fn set_takes_all(&self, takes_all: bool) -> Result<(), Error> {
         if takes_all && self.silence().is_some() {
             let what = format!("{}: taking every frame by AF_PACKET", self.interface);
@@ -288,9 +290,10 @@ impl Gate {
     /// Makes these, and no others, the VLANs (1 to [`VLAN_MAX`]) of which every frame to this port's MAC, to
     /// everyone or to a group goes to the socket whole, its tag in it. As long as there are some, other VLANs
     /// are the kernel's; with none, all tagged frames go to the socket, which knows none of them. Only 802.1Q
-    /// tags count: a service tag (802.1ad) is of no VLAN that can be listed. A VLAN that stays is never missing
-    /// in between.
+    /// tags count: a service tag (802.1ad) is of no VLAN that can be listed. A VLAN that stays is never
+    /// missing in between.
     ///
+    /// The host's leg in such a VLAN has this port's MAC, or what is sent to it is dropped as another host's.
     /// Behind nftables the kernel sees the frames too: it must have no VLAN device of these numbers there.
     pub fn set_vlans(&self, vlans: &[u16]) -> Result<(), Error> {
         let mut listed = [0u8; VLANS];
@@ -312,8 +315,8 @@ impl Gate {
         })
     }
 
-    /// Whether frames of no VLAN, untagged or with a priority alone, are steered at all (so it begins), or all
-    /// left to the kernel: for an interface of which only VLANs are ports.
+    /// Whether frames of no VLAN, untagged or with a priority alone, are steered at all (so it begins), or
+    /// all left to the kernel: for an interface of which only VLANs are ports.
     pub fn set_untagged(&self, untagged: bool) -> Result<(), Error> {
         if untagged {
             if self.state().flags & SHUT == 0 {

@@ -157,7 +157,7 @@ pub fn open_both(kinds: [(Driver, Attach); 2], workers: usize) -> (Steering, Ope
     let steering = steering();
     let [left, right] = kinds;
     let specs = [spec("eth0", left.0, left.1), spec("eth1", right.0, right.1)];
-    let opened = open(&steering, &specs, workers, &RingLengths::default()).unwrap();
+    let opened = open(&steering, &specs, &[], workers, &RingLengths::default()).unwrap();
     opened.gates.iter().for_each(|gate| gate.open().unwrap());
     (steering, opened)
 }

@@ -149,7 +149,7 @@ pub fn run_all(label: &str, scripts: Vec<Script>, driver: Driver, attach: Attach
     let mut steering = Steering::new(256).unwrap();
     let spec = |interface: &str| PortSpec { interface: interface.to_owned(), driver, attach };
     let specs = ["eth1", "eth2"].map(spec);
-    let opened = inside.run(|| rings::open(&steering, &specs, 1, &RingLengths::default())).unwrap();
+    let opened = inside.run(|| rings::open(&steering, &specs, &[], 1, &RingLengths::default())).unwrap();
     let mut opened = opened.unwrap_or_else(|error| panic!("{error}"));
     inside.run(|| opened.gates.iter().for_each(|gate| gate.open().unwrap())).unwrap();
     let open_peer = |name: &str| Peer {
