@@ -39,6 +39,11 @@ impl<F: Family> Candidate<F> {
         if self.is_direct { self.arriving.swapped() } else { self.leaving.swapped() }
     }
 
+    /// What becomes of its requests, were it born at `now_ns`.
+    pub fn request_now(&self, now_ns: u64) -> Translation<F> {
+        self.request(Birth::at(now_ns))
+    }
+
     fn request(&self, born: Birth) -> Translation<F> {
         let course =
             Course { member: self.member, direction: Direction::Request, link: self.request_link, born };
@@ -72,7 +77,7 @@ where
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };
         for _ in 0..MEMBERS_TRIED_MAX.min(service.available.len()) {
-            let mut candidate = match self.candidate(packet, service, choice.member) {
+            let mut candidate = match self.candidate((&packet.key, packet.hash), service, choice.member) {
                 Ok(candidate) => candidate,
                 Err(step) => return step,
             };
@@ -134,11 +139,11 @@ where
         else {
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };
-        match self.candidate(packet, service, member) {
+        match self.candidate((&packet.key, packet.hash), service, member) {
             Ok(candidate) => {
-                let request = candidate.request(Birth::at(self.world.now_ns));
+                let request = candidate.request_now(self.world.now_ns);
                 let step = self.emit(scratch, at, ethernet, packet, &request, request.link);
-                if let Step::Send(_) | Step::Tunnel(..) = step {
+                if let Step::Send(_) | Step::Wrap(..) = step {
                     self.world.counters.sessionless.add(1);
                 }
                 step
@@ -184,24 +189,25 @@ where
         }
     }
 
-    /// The session that `packet` would open with the chosen member; a step where its way out is not known.
-    fn candidate(
+    /// The session that a packet of the flow `key` would open with the chosen member; a step where its way out is not
+    /// known.
+    pub fn candidate(
         &self,
-        packet: &Packet<'_, F>,
+        (key, hash): (&F::Key, u64),
         service: &Service<F>,
         member: &ServiceMember<F>,
     ) -> Result<Candidate<F>, Step> {
-        let arriving = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
+        let arriving = Endpoints { source: key.source(), destination: key.destination() };
         let port = member.port.unwrap_or(arriving.destination.1);
         let leaving = match service.mode {
             Mode::Gue { source, port } => {
-                let entropy = ENTROPY_PORT_FIRST | (packet.hash as u16 & !ENTROPY_PORT_FIRST);
+                let entropy = ENTROPY_PORT_FIRST | (hash as u16 & !ENTROPY_PORT_FIRST);
                 Endpoints { source: (source, entropy), destination: (member.address, port) }
             }
             Mode::IpInIp { source } => Endpoints { source: (source, 0), destination: (member.address, 0) },
             _ => Endpoints { source: arriving.source, destination: (member.address, port) },
         };
-        let (request_link, _) = self.link_to(member.address, packet.hash)?;
+        let (request_link, _) = self.link_to(member.address, hash)?;
         if service.mode.needs_server_on_link() && !self.is_on_link(member.address) {
             return Err(Step::Answer(Answer::HostUnreachable));
         }
@@ -211,7 +217,7 @@ where
             leaving,
             shapes: service.mode.shapes(member, false),
             request_link,
-            reply_link: self.link_back(arriving.source.0, packet.hash),
+            reply_link: self.link_back(arriving.source.0, hash),
             is_direct: service.mode.is_direct(),
         })
     }

@@ -36,7 +36,7 @@ struct Staged<'a> {
 impl World<'_> {
     /// Decides about every frame of a burst from ring `ring` and gives back what the ring is to do.
     pub fn burst(&self, scratch: &mut Scratch, ring: u16, burst: &mut Burst<'_>) -> Verdicts {
-        scratch.outers.clear();
+        scratch.wrappings.clear();
         let steps = self.decide(scratch, ring, burst);
         let mut verdicts = Verdicts::new();
         for (frame, (ingress, step)) in burst.iter_mut().zip(steps) {
@@ -177,7 +177,7 @@ impl World<'_> {
 
     /// Decides about one frame alone, outside any burst.
     pub fn decide_one(&self, scratch: &mut Scratch, ingress: Ingress, bytes: &mut [u8]) -> Step {
-        scratch.outers.clear();
+        scratch.wrappings.clear();
         let mut staged = self.parse(ingress, bytes);
         staged.probe = self.probe(&staged);
         self.step(scratch, &mut staged)

@@ -60,6 +60,8 @@ pub struct WorkerCounters {
     pub copies_refused: Counter,
     /// Packets that a service placed by their hash alone, without a session.
     pub sessionless: Counter,
+    /// ICMP errors that told of an MTU which no real path has.
+    pub tiny_mtus: Counter,
     /// Dropped frames by [`DropReason::index`].
     pub drops: Box<[Counter]>,
     /// By port index.
@@ -96,6 +98,7 @@ impl WorkerCounters {
             copied: Counter::default(),
             copies_refused: Counter::default(),
             sessionless: Counter::default(),
+            tiny_mtus: Counter::default(),
             drops: counters(DropReason::COUNT),
             ports: (0..ports).map(|_| PortCounters::default()).collect(),
             members: (0..members).map(|_| MemberCounters::default()).collect(),

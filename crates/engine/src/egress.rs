@@ -57,8 +57,8 @@ impl World<'_> {
         };
         match step {
             Step::Send(egress) => self.send(scratch, frame, egress),
-            Step::Tunnel(egress, place) => {
-                scratch.outer(place).ok_or(DropReason::AnswerImpossible)?.put_on(frame)?;
+            Step::Wrap(egress, place) => {
+                scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?.put_on(frame)?;
                 self.send(scratch, frame, egress)
             }
             Step::Answer(answer) => self.finish_answer(scratch, ingress, frame, answer),

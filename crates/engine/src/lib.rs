@@ -35,8 +35,8 @@ mod source_nat;
 mod sweep;
 mod switch;
 mod tags;
-mod tunnel;
 mod worker;
+mod wrapping;
 
 pub use counters::{MemberCounters, PortCounters, WorkerCounters};
 pub use mac_table::{BRIDGES_MAX, MACS_MAX, MacTable, Sighting, Station};

@@ -3,7 +3,7 @@
 use crate::counters::WorkerCounters;
 use crate::reason::DropReason;
 use crate::shared::Shared;
-use flow::{Family, FlowKey, V4, V6};
+use flow::{Family, FlowKey, Network, Packet, V4, V6};
 use plan::{FamilyPlan, Plan};
 use rewrite::{Translation, Words};
 use session::Table;
@@ -14,8 +14,8 @@ use std::net::IpAddr;
 pub(crate) enum Step {
     /// It is rewritten: send it there.
     Send(Egress),
-    /// Put the outer header of that place in [`crate::scratch::Scratch::outers`] in front of it, then send it there.
-    Tunnel(Egress, u8),
+    /// Do what stands at that place of [`crate::scratch::Scratch::wrappings`], then send it there.
+    Wrap(Egress, u8),
     /// Turn it into an answer to its sender.
     Answer(Answer),
     /// It is an ICMP error that may be about a session: see what it quotes.
@@ -117,6 +117,8 @@ pub(crate) trait Fits<const KEY: usize, const PAYLOAD: usize>:
     fn words(translation: &Translation<Self>) -> [u64; PAYLOAD];
     fn translation(words: &[u64; PAYLOAD]) -> Translation<Self>;
     const LINK_WORD: usize;
+    /// The packet of this family in a frame, if that is what the frame carries.
+    fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, Self>>;
 }
 
 impl Fits<2, 3> for V4 {
@@ -131,6 +133,13 @@ impl Fits<2, 3> for V4 {
     }
 
     const LINK_WORD: usize = <Translation<V4> as Words>::LINK_WORD;
+
+    fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, V4>> {
+        match network {
+            Network::V4(packet) => Some(packet),
+            _ => None,
+        }
+    }
 }
 
 impl Fits<5, 8> for V6 {
@@ -145,6 +154,13 @@ impl Fits<5, 8> for V6 {
     }
 
     const LINK_WORD: usize = <Translation<V6> as Words>::LINK_WORD;
+
+    fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, V6>> {
+        match network {
+            Network::V6(packet) => Some(packet),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) type PathV4<'w> = Path<'w, V4, 2, 3, 1>;

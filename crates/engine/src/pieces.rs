@@ -45,7 +45,7 @@ where
         match step {
             // It comes back once its next hop is known, and is noted then.
             Step::Park { .. } => step,
-            Step::Send(_) | Step::Tunnel(..) => {
+            Step::Send(_) | Step::Wrap(..) => {
                 self.note_first(&datagram, ports, piece).map_or(step, Step::Drop)
             }
             refused => {

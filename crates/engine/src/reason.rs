@@ -36,6 +36,8 @@ reasons! {
     ArpIgnored "arp-ignored" "an ARP message about an owned address that needs no answer";
     NeighbourIgnored "neighbour-ignored" "a neighbour discovery message that needs no answer";
     IcmpIgnored "icmp-ignored" "an ICMP message to an owned address that is no echo request";
+    IcmpChecksum "icmp-checksum" "an ICMP error about a session, with a wrong checksum";
+    IcmpOutsideWindow "icmp-outside-window" "an ICMP error that quotes a segment which its session cannot have sent";
     FragmentForService "fragment-for-service" "a fragment of what the appliance would answer itself";
     FragmentUnmatched "fragment-unmatched" "a later fragment whose first did not come, or was refused";
     FragmentDuplicate "fragment-duplicate" "a fragment that came before, byte for byte in the same place";

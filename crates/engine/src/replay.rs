@@ -4,13 +4,16 @@ use crate::arrival::{Arrival, Reach};
 use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
-use crate::tunnel::Outer;
+use crate::wrapping::{Outer, Wrapping};
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
-use plan::{MemberState, Resolution};
+use plan::{MemberState, MssClamp, Resolution};
 use rewrite::{Carriage, Direction, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
 use session::{Flags, Hit, Lookup, Probe, State};
 use wire::ethernet::Ethernet;
+use wire::ipv4::Ipv4;
+use wire::ipv6::Ipv6;
+use wire::tcp::Tcp;
 
 /// What of a TCP packet the session table looks at.
 pub(crate) fn segment_of(transport: &Transport<'_>) -> Option<Segment> {
@@ -74,7 +77,7 @@ where
 
     /// Whether a packet that passes a bridge is to bear the VIP's address from here on.
     #[inline]
-    fn is_reply_to_translate(hit: &Hit<PAYLOAD>) -> bool {
+    pub fn is_reply_to_translate(hit: &Hit<PAYLOAD>) -> bool {
         !hit.is_client() && !hit.direction.activity.flags().contains(Flags::ONE_WAY)
     }
 
@@ -119,7 +122,7 @@ where
             return self.orphaned(scratch, at, ethernet, packet, hit);
         }
         let step = self.leave(scratch, at, ethernet, packet, &translation, hit);
-        if let Step::Send(_) | Step::Tunnel(..) = step {
+        if let Step::Send(_) | Step::Wrap(..) = step {
             self.record(hit, translation.member, segment.as_ref());
         }
         step
@@ -247,7 +250,7 @@ where
     ) -> Step {
         let shape = translation.shape;
         if !shape.has_link_mac() && at.reach == Reach::Other {
-            return self.emit_switched(at, ethernet, packet, translation);
+            return self.emit_switched(scratch, at, ethernet, packet, translation);
         }
         let Some(link) = self.world.shared.links.get(index) else {
             return self.park_for(translation.destination.0, packet.hash);
@@ -266,22 +269,16 @@ where
             Egress::Port(port) if port != link.port => self.world.port(port).map_or(0, |port| port.mtu_bytes),
             _ => leg.mtu_bytes,
         };
-        let place = match shape.carriage() {
-            Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => {
-                if packet.length_bytes > mtu_bytes {
-                    return Step::Answer(Answer::TooBig { mtu_bytes });
-                }
-                None
-            }
-            Carriage::IpInIp | Carriage::Gue => {
-                let outer = Outer::over(packet, translation);
-                let mtu_bytes = mtu_bytes.saturating_sub(outer.overhead_bytes());
-                if packet.length_bytes > mtu_bytes {
-                    return Step::Answer(Answer::TooBig { mtu_bytes });
-                }
-                Some(scratch.keep_outer(outer))
-            }
+        let outer = match shape.carriage() {
+            Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
+            Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
         };
+        let mtu_bytes = outer.map_or(mtu_bytes, |outer| mtu_bytes.saturating_sub(outer.overhead_bytes()));
+        if packet.length_bytes > mtu_bytes {
+            return Step::Answer(Answer::TooBig { mtu_bytes });
+        }
+        let mss_bytes_max = self.mss_bytes_max(packet, translation.member, outer.is_some(), mtu_bytes);
+        let wrapping = Wrapping { outer, mss_bytes_max };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
         // A switch leaves the sender's address, but what was sent to us goes on from us.
@@ -289,15 +286,41 @@ where
             ethernet.set_source(leg.mac);
         }
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
-        match place {
-            None => Step::Send(egress),
-            Some(place) => Step::Tunnel(egress, place),
+        if wrapping.is_nothing() {
+            Step::Send(egress)
+        } else {
+            Step::Wrap(egress, scratch.keep_wrapping(wrapping))
+        }
+    }
+
+    /// The largest segment that a SYN may announce: what the operator wants, else what fits through a tunnel of
+    /// `mtu_bytes`.
+    #[inline]
+    fn mss_bytes_max(
+        &self,
+        packet: &Packet<'_, F>,
+        member: MemberId,
+        is_tunnelled: bool,
+        mtu_bytes: u16,
+    ) -> Option<u16> {
+        let Transport::Tcp { header, .. } = &packet.transport else { return None };
+        if header.flags().0 & header_flags::SYN == 0 {
+            return None;
+        }
+        match self.world.plan.mss_clamp(member) {
+            MssClamp::Bytes(bytes) => Some(bytes),
+            MssClamp::Auto if is_tunnelled => {
+                let headers_bytes = if F::VERSION == 4 { Ipv4::LENGTH } else { Ipv6::LENGTH } + Tcp::LENGTH;
+                Some(mtu_bytes.saturating_sub(headers_bytes as u16))
+            }
+            MssClamp::Auto | MssClamp::Never => None,
         }
     }
 
     /// The same for a reply that passes a bridge on its way to the client: both MAC addresses stay.
     fn emit_switched(
         &self,
+        scratch: &mut Scratch,
         at: &Arrival,
         ethernet: &Ethernet<'_>,
         packet: &mut Packet<'_, F>,
@@ -309,9 +332,13 @@ where
         if packet.length_bytes > mtu_bytes {
             return Step::Answer(Answer::TooBig { mtu_bytes });
         }
+        let mss_bytes_max = self.mss_bytes_max(packet, translation.member, false, mtu_bytes);
         apply(translation, packet);
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
-        step
+        match mss_bytes_max {
+            None => step,
+            Some(_) => Step::Wrap(egress, scratch.keep_wrapping(Wrapping { outer: None, mss_bytes_max })),
+        }
     }
 
     /// Asks the routes for the egress of a session whose answer is out of date, and keeps the new one.

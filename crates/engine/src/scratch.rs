@@ -3,7 +3,7 @@
 use crate::copies::Copies;
 use crate::park::Park;
 use crate::shared::{Report, Shared};
-use crate::tunnel::Outer;
+use crate::wrapping::Wrapping;
 use arrayvec::ArrayVec;
 use flow::FlowHasher;
 use port::BURST_FRAMES_MAX;
@@ -22,8 +22,8 @@ const PURPOSE_RANDOM: u64 = 0x7261_6e64_6f6d_0000;
 pub(crate) struct Scratch {
     pub park: Park,
     pub copies: Copies,
-    /// Outer headers of the burst's tunnelled packets.
-    pub outers: ArrayVec<Outer, BURST_FRAMES_MAX>,
+    /// What is to be done to frames of the burst beyond rewriting.
+    pub wrappings: ArrayVec<Wrapping, BURST_FRAMES_MAX>,
     draws: u64,
     worker: u64,
     answers: u32,
@@ -36,7 +36,7 @@ impl Scratch {
         Self {
             park: Park::new(),
             copies: Copies::new(),
-            outers: ArrayVec::new(),
+            wrappings: ArrayVec::new(),
             draws: 0,
             worker: worker as u64,
             answers: ANSWER_BURST,
@@ -45,16 +45,16 @@ impl Scratch {
         }
     }
 
-    /// Keeps an outer header until its frame is finished, and says where. There is room for one of each frame of a burst.
-    pub fn keep_outer(&mut self, outer: Outer) -> u8 {
-        let place = self.outers.len();
-        let _full = self.outers.try_push(outer);
+    /// Keeps what is to be done to a frame until it is finished, and says where. There is room for every frame of a burst.
+    pub fn keep_wrapping(&mut self, wrapping: Wrapping) -> u8 {
+        let place = self.wrappings.len();
+        let _full = self.wrappings.try_push(wrapping);
         place as u8
     }
 
-    /// The outer header that was kept there.
-    pub fn outer(&self, place: u8) -> Option<&Outer> {
-        self.outers.get(usize::from(place))
+    /// What was kept there.
+    pub fn wrapping(&self, place: u8) -> Option<&Wrapping> {
+        self.wrappings.get(usize::from(place))
     }
 
     /// A number that nobody without the secret can foretell.

@@ -64,6 +64,8 @@ pub struct FamilyPlan<F: Family> {
     pub routes: Arc<RouteTable<F>>,
     /// Networks whose packets leave under other addresses.
     pub outbounds: Arc<Outbounds<F>>,
+    /// Addresses that tunnels begin at.
+    pub outer_sources: Arc<HashSet<F::Address>>,
     /// Addresses of servers, each with how it may be called directly.
     pub servers: Arc<HashMap<F::Address, ServerAddress>>,
 }
@@ -75,6 +77,7 @@ impl<F: Family> Default for FamilyPlan<F> {
             host: Arc::default(),
             routes: Arc::default(),
             outbounds: Arc::default(),
+            outer_sources: Arc::default(),
             servers: Arc::default(),
         }
     }
@@ -143,5 +146,10 @@ impl Plan {
             Some(row) if row.generation == member.generation => row.state,
             _ => MemberState::Dead,
         }
+    }
+
+    /// How the segment size in SYNs to and from a member is bounded.
+    pub fn mss_clamp(&self, member: MemberId) -> MssClamp {
+        self.members.get(usize::from(member.index)).map_or(MssClamp::Never, |row| row.mss_clamp)
     }
 }

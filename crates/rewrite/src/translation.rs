@@ -3,7 +3,7 @@
 use crate::shape::{Carriage, Shape};
 use flow::{Family, NetworkHeader, Packet, Transport};
 use wire::checksum::ChecksumDelta;
-use wire::protocol;
+use wire::{icmp, protocol};
 
 /// Which row of the link table a packet leaves by; 0 means that no link is known yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,18 +169,19 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
             header.update_checksum(translation.transport_delta(old));
         }
         Transport::Icmp(header) => {
-            // Only queries have sessions; their identifier stands in both ports.
-            let old = header.identifier();
-            let identifier = translation.source.1;
-            header.set_identifier(identifier);
-            let delta = ChecksumDelta::between16(old, identifier);
             // ICMPv6 sums up the addresses too (RFC 4443 section 2.3).
-            let addresses = if F::ICMP == protocol::ICMPV6 {
-                translation.address_delta
-            } else {
-                ChecksumDelta::default()
+            let is_v6 = F::ICMP == protocol::ICMPV6;
+            let mut delta = if is_v6 { translation.address_delta } else { ChecksumDelta::default() };
+            // The identifier of a query stands in both ports; an error has none of its own.
+            let is_echo = match is_v6 {
+                true => icmp::v6::is_echo(header.kind()),
+                false => icmp::v4::is_echo(header.kind()),
             };
-            header.update_checksum(delta.plus(addresses));
+            if is_echo {
+                delta = delta.plus(ChecksumDelta::between16(header.identifier(), translation.source.1));
+                header.set_identifier(translation.source.1);
+            }
+            header.update_checksum(delta);
         }
         Transport::Fragment | Transport::Other => {}
     }

@@ -3,7 +3,7 @@
 use flow::{Family, FlowHasher, Network, V4, V6, Zone, parse};
 use proptest::prelude::*;
 use rewrite::{
-    Birth, Carriage, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, Words, apply,
+    Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, Words, apply,
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::{Mac, build, check};

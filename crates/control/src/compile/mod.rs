@@ -71,8 +71,10 @@ fn family<'a, F: Family>(
     routes: plan::RouteTable<F>,
 ) -> FamilyPlan<F> {
     let mut owned = OwnedAddresses::<F>::default();
+    let mut outer_sources: HashSet<F::Address> = HashSet::new();
     for service in services {
         owned.listen(service.clone());
+        outer_sources.extend(service.mode.outer_source());
         // A pool that is not the VIP is always announced: it is on a network of ours, or nothing could come back.
         let pool = service.source_nat.pool().map_or(&[][..], |pool| &pool.addresses);
         let pool = pool.iter().copied().filter(|&address| address != service.address);
@@ -86,6 +88,7 @@ fn family<'a, F: Family>(
         host: Arc::new(host),
         routes: Arc::new(routes),
         outbounds: Arc::new(outbounds),
+        outer_sources: Arc::new(outer_sources),
         servers: Arc::new(servers::<F>(inputs.config)),
     }
 }

@@ -44,6 +44,7 @@ impl<R: Rings> Controller<R> {
             "injected": sum(|counters| counters.injected.get()),
             "copied": sum(|counters| counters.copied.get()),
             "copies_refused": sum(|counters| counters.copies_refused.get()),
+            "tiny_mtus": sum(|counters| counters.tiny_mtus.get()),
             "sessionless": sum(|counters| counters.sessionless.get()),
             "parked": sum(|counters| counters.parked.get()),
             "dropped": sum(engine::WorkerCounters::dropped),
