@@ -62,6 +62,16 @@ pub enum Noted {
     Busy,
 }
 
+impl From<Marked> for Noted {
+    fn from(marked: Marked) -> Self {
+        match marked {
+            Marked::New => Self::Fresh,
+            Marked::Duplicate => Self::Duplicate,
+            Marked::Overlaps => Self::Overlaps,
+        }
+    }
+}
+
 /// What is known about the datagram of a later piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -163,11 +173,7 @@ impl FragmentTable {
         };
         if let Some((marked, _)) = low.mark(key, piece, now_tick).or_else(|| high.mark(key, piece, now_tick))
         {
-            return match marked {
-                Marked::New => Noted::Fresh,
-                Marked::Duplicate => Noted::Duplicate,
-                Marked::Overlaps => Noted::Overlaps,
-            };
+            return marked.into();
         }
         // To the emptier set, so that a source is shut out only by those that fill both of its sets.
         let order = if high.live(now_tick).count() < low.live(now_tick).count() {
@@ -179,11 +185,7 @@ impl FragmentTable {
             return Noted::Full;
         };
         entry.start(bitmap, key, payload, now_tick);
-        match entry.mark(bitmap, piece) {
-            Marked::New => Noted::Fresh,
-            Marked::Duplicate => Noted::Duplicate,
-            Marked::Overlaps => Noted::Overlaps,
-        }
+        entry.mark(bitmap, piece).into()
     }
 
     /// What was noted for the datagram of a later `piece`, which counts as seen from now on.

@@ -4,7 +4,7 @@ use crate::family::{Family, NetworkHeader, V4, V6};
 use crate::hash::FlowHasher;
 use crate::key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
 use wire::arp::Arp;
-use wire::ethernet::{self, Ethernet};
+use wire::ethernet::{self, Ethernet, Tag, Untagged};
 use wire::icmp::{self, Icmp};
 use wire::ipv4::{Ipv4, Ipv4Split};
 use wire::ipv6::{Ipv6, Ipv6Split};
@@ -19,8 +19,21 @@ pub struct Parsed<'a> {
     pub ethernet: Ethernet<'a>,
     /// VLAN of the outermost tag; 0 when there is none, or a priority tag only (IEEE 802.1Q section 9.6).
     pub vlan: u16,
+    /// How many tags lie between the Ethernet header and what it carries: 0, 1 or 2.
+    pub tag_count: u8,
+    /// Priority, drop eligibility and VLAN of the outermost tag, a priority tag or not; 0 when there is none.
+    tag_control: u16,
     /// What the frame carries.
     pub network: Network<'a>,
+}
+
+impl Parsed<'_> {
+    /// The outermost tag, a priority tag or not.
+    #[inline]
+    pub fn tag(&self) -> Option<Tag> {
+        let Self { ethernet, tag_control, .. } = self;
+        (self.tag_count > 0).then(|| Tag { ethertype: ethernet.ethertype(), control: *tag_control })
+    }
 }
 
 /// What an Ethernet frame carries.
@@ -85,12 +98,15 @@ pub enum Transport<'a> {
 pub fn parse<'a>(frame: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Parsed<'a>, Refusal> {
     let (ethernet, rest) = Ethernet::split(frame)?;
     match ethernet.ethertype() {
-        ethernet::ETHERTYPE_IPV4 => Ok(Parsed { ethernet, vlan: 0, network: parse_v4(rest, zone, hasher)? }),
-        ethernet::ETHERTYPE_IPV6 => Ok(Parsed { ethernet, vlan: 0, network: parse_v6(rest, zone, hasher)? }),
-        ethertype => {
-            let (vlan, network) = parse_tagged(ethertype, rest, zone, hasher)?;
-            Ok(Parsed { ethernet, vlan, network })
+        ethernet::ETHERTYPE_IPV4 => {
+            let network = parse_v4(rest, zone, hasher)?;
+            Ok(Parsed { ethernet, vlan: 0, tag_count: 0, tag_control: 0, network })
         }
+        ethernet::ETHERTYPE_IPV6 => {
+            let network = parse_v6(rest, zone, hasher)?;
+            Ok(Parsed { ethernet, vlan: 0, tag_count: 0, tag_control: 0, network })
+        }
+        _ => parse_tagged(ethernet, rest, zone, hasher),
     }
 }
 
@@ -108,23 +124,30 @@ pub fn segment(frame: &mut [u8]) -> Result<&mut [u8], Refusal> {
     }
 }
 
+/// Out of line, so that a frame without tags does not pay for the others.
+#[inline(never)]
 fn parse_tagged<'a>(
-    ethertype: u16,
+    ethernet: Ethernet<'a>,
     rest: &'a mut [u8],
     zone: Zone,
     hasher: &FlowHasher,
-) -> Result<(u16, Network<'a>), Refusal> {
-    let untagged = ethernet::split_tags(ethertype, rest)?;
+) -> Result<Parsed<'a>, Refusal> {
+    let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
+    let tag_count = untagged.tag_count();
+    let Untagged { outer, inner, ethertype, payload } = untagged;
+    let tag_control = outer.map_or(0, |tag| tag.control());
     // A tag with VLAN 0 says a priority and nothing else.
-    let ids = [untagged.outer, untagged.inner].map(|tag| tag.map_or(0, |tag| tag.id()));
-    let vlan = if ids[0] != 0 { ids[0] } else { ids[1] };
-    let network = match untagged.ethertype {
-        ethernet::ETHERTYPE_IPV4 => parse_v4(untagged.payload, zone, hasher)?,
-        ethernet::ETHERTYPE_IPV6 => parse_v6(untagged.payload, zone, hasher)?,
-        ethernet::ETHERTYPE_ARP => Network::Arp(Arp::split(untagged.payload)?.0),
-        other => Network::Other(other),
+    let vlan = match tag_control & 0x0fff {
+        0 => inner.map_or(0, |tag| tag.id()),
+        id => id,
     };
-    Ok((vlan, network))
+    let parsed = |network| Parsed { ethernet, vlan, tag_count, tag_control, network };
+    match ethertype {
+        ethernet::ETHERTYPE_IPV4 => parse_v4(payload, zone, hasher).map(parsed),
+        ethernet::ETHERTYPE_IPV6 => parse_v6(payload, zone, hasher).map(parsed),
+        ethernet::ETHERTYPE_ARP => Arp::split(payload).map(|(arp, _)| parsed(Network::Arp(arp))),
+        other => Ok(parsed(Network::Other(other))),
+    }
 }
 
 #[inline]
@@ -299,6 +322,26 @@ mod tests {
             ip().identification(0xbeef).fragment(at as u16 * 64, at < last).raw(protocol, chunk)
         };
         chunks.iter().enumerate().map(piece).collect()
+    }
+
+    #[test]
+    fn a_frame_says_how_many_tags_it_has_and_what_the_outermost_is() {
+        let ip = |ethernet: build::EthernetBuilder| {
+            ethernet.ipv4([198, 18, 0, 1].into(), [198, 18, 0, 10].into()).udp(1, 2).finish()
+        };
+        let link = || build::ethernet(A, B);
+        let priority = Tag { ethertype: ethernet::ETHERTYPE_VLAN, control: 0xa000 };
+        let service = Tag { ethertype: ethernet::ETHERTYPE_QINQ, control: 0x7064 };
+        for (mut frame, count, tag, vlan) in [
+            (ip(link()), 0, None, 0),
+            (ip(link().tag(priority.ethertype, priority.control)), 1, Some(priority), 0),
+            (ip(link().tag(priority.ethertype, priority.control).vlan(20)), 2, Some(priority), 20),
+            (ip(link().tag(service.ethertype, service.control).vlan(20)), 2, Some(service), 100),
+            (link().service_vlan(9).raw(0x88cc, &[0; 46]), 1, Some(Tag { control: 9, ..service }), 9),
+        ] {
+            let parsed = parse(&mut frame, Zone(0), &hasher()).unwrap();
+            assert_eq!((parsed.tag_count, parsed.tag(), parsed.vlan), (count, tag, vlan));
+        }
     }
 
     #[test]

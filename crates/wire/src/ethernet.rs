@@ -111,6 +111,12 @@ impl<'a> Vlan<'a> {
         self.0[0] = self.0[0] & 0x1f | priority << 5;
     }
 
+    /// Priority (3 bits), drop eligibility (1 bit) and VLAN (12 bits).
+    #[inline]
+    pub fn control(&self) -> u16 {
+        get_u16::<0, _>(self.0)
+    }
+
     /// What follows.
     #[inline]
     pub fn ethertype(&self) -> u16 {
@@ -124,6 +130,77 @@ impl<'a> Vlan<'a> {
     }
 }
 
+/// A VLAN tag as a value, as it lies behind the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// [`ETHERTYPE_VLAN`] or [`ETHERTYPE_QINQ`].
+    pub ethertype: u16,
+    /// Priority (3 bits), drop eligibility (1 bit) and VLAN (12 bits).
+    pub control: u16,
+}
+
+impl Tag {
+    /// Length of a tag in bytes.
+    pub const LENGTH: usize = 4;
+
+    /// The VLAN; 0 says that the tag carries a priority only.
+    #[inline]
+    pub const fn id(self) -> u16 {
+        self.control & 0x0fff
+    }
+
+    /// The priority, 0 to 7.
+    #[inline]
+    pub const fn priority(self) -> u8 {
+        (self.control >> 13) as u8
+    }
+
+    /// Whether it goes first when there is no room for all.
+    #[inline]
+    pub const fn is_drop_eligible(self) -> bool {
+        self.control & 0x1000 != 0
+    }
+
+    /// The same tag for another VLAN: priority and drop eligibility stay. Bits above the twelfth are ignored.
+    #[inline]
+    #[must_use]
+    pub const fn with_id(self, id: u16) -> Self {
+        Self { control: self.control & 0xf000 | id & 0x0fff, ..self }
+    }
+
+    #[inline]
+    fn bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.ethertype.to_be_bytes(), self.control.to_be_bytes());
+        [a, b, c, d]
+    }
+}
+
+/// Addresses and a tag behind them, or the room for one in front of them.
+pub const TAGGED_BYTES: usize = 2 * 6 + Tag::LENGTH;
+
+/// Puts `tag` in front of the other tags of a frame. `start` is four bytes of room, then the addresses of the frame,
+/// which begins with `start` afterwards and is four bytes longer.
+#[inline]
+pub fn insert_tag(start: &mut [u8; TAGGED_BYTES], tag: Tag) {
+    let addresses: [u8; 12] = get::<4, 12, _>(start);
+    set::<0, 12, _>(start, addresses);
+    set::<12, 4, _>(start, tag.bytes());
+}
+
+/// Makes `tag` the outermost of a frame that has one already. `start` is how the frame begins: addresses and tag.
+#[inline]
+pub fn replace_tag(start: &mut [u8; TAGGED_BYTES], tag: Tag) {
+    set::<12, 4, _>(start, tag.bytes());
+}
+
+/// Takes the outermost tag off a frame that has one. `start` is how the frame begins: addresses and tag. It begins
+/// four bytes later afterwards.
+#[inline]
+pub fn strip_tag(start: &mut [u8; TAGGED_BYTES]) {
+    let addresses: [u8; 12] = get::<0, 12, _>(start);
+    set::<4, 12, _>(start, addresses);
+}
+
 /// What lies behind an Ethernet header once its tags are taken off.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Untagged<'a> {
@@ -135,6 +212,14 @@ pub struct Untagged<'a> {
     pub ethertype: u16,
     /// What it announces.
     pub payload: &'a mut [u8],
+}
+
+impl Untagged<'_> {
+    /// How many tags there were: 0, 1 or 2.
+    #[inline]
+    pub fn tag_count(&self) -> u8 {
+        u8::from(self.outer.is_some()) + u8::from(self.inner.is_some())
+    }
 }
 
 /// Takes up to two tags off what follows the Ethernet header whose `ethertype` is given.

@@ -262,7 +262,7 @@ pub fn clamp_mss(options: &mut [u8], mss_bytes_max: u16) -> Option<ChecksumDelta
             [_, ..2, ..] => return changed,
             [_, length, ..] => usize::from(*length),
         };
-        if let Some([OPTION_MSS, 4, high, low]) = options.get_mut(at..at + length) {
+        if let Some([OPTION_MSS, _, high, low]) = options.get_mut(at..at + length) {
             let old = [*high, *low];
             if u16::from_be_bytes(old) > mss_bytes_max {
                 let new = mss_bytes_max.to_be_bytes();

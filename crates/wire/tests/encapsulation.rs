@@ -190,3 +190,25 @@ fn the_same_code_point_again_changes_no_checksum() {
     let delta: ChecksumDelta = ip.replace_dscp(46);
     assert_eq!(before.updated(delta), before);
 }
+
+/// Among all source ports there is one with which the sum comes to nothing.
+#[test]
+fn a_udp_checksum_of_zero_is_sent_as_its_twin() {
+    let (source, destination) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+    let ends = EndsV6 { source, destination };
+    let packet = ethernet().ipv6(source, destination).udp(1, 2).finish().split_off(14);
+    let inner = Inner {
+        protocol: protocol::IPV6,
+        traffic_class: 0,
+        dont_fragment: true,
+        length_bytes: packet.len() as u16,
+    };
+    let mut twins = 0;
+    for source in 0..=u16::MAX {
+        let mut outer = [0; GUE_V6_BYTES];
+        gue_v6(&mut outer, inner, ends, 0, Ports { source, gue: 6080 }, Some(&packet)).unwrap();
+        assert_ne!(outer[46..], [0, 0]);
+        twins += u32::from(outer[46..] == [0xff, 0xff]);
+    }
+    assert_eq!(twins, 1);
+}

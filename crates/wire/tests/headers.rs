@@ -182,6 +182,60 @@ fn ipv6_with_every_extension() {
 }
 
 #[test]
+fn a_tag_is_put_in_front_changed_and_taken_off_again() {
+    // A payload that no parser looks into.
+    const LLDP: u16 = 0x88cc;
+    let service = Tag { ethertype: ETHERTYPE_QINQ, control: 0x7064 };
+    let link = || build::ethernet(A, B);
+    let payload = [0x45; 46];
+    for (inside, frame) in [
+        (link().raw(LLDP, &payload), link().tag(ETHERTYPE_QINQ, 0x7064).raw(LLDP, &payload)),
+        (
+            link().vlan(20).raw(LLDP, &payload),
+            link().tag(ETHERTYPE_QINQ, 0x7064).vlan(20).raw(LLDP, &payload),
+        ),
+    ] {
+        let mut bytes = [&[0xee; Tag::LENGTH], &inside[..]].concat();
+        insert_tag(bytes.first_chunk_mut().unwrap(), service);
+        assert_eq!(bytes, frame);
+        replace_tag(
+            bytes.first_chunk_mut().unwrap(),
+            Tag { ethertype: ETHERTYPE_VLAN, ..service }.with_id(0xf123),
+        );
+        let changed = bytes.clone();
+        let theirs = etherparse::SlicedPacket::from_ethernet(&changed).unwrap();
+        let outer = theirs.vlan().unwrap();
+        let outer = match &outer {
+            etherparse::VlanSlice::SingleVlan(tag) => tag.clone(),
+            etherparse::VlanSlice::DoubleVlan(tags) => tags.outer.clone(),
+        };
+        assert_eq!((outer.priority_code_point().value(), outer.drop_eligible_indicator()), (3, true));
+        assert_eq!(outer.vlan_identifier().value(), 0x123);
+        assert_eq!(bytes[12..14], [0x81, 0x00]);
+        strip_tag(bytes.first_chunk_mut().unwrap());
+        assert_eq!(bytes[Tag::LENGTH..], inside);
+    }
+}
+
+#[test]
+fn a_tag_says_priority_eligibility_and_vlan_as_its_header_does() {
+    for (frame, count) in [
+        (build::ethernet(A, B).raw(ETHERTYPE_IPV4, &[]), 0),
+        (build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).raw(ETHERTYPE_IPV4, &[]), 1),
+        (build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).vlan(7).raw(ETHERTYPE_IPV4, &[]), 2),
+    ] {
+        let mut frame = frame;
+        let (ethernet, rest) = Ethernet::split(&mut frame).unwrap();
+        let untagged = split_tags(ethernet.ethertype(), rest).unwrap();
+        assert_eq!(untagged.tag_count(), count);
+        let Some(header) = untagged.outer else { continue };
+        let tag = Tag { ethertype: ethernet.ethertype(), control: header.control() };
+        assert_eq!((tag.id(), tag.priority()), (header.id(), header.priority()));
+        assert_eq!((tag.id(), tag.priority(), tag.is_drop_eligible()), (0x123, 5, true));
+    }
+}
+
+#[test]
 fn a_later_ipv6_fragment_is_not_read_past_its_fragment_header() {
     let mut frame = build::ethernet(A, B)
         .ipv6(v6("2001:db8::1"), v6("2001:db8::a"))

@@ -85,6 +85,7 @@ fn options_that_lie_about_their_length_end_the_search() {
         (&[4, 2], true),
         (&[2, 3, 9], true),
         (&[0], false),
+        (&[0, 2], false),
         (&[3, 0], false),
         (&[3, 1], false),
         (&[3, 40], false),
