@@ -92,13 +92,12 @@ impl World<'_> {
         let (ethernet, rest) = Ethernet::split(frame.bytes_mut()).ok()?;
         let behind_tags = ethernet::split_tags(ethernet.ethertype(), rest).ok()?.payload.len();
         let (link_bytes, length_bytes) = (frame_bytes - behind_tags, usize::from(length_bytes));
-        Some(Error { ingress, at, zone, is_v4, link_bytes, length_bytes })
+        Some(Error { at, zone, is_v4, link_bytes, length_bytes })
     }
 }
 
 /// An ICMP error, and where its packet lies in its frame.
 struct Error {
-    ingress: Ingress,
     at: Arrival,
     zone: Zone,
     is_v4: bool,
@@ -196,12 +195,10 @@ where
         let is_direct = hit.direction.activity.flags().contains(Flags::ONE_WAY);
         let translation = match is_direct {
             true => translation,
-            false => {
-                match self.turn_back((error, frame), &translation, quote, ends) {
-                    Some(translation) => translation,
-                    None => return DropReason::AnswerImpossible.into(),
-                }
-            }
+            false => match self.turn_back((error, frame), &translation, quote, ends) {
+                Some(translation) => translation,
+                None => return DropReason::AnswerImpossible.into(),
+            },
         };
         self.emit_again(scratch, error, frame, (&translation, link))
     }
@@ -242,13 +239,7 @@ where
     }
 
     /// An error about a flow that was placed by its hash goes where its packets go.
-    fn about_flow(
-        &self,
-        scratch: &mut Scratch,
-        error: &Error,
-        frame: &mut Frame<'_>,
-        key: &F::Key,
-    ) -> Step {
+    fn about_flow(&self, scratch: &mut Scratch, error: &Error, frame: &mut Frame<'_>, key: &F::Key) -> Step {
         let (vip, port) = key.destination();
         let service = self.view.owned.get(vip).and_then(|vip| vip.service(key.protocol(), port));
         let hasher = &self.world.shared.hasher;
@@ -273,7 +264,8 @@ where
     ) -> Step {
         let key = inner.key(error.zone);
         let (vip, client) = (key.destination().0, key.source().0);
-        let service = self.view.owned.get(vip).and_then(|vip| vip.service(key.protocol(), key.destination().1));
+        let service =
+            self.view.owned.get(vip).and_then(|vip| vip.service(key.protocol(), key.destination().1));
         let overhead_bytes = match service.map(|service| service.mode) {
             Some(Mode::IpInIp { .. }) => overhead_bytes(F::VERSION == 4, false),
             Some(Mode::Gue { .. }) => overhead_bytes(F::VERSION == 4, true),
@@ -320,9 +312,7 @@ where
             Err(refusal) => return DropReason::from(refusal).into(),
         };
         match F::packet(&mut parsed.network) {
-            Some(packet) => {
-                self.emit(scratch, &error.at, &mut parsed.ethernet, packet, translation, link)
-            }
+            Some(packet) => self.emit(scratch, &error.at, &mut parsed.ethernet, packet, translation, link),
             None => DropReason::ProtocolUnknown.into(),
         }
     }

@@ -2,52 +2,43 @@
 
 use crate::reason::DropReason;
 use port::Frame;
-use wire::ethernet::{self, ETHERTYPE_VLAN};
+use wire::ethernet::{self, ETHERTYPE_VLAN, TAGGED_BYTES, Tag, insert_tag, replace_tag, strip_tag};
 
-/// Both MAC addresses, which a tag stands behind.
-const ADDRESSES_BYTES: usize = 12;
-const TAG_BYTES: usize = 4;
-/// The VLAN in the two bytes of tag control (IEEE 802.1Q section 9.6).
-const VLAN_MASK: u16 = 0x0fff;
-
-/// What stands behind the addresses: EtherType and the two bytes after it.
-fn tag(bytes: &[u8]) -> Option<(u16, u16)> {
-    let &[a, b, c, d] = bytes.get(ADDRESSES_BYTES..)?.first_chunk::<TAG_BYTES>()?;
-    let ethertype = u16::from_be_bytes([a, b]);
-    ethernet::is_tag(ethertype).then_some((ethertype, u16::from_be_bytes([c, d])))
+/// The outermost tag.
+fn outermost(bytes: &[u8]) -> Option<Tag> {
+    let &[.., a, b, c, d] = bytes.first_chunk::<TAGGED_BYTES>()?;
+    let (ethertype, control) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    ethernet::is_tag(ethertype).then_some(Tag { ethertype, control })
 }
 
 /// The VLAN of the outermost tag; 0 when there is none, or one that says a priority only.
 pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
-    tag(bytes).map_or(0, |(_, control)| control & VLAN_MASK)
+    outermost(bytes).map_or(0, Tag::id)
 }
 
 /// Takes the outermost tag off; a frame without one stays as it is.
 pub(crate) fn pop(frame: &mut Frame<'_>) {
-    let bytes = frame.bytes_mut();
-    if tag(bytes).is_none() {
+    if outermost(frame.bytes()).is_none() {
         return;
     }
-    bytes.copy_within(..ADDRESSES_BYTES, TAG_BYTES);
-    // The frame holds a tag, so it is longer than one.
-    let _shortened = frame.trim_front(TAG_BYTES);
+    if let Some(start) = frame.bytes_mut().first_chunk_mut() {
+        strip_tag(start);
+        // The frame holds a tag, so it is longer than one.
+        let _shortened = frame.trim_front(Tag::LENGTH);
+    }
 }
 
 /// Puts a frame into `vlan`: a tag that says a priority only gets its number, every other frame a tag more.
 pub(crate) fn push(frame: &mut Frame<'_>, vlan: u16) -> Result<(), DropReason> {
-    if let Some((_, control)) = tag(frame.bytes())
-        && control & VLAN_MASK == 0
-    {
-        let control = (control | vlan & VLAN_MASK).to_be_bytes();
-        frame.bytes_mut()[ADDRESSES_BYTES + 2..][..2].copy_from_slice(&control);
-        return Ok(());
+    let known = outermost(frame.bytes()).filter(|tag| tag.id() == 0);
+    if known.is_none() {
+        frame.prepend(Tag::LENGTH).map_err(|_| DropReason::AnswerImpossible)?;
     }
-    frame.prepend(TAG_BYTES).map_err(|_| DropReason::AnswerImpossible)?;
-    let bytes = frame.bytes_mut();
-    bytes.copy_within(TAG_BYTES..TAG_BYTES + ADDRESSES_BYTES, 0);
-    let [a, b] = ETHERTYPE_VLAN.to_be_bytes();
-    let [c, d] = (vlan & VLAN_MASK).to_be_bytes();
-    bytes[ADDRESSES_BYTES..][..TAG_BYTES].copy_from_slice(&[a, b, c, d]);
+    let start = frame.bytes_mut().first_chunk_mut().ok_or(DropReason::AnswerImpossible)?;
+    match known {
+        Some(tag) => replace_tag(start, Tag { control: tag.control | vlan, ..tag }),
+        None => insert_tag(start, Tag { ethertype: ETHERTYPE_VLAN, control: vlan }),
+    }
     Ok(())
 }
 
@@ -70,7 +61,7 @@ mod tests {
             let mut frame = frame(&mut buffer, content.len());
             push(&mut frame, vlan).unwrap();
             prop_assert_eq!(outer_vlan(frame.bytes()), vlan);
-            prop_assert_eq!(frame.bytes().len(), content.len() + TAG_BYTES);
+            prop_assert_eq!(frame.bytes().len(), content.len() + Tag::LENGTH);
             pop(&mut frame);
             prop_assert_eq!(frame.bytes(), &content[..]);
             pop(&mut frame);

@@ -5,7 +5,7 @@
 //! to the frame itself in the last stage.
 
 use crate::reason::DropReason;
-use flow::{Family, NetworkHeader, Packet};
+use flow::{Family, NetworkHeader, Packet, segment};
 use port::Frame;
 use rewrite::{Carriage, Translation};
 use std::net::IpAddr;
@@ -14,8 +14,6 @@ use wire::encapsulation::{
     ipip_v4, ipip_v6,
 };
 use wire::ethernet::{self, Ethernet};
-use wire::ipv4::Ipv4;
-use wire::ipv6::Ipv6;
 use wire::protocol;
 use wire::tcp::{Tcp, clamp_mss};
 
@@ -98,9 +96,7 @@ impl Outer {
             (IpAddr::V4(source), IpAddr::V4(destination), ports) => {
                 let (ends, id) = (EndsV4 { source, destination }, identification(entropy, packet));
                 match ports {
-                    None => {
-                        ipip_v4(header.first_chunk_mut::<IPIP_V4_BYTES>()?, inner, ends, id)
-                    }
+                    None => ipip_v4(header.first_chunk_mut::<IPIP_V4_BYTES>()?, inner, ends, id),
                     Some(ports) => gue_v4(header.first_chunk_mut::<GUE_V4_BYTES>()?, inner, ends, id, ports),
                 }
             }
@@ -149,13 +145,7 @@ fn link_bytes(frame: &mut Frame<'_>) -> Result<usize, DropReason> {
 
 /// Lowers the segment size that a SYN announces.
 fn clamp(frame: &mut Frame<'_>, mss_bytes_max: u16) -> Result<(), DropReason> {
-    let (ethernet, rest) = Ethernet::split(frame.bytes_mut())?;
-    let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
-    let payload = match untagged.ethertype {
-        ethernet::ETHERTYPE_IPV4 => Ipv4::split(untagged.payload)?.payload,
-        _ => Ipv6::split(untagged.payload)?.payload,
-    };
-    let (mut header, options, _data) = Tcp::split(payload)?;
+    let (mut header, options, _data) = Tcp::split(segment(frame.bytes_mut())?)?;
     if let Some(delta) = clamp_mss(options, mss_bytes_max) {
         header.update_checksum(delta);
     }

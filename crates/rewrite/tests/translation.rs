@@ -2,9 +2,7 @@
 
 use flow::{Family, FlowHasher, Network, V4, V6, Zone, parse};
 use proptest::prelude::*;
-use rewrite::{
-    Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, Words, apply,
-};
+use rewrite::{Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, Words, apply};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::{Mac, build, check};
 
