@@ -60,7 +60,7 @@ pub fn run(config_path: &Path) -> ExitCode {
 
 fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     let mut facts = Facts::default();
-    let mirror = Mirror::new(&mut facts)?;
+    let mut mirror = Mirror::new(&mut facts)?;
     let config = load(config_path, &facts)?;
     // Before anything is changed that a running appliance may be using: offloads, channels, programs.
     let socket = &config.appliance.socket;
@@ -82,6 +82,8 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     report_memory(&shared);
 
     let (machine, worker_ports) = rings::open(&config, cpus.len())?;
+    // The host legs are new to the kernel too: the first plan is to know them.
+    mirror.drain(Instant::now(), &mut facts)?;
     let gates = machine.gates();
     let losses = machine.losses_of_workers();
     let mut controller = Controller::new(ControllerParts {

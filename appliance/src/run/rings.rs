@@ -2,13 +2,14 @@
 
 use crate::machine;
 use config::{Config, Diagnostic, Driver};
+use control::compile::{HostLegPlace, bridge_of, ring_places};
 use control::controller::{Loss, RingFacts, Rings};
 use control::facts::Facts;
 use metrics::Counter;
 use rings::ethtool::{self, ReceiveOffloads};
-use rings::interface::{GroupMembership, MulticastMembership, join_ipv6_group};
+use rings::interface::{GroupMembership, MulticastMembership, PromiscuousMembership, join_ipv6_group};
 use rings::steering::{Attach, Gate, Owner, Steering};
-use rings::{Error, PortSpec, PortStatistics, RingLengths, WorkerPorts};
+use rings::{Error, HostLegSpec, PortSpec, PortStatistics, RingLengths, WorkerPorts};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,30 +19,38 @@ use wire::Mac;
 /// The longest IP packet that a ring carries.
 pub const MTU_BYTES_MAX: u16 = (port::FRAME_BYTES_MAX - wire::ethernet::LENGTH) as u16;
 
-/// What the rings of one worker lost, by port, in the order of [`PortStatistics::losses`]. The worker writes it.
-pub type WorkerLosses = Arc<Vec<PortLosses>>;
+/// What the rings of one worker lost, by ring, in the order of [`PortStatistics::losses`]. The worker writes it.
+pub type WorkerLosses = Arc<Vec<RingLosses>>;
 
-/// What one worker's ring of one port lost: each way with its name.
+/// Ways in which one ring can lose frames at the most: those of an AF_XDP ring.
+const LOSSES_MAX: usize = 8;
+
+/// What one worker's ring lost: each way with its name.
 #[derive(Debug, Default)]
-pub struct PortLosses {
-    counters: [Counter; 7],
-    is_packet: Counter,
+pub struct RingLosses {
+    counters: [Counter; LOSSES_MAX],
+    /// Which kind of ring it is; see [`RingLosses::named`].
+    kind: Counter,
 }
 
-impl PortLosses {
+impl RingLosses {
     /// Copies what the ring counted.
     pub fn set(&self, statistics: &PortStatistics) {
-        self.is_packet.set(u64::from(matches!(statistics, PortStatistics::Packet(_))));
+        self.kind.set(match statistics {
+            PortStatistics::Xdp(_) => 0,
+            PortStatistics::Packet(_) => 1,
+            PortStatistics::Tap(_) => 2,
+        });
         for (counter, (_, lost)) in self.counters.iter().zip(statistics.losses()) {
             counter.set(lost);
         }
     }
 
     fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let names = if self.is_packet.get() == 1 {
-            PortStatistics::Packet(Default::default()).losses()
-        } else {
-            PortStatistics::Xdp(Default::default()).losses()
+        let names = match self.kind.get() {
+            0 => PortStatistics::Xdp(Default::default()).losses(),
+            1 => PortStatistics::Packet(Default::default()).losses(),
+            _ => PortStatistics::Tap(Default::default()).losses(),
         };
         self.counters.iter().zip(names).map(|(counter, (name, _))| (name, counter.get()))
     }
@@ -50,26 +59,30 @@ impl PortLosses {
 /// The open rings, as the controller and the end of the run need them.
 pub struct Machine {
     steering: Steering,
+    /// One for each interface, in the order of the rings.
     gates: Vec<Arc<Gate>>,
     losses: Vec<WorkerLosses>,
     interfaces: Vec<String>,
+    /// Which ring each port of the configuration has its frames from.
+    ring_of_port: Vec<usize>,
     groups: BTreeMap<(usize, Ipv6Addr), (MulticastMembership, GroupMembership)>,
+    _promiscuous: Vec<PromiscuousMembership>,
 }
 
 /// Receive offloads that merge frames or strip tags, switched off until this is dropped.
 pub fn switch_offloads_off(config: &Config) -> Vec<ReceiveOffloads> {
     let mut switched = Vec::new();
-    for port in &config.ports {
-        match ReceiveOffloads::switch_off(&port.interface) {
+    for (interface, _) in ring_places(config).interfaces {
+        match ReceiveOffloads::switch_off(&interface) {
             Ok(offloads) => {
                 let names: Vec<&str> = offloads.switched_off().collect();
                 if !names.is_empty() {
-                    info!("port {}: switched off until the end: {}", port.name, names.join(", "));
+                    info!("{interface}: switched off until the end: {}", names.join(", "));
                 }
-                offloads.warnings().iter().for_each(|warning| warn!("port {}: {warning}", port.name));
+                offloads.warnings().iter().for_each(|warning| warn!("{interface}: {warning}"));
                 switched.push(offloads);
             }
-            Err(reason) => warn!("port {}: offloads stay as they are: {reason}", port.name),
+            Err(reason) => warn!("{interface}: offloads stay as they are: {reason}"),
         }
     }
     switched
@@ -77,47 +90,98 @@ pub fn switch_offloads_off(config: &Config) -> Vec<ReceiveOffloads> {
 
 /// Gives every AF_XDP port a queue for each worker, where the driver can.
 pub fn raise_channels(config: &Config, workers: usize) {
-    for port in config.ports.iter().filter(|port| port.driver != Driver::AfPacket) {
-        let queues = rings::interface::find(&port.interface).map_or(0, |found| found.receive_queues as usize);
+    for (interface, port) in ring_places(config).interfaces {
+        if config.ports[port].driver == Driver::AfPacket {
+            continue;
+        }
+        let queues = rings::interface::find(&interface).map_or(0, |found| found.receive_queues as usize);
         if queues < workers
-            && let Err(reason) = ethtool::raise_channels(&port.interface, workers as u32)
+            && let Err(reason) = ethtool::raise_channels(&interface, workers as u32)
         {
-            info!("port {}: it keeps its {queues} queues: {reason}", port.name);
+            info!("{interface}: it keeps its {queues} queues: {reason}");
         }
     }
 }
 
-/// Opens the rings of every port for `workers` workers, gates shut.
+/// Opens the rings of every port and host leg for `workers` workers, gates shut.
 pub fn open(config: &Config, workers: usize) -> Result<(Machine, Vec<WorkerPorts>), Error> {
+    let places = ring_places(config);
     let steering = Steering::new(super::STEERED_ADDRESSES_MAX)?;
-    let specs: Vec<PortSpec> = config
-        .ports
-        .iter()
-        .map(|port| PortSpec {
-            interface: port.interface.clone(),
-            driver: match port.driver {
-                Driver::Auto => rings::steering::Driver::Auto,
-                Driver::AfXdp => rings::steering::Driver::AfXdp,
-                Driver::AfPacket => rings::steering::Driver::AfPacket,
-            },
-            attach: Attach::Auto,
-        })
-        .collect();
-    let opened = rings::open(&steering, &specs, &[], workers, &RingLengths::default())?;
-    for (port, gate) in config.ports.iter().zip(&opened.gates) {
+    let spec = |(interface, port): &(String, usize)| PortSpec {
+        interface: interface.clone(),
+        driver: match config.ports[*port].driver {
+            Driver::Auto => rings::steering::Driver::Auto,
+            Driver::AfXdp => rings::steering::Driver::AfXdp,
+            Driver::AfPacket => rings::steering::Driver::AfPacket,
+        },
+        attach: Attach::Auto,
+    };
+    let specs: Vec<PortSpec> = places.interfaces.iter().map(spec).collect();
+    let host_legs: Vec<HostLegSpec> = places.host_legs.iter().map(host_leg).collect::<Result<_, _>>()?;
+    let opened = rings::open(&steering, &specs, &host_legs, workers, &RingLengths::default())?;
+    for ((interface, _), gate) in places.interfaces.iter().zip(&opened.gates) {
         let facts = gate.facts();
         let reason = facts.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        info!("port {}: {} on {}, {}{reason}", port.name, facts.driver, port.interface, facts.mode);
+        info!("{interface}: {}, {}{reason}", facts.driver, facts.mode);
     }
-    let ports_of_worker = || config.ports.iter().map(|_| PortLosses::default()).collect();
+    for leg in &places.host_legs {
+        for held in &leg.addresses {
+            rings::interface::add_address(&leg.name, held.address, held.prefix_length)?;
+        }
+        info!("{}: the host's leg, over {}", leg.name, leg.interfaces.join(", "));
+    }
+    let mut promiscuous = Vec::new();
+    for ((interface, _), gate) in places.interfaces.iter().zip(&opened.gates) {
+        take_what_ports_want(config, interface, gate)?;
+        if is_bridged(config, interface) {
+            promiscuous.push(PromiscuousMembership::join(interface)?);
+        }
+    }
+    let ring_count = places.interfaces.len() + places.host_legs.len();
+    let ring_of = |port: &config::Port| places.interfaces.iter().position(|(name, _)| *name == port.interface);
     let machine = Machine {
         steering,
         gates: opened.gates,
-        losses: (0..workers).map(|_| Arc::new(ports_of_worker())).collect(),
-        interfaces: config.ports.iter().map(|port| port.interface.clone()).collect(),
+        losses: (0..workers)
+            .map(|_| Arc::new((0..ring_count).map(|_| RingLosses::default()).collect()))
+            .collect(),
+        interfaces: places.interfaces.iter().map(|(name, _)| name.clone()).collect(),
+        // Every port's interface has a ring.
+        ring_of_port: config.ports.iter().map(|port| ring_of(port).unwrap_or_default()).collect(),
         groups: BTreeMap::new(),
+        _promiscuous: promiscuous,
     };
     Ok((machine, opened.workers))
+}
+
+/// A host leg has the MAC address of its first interface, so that a NIC's filter lets its frames in, and carries what the
+/// narrowest of them carries.
+fn host_leg(place: &HostLegPlace) -> Result<HostLegSpec, Error> {
+    let found: Vec<rings::interface::Interface> =
+        place.interfaces.iter().map(|name| rings::interface::find(name)).collect::<Result<_, _>>()?;
+    let mtu = found.iter().map(|interface| interface.mtu).min().unwrap_or_default();
+    let mac = found.first().map(|interface| interface.mac).unwrap_or_default();
+    Ok(HostLegSpec { name: place.name.clone(), mac, mtu: mtu.min(u32::from(MTU_BYTES_MAX)) })
+}
+
+/// Which frames of an interface come to the workers: everything where it belongs to a bridge, else those of its VLANs,
+/// and those without a tag if a port has them.
+fn take_what_ports_want(config: &Config, interface: &str, gate: &Gate) -> Result<(), Error> {
+    if is_bridged(config, interface) {
+        return gate.set_takes_all(true);
+    }
+    let ports = || config.ports.iter().filter(|port| port.interface == interface);
+    let vlans: Vec<u16> = ports().filter_map(|port| port.vlan).collect();
+    if !vlans.is_empty() {
+        gate.set_vlans(&vlans)?;
+        gate.set_untagged(ports().any(|port| port.vlan.is_none()))?;
+    }
+    Ok(())
+}
+
+fn is_bridged(config: &Config, interface: &str) -> bool {
+    let mut ports = config.ports.iter().enumerate().filter(|(_, port)| port.interface == interface);
+    ports.any(|(place, _)| bridge_of(config, place).is_some())
 }
 
 impl Machine {
@@ -166,37 +230,39 @@ impl Rings for Machine {
     }
 
     fn set_mac(&mut self, port: u16, mac: Mac) -> Result<(), String> {
-        match self.gates.get(usize::from(port)) {
+        let ring = self.ring_of_port.get(usize::from(port));
+        match ring.and_then(|&ring| self.gates.get(ring)) {
             Some(gate) => gate.set_mac(mac.0).map_err(|error| error.to_string()),
             None => Err(format!("there is no port {port}")),
         }
     }
 
     fn ports(&self) -> Vec<RingFacts> {
-        let ports = self.gates.iter().enumerate().map(|(place, gate)| {
-            let facts = gate.facts();
+        // Ports of one interface share its rings, and what they lose.
+        let ports = self.ring_of_port.iter().filter_map(|&ring| {
+            let facts = self.gates.get(ring)?.facts();
             let lost = |is_wanted: fn(&str) -> bool| -> u64 {
-                let of_port = self.losses.iter().filter_map(|worker| worker.get(place));
+                let of_port = self.losses.iter().filter_map(|worker| worker.get(ring));
                 of_port
-                    .flat_map(PortLosses::named)
+                    .flat_map(RingLosses::named)
                     .filter(|(name, _)| is_wanted(name))
                     .map(|(_, lost)| lost)
                     .sum()
             };
-            RingFacts {
+            Some(RingFacts {
                 driver: facts.driver.to_owned(),
                 mode: facts.mode.to_owned(),
                 reason: facts.reason,
                 rx_dropped: lost(|name| name.starts_with("rx_") || name == "bad_descriptors"),
                 tx_dropped: lost(|name| name.starts_with("tx_") || name.starts_with("transmit_")),
-            }
+            })
         });
         ports.collect()
     }
 
     fn losses(&self) -> Vec<Loss> {
         let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (name, lost) in self.losses.iter().flat_map(|worker| worker.iter()).flat_map(PortLosses::named) {
+        for (name, lost) in self.losses.iter().flat_map(|worker| worker.iter()).flat_map(RingLosses::named) {
             // The engine counts what a ring refused to send, so that it is in one place.
             if name != "transmit_refused" {
                 *sums.entry(name).or_default() += lost;
