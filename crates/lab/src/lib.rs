@@ -30,13 +30,13 @@ pub use address::{Prefix, lab_address};
 pub use appliance::Appliance;
 pub use capture::{Capture, Captured, Direction, Frame, Packet, WrongChecksum, read_pcap};
 pub use client::{
-    Answer, Failed, Failure, HeldConnections, HeldState, Load, Report, ask_udp, http_get, run_requests,
-    udp_ask,
+    Answer, Echoed, Failed, Failure, HeldConnections, HeldState, Load, Report, Transferred, Way, ask_udp,
+    http_get, run_requests, transfer, udp_ask, udp_ask_sized,
 };
 pub use error::{Error, Result};
-pub use link::{Endpoint, Link};
+pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
-pub use peer::{Access, NginxServer, TcpHold, UdpEcho};
+pub use peer::{Access, ECHOED_BYTES_MIN, NginxServer, TcpHold, TransferServer, UdpEcho};
 pub use process::{Process, Signal};
 pub use program::find_program;
 pub use testbed::Testbed;

@@ -3,9 +3,11 @@
 mod held;
 mod http;
 mod report;
+mod transfer;
 mod udp;
 
 pub use held::{HeldConnections, HeldState};
 pub use http::{Load, http_get, run_requests};
 pub use report::{Answer, Failed, Failure, Report};
-pub use udp::{ask_udp, udp_ask};
+pub use transfer::{Transferred, Way, transfer};
+pub use udp::{Echoed, ask_udp, udp_ask, udp_ask_sized};

@@ -2,8 +2,11 @@
 
 mod nginx;
 mod tcp_hold;
+mod transfer;
 mod udp_echo;
 
 pub use nginx::{Access, NginxServer};
 pub use tcp_hold::TcpHold;
-pub use udp_echo::UdpEcho;
+pub use transfer::TransferServer;
+pub(crate) use transfer::{count_right, write_pattern};
+pub use udp_echo::{ECHOED_BYTES_MIN, UdpEcho};

@@ -1,4 +1,5 @@
-//! A UDP server that answers every datagram with its name and with the client's address as it saw it.
+//! A UDP server that answers every datagram with its name and with the client's address as it saw it, and sends a
+//! long datagram's bytes back behind them.
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -12,7 +13,14 @@ use crate::namespace::Namespace;
 /// How long the server sleeps in a receive before it looks whether it shall end: the most that a drop waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A running server on one port, IPv4 and IPv6; see the module. The answer is `name address:port`.
+/// The longest datagram that UDP carries.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// The shortest question that is sent back; shorter ones are only answered.
+pub const ECHOED_BYTES_MIN: usize = 64;
+
+/// A running server on one port, IPv4 and IPv6; see the module. The answer is `name address:port`; behind it, for a
+/// question of [`ECHOED_BYTES_MIN`] or more, a line feed and the question.
 #[derive(Debug)]
 pub struct UdpEcho {
     ending: Arc<AtomicBool>,
@@ -35,12 +43,17 @@ impl UdpEcho {
 }
 
 fn answer_until(ending: &AtomicBool, socket: &UdpSocket, name: &str) {
-    let mut question = [0; 2048];
+    let mut question = vec![0; DATAGRAM_BYTES_MAX];
     while !ending.load(Ordering::Relaxed) {
         // A receive ends with a time-out, or with an ICMP error about an earlier answer; both mean: go on.
-        let Ok((_length, client)) = socket.recv_from(&mut question) else { continue };
+        let Ok((length, client)) = socket.recv_from(&mut question) else { continue };
         let seen = SocketAddr::new(client.ip().to_canonical(), client.port());
-        let _ = socket.send_to(format!("{name} {seen}").as_bytes(), client);
+        let mut answer = format!("{name} {seen}").into_bytes();
+        if length >= ECHOED_BYTES_MIN {
+            answer.push(b'\n');
+            answer.extend_from_slice(&question[..length]);
+        }
+        let _ = socket.send_to(&answer, client);
     }
 }
 
