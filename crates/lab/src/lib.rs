@@ -36,7 +36,10 @@ pub use client::{
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
-pub use peer::{Access, ECHOED_BYTES_MIN, NginxServer, TcpHold, TransferServer, UdpEcho};
+pub use peer::{
+    Access, Decapsulated, Decapsulator, ECHOED_BYTES_MIN, GUE_PORT, NginxServer, TcpHold, TransferServer,
+    Tunnel, UdpEcho, rewrite_dscp,
+};
 pub use process::{Process, Signal};
 pub use program::find_program;
 pub use testbed::Testbed;

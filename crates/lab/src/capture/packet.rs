@@ -10,6 +10,8 @@ use wire::tcp::{Tcp, TcpFlags};
 use wire::udp::Udp;
 use wire::{Mac, protocol};
 
+use crate::peer::GUE_PORT;
+
 /// The fields of a packet that tell where it goes and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -19,6 +21,8 @@ pub struct Packet {
     pub destination_mac: Mac,
     /// EtherType behind any VLAN tags: ARP, IPv4 or IPv6.
     pub ethertype: u16,
+    /// The VLAN of the outermost tag.
+    pub vlan: Option<u16>,
     /// IP source; of ARP the sender.
     pub source: IpAddr,
     /// IP destination; of ARP the target.
@@ -27,6 +31,8 @@ pub struct Packet {
     pub protocol: u8,
     /// TTL or hop limit; 0 for ARP.
     pub ttl: u8,
+    /// DSCP and ECN, as the octet that holds them (RFC 2474, RFC 3168); 0 for ARP.
+    pub traffic_class: u8,
     /// Source and destination port of TCP and UDP, but for later fragments.
     pub ports: Option<(u16, u16)>,
     /// What a TCP segment says.
@@ -42,10 +48,12 @@ impl Packet {
             source_mac: ethernet.source(),
             destination_mac: ethernet.destination(),
             ethertype: untagged.ethertype,
+            vlan: untagged.outer.map(|tag| tag.id()),
             source: IpAddr::from([0; 4]),
             destination: IpAddr::from([0; 4]),
             protocol: 0,
             ttl: 0,
+            traffic_class: 0,
             ports: None,
             tcp_flags: None,
         };
@@ -60,7 +68,8 @@ impl Packet {
                 let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
                 let (protocol, ttl) = (ip.header.protocol(), ip.header.ttl());
                 let first = ip.header.fragment_offset_bytes() == 0;
-                let packet = Self { source, destination, protocol, ttl, ..packet };
+                let traffic_class = ip.header.dscp() << 2 | ip.header.ecn();
+                let packet = Self { source, destination, protocol, ttl, traffic_class, ..packet };
                 if first { packet.with_transport(ip.payload) } else { Some(packet) }
             }
             ETHERTYPE_IPV6 => {
@@ -68,11 +77,48 @@ impl Packet {
                 let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
                 let (protocol, ttl) = (ip.protocol, ip.header.hop_limit());
                 let first = ip.fragment.is_none_or(|fragment| fragment.offset_bytes == 0);
-                let packet = Self { source, destination, protocol, ttl, ..packet };
+                let traffic_class = ip.header.traffic_class();
+                let packet = Self { source, destination, protocol, ttl, traffic_class, ..packet };
                 if first { packet.with_transport(ip.payload) } else { Some(packet) }
             }
             _ => None,
         }
+    }
+
+    /// The packet inside a tunnel (IP in IP, or GUE variant 1), with the MAC addresses and the tag of the frame that
+    /// carried it. A fragment of a tunnel's packet shows nothing.
+    pub(super) fn inside(frame: &[u8]) -> Option<Self> {
+        let mut bytes = frame.to_vec();
+        let (ethernet, rest) = Ethernet::split(&mut bytes).ok()?;
+        let header = [ethernet.destination().0, ethernet.source().0].concat();
+        let untagged = split_tags(ethernet.ethertype(), rest).ok()?;
+        let tag = untagged.outer.map(|tag| tag.id());
+        let (protocol, payload) = match untagged.ethertype {
+            ETHERTYPE_IPV4 => {
+                let ip = Ipv4::split(untagged.payload).ok()?;
+                (Some(ip.header.protocol()).filter(|_| !ip.header.is_fragment())?, ip.payload)
+            }
+            ETHERTYPE_IPV6 => {
+                let ip = Ipv6::split(untagged.payload).ok()?;
+                (Some(ip.protocol).filter(|_| ip.fragment.is_none())?, ip.payload)
+            }
+            _ => return None,
+        };
+        let packet = match protocol {
+            protocol::IPV4 | protocol::IPV6 => payload,
+            protocol::UDP => {
+                let (udp, data) = Udp::split(payload).ok()?;
+                Some(data).filter(|_| udp.destination_port() == GUE_PORT)?
+            }
+            _ => return None,
+        };
+        let ethertype = match packet.first()? >> 4 {
+            4 => ETHERTYPE_IPV4,
+            6 => ETHERTYPE_IPV6,
+            _ => return None,
+        };
+        let inner = [&header, &ethertype.to_be_bytes()[..], &*packet].concat();
+        Some(Self { vlan: tag, ..Self::of(&inner)? })
     }
 
     fn with_transport(self, payload: &mut [u8]) -> Option<Self> {

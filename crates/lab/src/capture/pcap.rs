@@ -26,6 +26,11 @@ impl Frame {
     pub fn packet(&self) -> Option<Packet> {
         Packet::of(&self.bytes)
     }
+
+    /// What a tunnel's packet carries inside, with this frame's MAC addresses; none of any other frame.
+    pub fn inner_packet(&self) -> Option<Packet> {
+        Packet::inside(&self.bytes)
+    }
 }
 
 /// Reads a capture file. A last record that was cut off is left out; a frame that was captured in part is

@@ -1,10 +1,12 @@
 //! Real peers: servers that run inside a namespace until their handle is dropped.
 
+mod decapsulator;
 mod nginx;
 mod tcp_hold;
 mod transfer;
 mod udp_echo;
 
+pub use decapsulator::{Decapsulated, Decapsulator, GUE_PORT, Tunnel, rewrite_dscp};
 pub use nginx::{Access, NginxServer};
 pub use tcp_hold::TcpHold;
 pub use transfer::TransferServer;

@@ -52,6 +52,8 @@ pub struct Host {
     pub v4: IpAddr,
     /// Its IPv6 address.
     pub v6: IpAddr,
+    /// The virtual addresses on its loopback, as direct server return wants them.
+    pub held: Vec<IpAddr>,
 }
 
 /// What a host shall be.
@@ -96,7 +98,7 @@ impl Host {
         };
         plan.holds.iter().try_for_each(|address| end.namespace().hold_address(*address))?;
         let [v4, v6] = plan.network.host(plan.number);
-        Ok((Self { name: plan.name.into(), end, wire, v4, v6 }, far))
+        Ok((Self { name: plan.name.into(), end, wire, v4, v6, held: plan.holds.to_vec() }, far))
     }
 
     /// Makes it as a station of a switch, at a port of its name.
@@ -114,6 +116,11 @@ impl Host {
     /// Its IPv4 and its IPv6 address.
     pub fn addresses(&self) -> [IpAddr; 2] {
         [self.v4, self.v6]
+    }
+
+    /// All addresses that it answers from.
+    pub fn all_addresses(&self) -> Vec<IpAddr> {
+        self.addresses().into_iter().chain(self.held.iter().copied()).collect()
     }
 
     /// Its address of the same family as `like`.

@@ -4,6 +4,7 @@ mod gateway;
 mod hop;
 mod host;
 pub mod l2_dsr;
+pub mod l3_dsr;
 mod site;
 pub mod slb_groups;
 pub mod slb_routed;

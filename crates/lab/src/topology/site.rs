@@ -153,12 +153,12 @@ impl Site {
     /// Starts all programs on all servers; they answer from here on.
     pub fn start_peers(&self) -> Result<Peers> {
         let mut peers = Peers { web: Vec::new(), hold: Vec::new(), transfer: Vec::new(), echo: Vec::new() };
-        for Host { name, end, .. } in &self.servers {
-            let namespace = end.namespace();
+        for server in &self.servers {
+            let (name, namespace) = (&server.name, server.namespace());
             peers.web.push(NginxServer::start(namespace, name, &[HTTP_PORT])?);
             peers.hold.push(TcpHold::start(namespace, name, HOLD_PORT)?);
             peers.transfer.push(TransferServer::start(namespace, name, TRANSFER_PORT)?);
-            peers.echo.push(UdpEcho::start(namespace, name, UDP_PORT)?);
+            peers.echo.push(UdpEcho::start_at(namespace, name, UDP_PORT, &server.all_addresses())?);
         }
         Ok(peers)
     }
