@@ -38,7 +38,7 @@ pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
 pub use peer::{
     Access, Decapsulated, Decapsulator, ECHOED_BYTES_MIN, GUE_PORT, NginxServer, TcpHold, TransferServer,
-    Tunnel, UdpEcho, rewrite_dscp,
+    Tunnel, UdpEcho, VlanSwitch, rewrite_dscp,
 };
 pub use process::{Process, Signal};
 pub use program::find_program;

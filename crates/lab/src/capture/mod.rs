@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 pub use packet::Packet;
+pub(crate) use pcap::PcapStream;
 pub use pcap::{Frame, read_pcap};
 
 use crate::error::{Error, Result};

@@ -5,6 +5,7 @@ mod hop;
 mod host;
 pub mod l2_dsr;
 pub mod l3_dsr;
+pub mod one_arm_routed;
 mod site;
 pub mod slb_groups;
 pub mod slb_routed;
