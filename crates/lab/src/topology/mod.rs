@@ -11,6 +11,7 @@ pub mod slb_groups;
 pub mod slb_routed;
 pub mod transparent_inline;
 pub mod transparent_one_arm;
+pub mod traps;
 
 use crate::error::Result;
 use crate::namespace::Namespace;
