@@ -23,6 +23,7 @@ mod namespace;
 mod peer;
 mod process;
 mod program;
+mod raw;
 mod testbed;
 pub mod topology;
 
@@ -30,8 +31,9 @@ pub use address::{Prefix, lab_address};
 pub use appliance::Appliance;
 pub use capture::{Capture, Captured, Direction, Frame, Packet, WrongChecksum, read_pcap};
 pub use client::{
-    Answer, Echoed, Failed, Failure, HeldConnections, HeldState, Load, Report, Transferred, Way, ask_udp,
-    http_get, run_requests, transfer, udp_ask, udp_ask_sized,
+    Answer, Echoed, Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Report,
+    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, run_requests, transfer, udp_ask,
+    udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};

@@ -14,8 +14,8 @@ use lab::topology::{
     BRIDGE, HOP_MTU_BYTES, HTTP_PORT, Hop, Host, Options, Peers, Site, TRANSFER_PORT, UDP_PORT,
 };
 use lab::{
-    Capture, Captured, Direction, Load, Namespace, Testbed, Way, ask_udp, run_requests, transfer,
-    udp_ask_sized,
+    Capture, Captured, Direction, FragmentedQuestion, Load, Namespace, Order, Testbed, Way, ask_in_fragments,
+    ask_udp, run_requests, transfer, udp_ask_sized,
 };
 
 /// Long enough for any machine, since nothing waits for it when all is well.
@@ -171,5 +171,69 @@ fn long_transfers_and_large_datagrams_cross_a_narrow_hop_that_its_neighbours_do_
         let replies = captured.packets().filter(of_server);
         let away: Vec<u8> = replies.map(|packet| packet.ttl).collect();
         assert!(away.len() > 1_000 && away.iter().all(|ttl| *ttl == 62), "two routers away");
+    }
+}
+
+#[test]
+fn fragments_that_come_last_first_and_among_those_of_another_client_make_their_datagrams() {
+    let Some(testbed) = testbed("lab-fragments") else { return };
+    let lab = transparent_inline(&testbed, Hop::None).unwrap();
+    let site = &lab.site;
+    bridge_in_its_place(site);
+    let _peers = servers_answer(site, &site.client);
+    for prefix in ["198.18.0.51/24", "2001:db8::51/64"] {
+        site.client.end.add_address(prefix).unwrap();
+    }
+    let server = &site.servers[0];
+    for (target, others) in
+        [(server.v4, ["198.18.0.50", "198.18.0.51"]), (server.v6, ["2001:db8::50", "2001:db8::51"])]
+    {
+        let capture = Capture::start(&server.end, &format!("in{}", target.is_ipv6()), Direction::In).unwrap();
+        let questions: Vec<FragmentedQuestion> = others
+            .iter()
+            .flat_map(|source| {
+                let source = source.parse().unwrap();
+                [(60_000, 77), (4_000, 78)].map(|(bytes, identification)| FragmentedQuestion {
+                    source,
+                    identification,
+                    bytes,
+                })
+            })
+            .collect();
+        for order in [Order::InOrder, Order::LastFirst] {
+            let answers = ask_in_fragments(
+                site.client.namespace(),
+                (target, UDP_PORT).into(),
+                &questions,
+                order,
+                PATIENCE,
+            );
+            for (question, answer) in questions.iter().zip(answers.unwrap()) {
+                assert_eq!(answer.unwrap().client_seen, Some(question.source), "{question:?} {order:?}");
+            }
+        }
+        let captured = capture.stop().unwrap();
+        let udp = captured.packets().filter(|packet| packet.protocol == 17);
+        let firsts: Vec<usize> =
+            udp.enumerate().filter(|(_, packet)| packet.ports.is_some()).map(|(index, _)| index).collect();
+        // 43 pieces and 3 pieces, twice; then the same from behind.
+        assert_eq!(firsts, [0, 1, 2, 3, 101, 103, 182, 183]);
+    }
+}
+
+#[test]
+fn a_server_of_direct_return_hears_through_its_hop_that_its_replies_are_too_long() {
+    let Some(testbed) = testbed("lab-dsr-hop") else { return };
+    let lab = l2_dsr(&testbed, Hop::Servers).unwrap();
+    let _peers = servers_answer(&lab.site, &lab.site.client);
+    let server = &lab.site.servers[2];
+    for vip in lab.site.vips {
+        lab.router.namespace.add_neighbour(vip, server.wire.mac(), "servers").unwrap();
+        for way in [Way::Download, Way::Upload] {
+            let target = (vip, TRANSFER_PORT).into();
+            let came =
+                transfer(lab.site.client.namespace(), target, way, 200_000, PATIENCE).unwrap().unwrap();
+            assert_eq!((came.right_bytes, came.answer.server.as_str()), (200_000, "server3"));
+        }
     }
 }

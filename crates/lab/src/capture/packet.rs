@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use wire::Fragment;
 use wire::arp::Arp;
 use wire::ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, split_tags};
 use wire::ipv4::Ipv4;
@@ -67,19 +68,19 @@ impl Packet {
                 let ip = Ipv4::split(untagged.payload).ok()?;
                 let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
                 let (protocol, ttl) = (ip.header.protocol(), ip.header.ttl());
-                let first = ip.header.fragment_offset_bytes() == 0;
+                let fragment = ip.header.fragment();
                 let traffic_class = ip.header.dscp() << 2 | ip.header.ecn();
                 let packet = Self { source, destination, protocol, ttl, traffic_class, ..packet };
-                if first { packet.with_transport(ip.payload) } else { Some(packet) }
+                packet.with_transport(fragment, ip.payload)
             }
             ETHERTYPE_IPV6 => {
                 let ip = Ipv6::split(untagged.payload).ok()?;
                 let (source, destination) = (ip.header.source().into(), ip.header.destination().into());
                 let (protocol, ttl) = (ip.protocol, ip.header.hop_limit());
-                let first = ip.fragment.is_none_or(|fragment| fragment.offset_bytes == 0);
+                let fragment = ip.fragment;
                 let traffic_class = ip.header.traffic_class();
                 let packet = Self { source, destination, protocol, ttl, traffic_class, ..packet };
-                if first { packet.with_transport(ip.payload) } else { Some(packet) }
+                packet.with_transport(fragment, ip.payload)
             }
             _ => None,
         }
@@ -121,8 +122,17 @@ impl Packet {
         Some(Self { vlan: tag, ..Self::of(&inner)? })
     }
 
-    fn with_transport(self, payload: &mut [u8]) -> Option<Self> {
+    /// A first fragment's header tells the length of the whole datagram, so only its ports are taken.
+    fn with_transport(self, fragment: Option<Fragment>, payload: &mut [u8]) -> Option<Self> {
+        let ports = || {
+            let [a, b, c, d] = *payload.first_chunk()?;
+            Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+        };
         match self.protocol {
+            protocol::TCP | protocol::UDP if fragment.is_some() => {
+                let first = fragment.is_some_and(|fragment| fragment.offset_bytes == 0);
+                Some(Self { ports: ports().filter(|_| first), ..self })
+            }
             protocol::TCP => {
                 let (tcp, _options, _data) = Tcp::split(payload).ok()?;
                 let ports = Some((tcp.source_port(), tcp.destination_port()));
@@ -164,5 +174,46 @@ mod tests {
         assert_eq!((packet.protocol, packet.ports), (protocol::TCP, Some((40_000, 80))));
         assert_eq!(packet.tcp_flags, Some(TcpFlags::SYN));
         assert!(packet.has_port(80) && !packet.has_port(81));
+    }
+
+    #[test]
+    fn the_first_fragment_alone_has_ports() {
+        let builder = || {
+            let ethernet = wire::build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+            ethernet.ipv6("2001:db8::50".parse().unwrap(), "2001:db8::10".parse().unwrap())
+        };
+        // A UDP header that tells of a datagram of 4,008 bytes.
+        let piece = [0x0f, 0xa0, 0x00, 0x35, 0x0f, 0xa8, 0x12, 0x34];
+        let first = Packet::of(&builder().fragment(0, true).raw(protocol::UDP, &piece)).unwrap();
+        assert_eq!((first.protocol, first.ports), (protocol::UDP, Some((4_000, 53))));
+        let second = Packet::of(&builder().fragment(8, false).raw(protocol::UDP, &piece)).unwrap();
+        assert_eq!((second.protocol, second.ports), (protocol::UDP, None));
+    }
+
+    #[test]
+    fn a_tunnel_shows_what_is_inside_with_its_own_frame() {
+        let macs = || wire::build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])).vlan(20);
+        let inner =
+            macs().ipv4([198, 18, 0, 50].into(), [198, 18, 1, 10].into()).traffic_class(0x2e).tcp(4_000, 80);
+        let packet = &inner.finish()[18..];
+        let outer = || macs().ipv6("2001:db8:1::251".parse().unwrap(), "2001:db8:2::11".parse().unwrap());
+        for frame in
+            [outer().raw(protocol::IPV4, packet), outer().udp(50_000, GUE_PORT).payload(packet).finish()]
+        {
+            let inside = Packet::inside(&frame).unwrap();
+            assert_eq!(inside.destination, "198.18.1.10".parse::<IpAddr>().unwrap());
+            assert_eq!(
+                (inside.ports, inside.traffic_class, inside.vlan),
+                (Some((4_000, 80)), 0x2e, Some(20))
+            );
+            assert_eq!(inside.source_mac, Packet::of(&frame).unwrap().source_mac);
+        }
+        assert_eq!(Packet::inside(&outer().udp(50_000, 53).payload(packet).finish()), None);
+        assert_eq!(Packet::inside(&inner_less()), None);
+    }
+
+    fn inner_less() -> Vec<u8> {
+        let ethernet = wire::build::ethernet(Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        ethernet.ipv4([198, 18, 0, 50].into(), [198, 18, 1, 10].into()).raw(protocol::IPV4, &[])
     }
 }

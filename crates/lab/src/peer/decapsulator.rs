@@ -10,7 +10,7 @@
 //! not for an address that the server holds, and what has used up its hops.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,11 +18,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto};
 
 use crate::error::{Error, Result};
 use crate::ledger::lock;
 use crate::namespace::Namespace;
+use crate::raw::RawSender;
 
 /// The UDP port of GUE.
 pub const GUE_PORT: u16 = 6080;
@@ -68,8 +69,8 @@ impl Decapsulator {
     /// Starts it in a server's namespace, for the virtual addresses that the server holds; it receives from here on.
     pub fn start(namespace: &Namespace, tunnel: Tunnel, held: &[IpAddr]) -> Result<Self> {
         let opening = || format!("opening a tunnel end in {}", namespace.name());
-        let open = || -> io::Result<Vec<(Outer, Inner)>> {
-            outer_sockets(tunnel)?.into_iter().map(|outer| Ok((outer, Inner::open()?))).collect()
+        let open = || -> io::Result<Vec<(Outer, RawSender)>> {
+            outer_sockets(tunnel)?.into_iter().map(|outer| Ok((outer, RawSender::open()?))).collect()
         };
         let sockets = namespace.run(open)?.map_err(Error::system(opening()))?;
         // The inner packet comes in on the loopback with the source of somebody else.
@@ -134,41 +135,10 @@ fn outer_sockets(tunnel: Tunnel) -> io::Result<Vec<Outer>> {
     Ok(outers)
 }
 
-/// Sockets that send a packet with the header that it has.
-#[derive(Debug)]
-struct Inner {
-    v4: OwnedFd,
-    v6: OwnedFd,
-}
-
-impl Inner {
-    fn open() -> io::Result<Self> {
-        Ok(Self { v4: header_included(AddressFamily::INET)?, v6: header_included(AddressFamily::INET6)? })
-    }
-
-    fn send(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
-        let sent = match destination {
-            IpAddr::V4(ip) => {
-                rustix::net::sendto(&self.v4, packet, SendFlags::empty(), &SocketAddrV4::new(ip, 0))
-            }
-            IpAddr::V6(ip) => {
-                rustix::net::sendto(&self.v6, packet, SendFlags::empty(), &SocketAddrV6::new(ip, 0, 0, 0))
-            }
-        };
-        Ok(sent.map(|_length| ())?)
-    }
-}
-
-/// A raw socket whose packets bring their IP header (raw(7): `IPPROTO_RAW` implies it, in both families).
-fn header_included(family: AddressFamily) -> io::Result<OwnedFd> {
-    let protocol: Option<Protocol> = Some(ipproto::RAW);
-    Ok(rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?)
-}
-
 fn pass_until(
     ending: &AtomicBool,
     outer: &Outer,
-    inner: &Inner,
+    inner: &RawSender,
     held: &[IpAddr],
     seen: &Mutex<Decapsulated>,
 ) {
