@@ -14,8 +14,8 @@ use lab::topology::{
     BRIDGE, HOP_MTU_BYTES, HTTP_PORT, Hop, Host, Options, Peers, Site, TRANSFER_PORT, UDP_PORT,
 };
 use lab::{
-    Capture, Captured, Direction, FragmentedQuestion, Load, Namespace, Order, Testbed, Way, ask_in_fragments,
-    ask_udp, run_requests, transfer, udp_ask_sized,
+    Capture, Captured, Direction, FragmentedQuestion, Iperf3, Load, Namespace, Order, Testbed, Way,
+    ask_in_fragments, ask_udp, run_iperf3, run_requests, transfer, udp_ask_sized,
 };
 
 /// Long enough for any machine, since nothing waits for it when all is well.
@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_millis(1100);
 
 fn testbed(label: &str) -> Option<Testbed> {
-    let programs =
-        ["nginx", "tcpdump", "ping"].iter().try_for_each(|name| lab::find_program(name).map(|_path| ()));
+    let programs = ["nginx", "tcpdump", "ping", "iperf3"]
+        .iter()
+        .try_for_each(|name| lab::find_program(name).map(|_path| ()));
     if let Err(why) = Testbed::check_machine().and(programs) {
         eprintln!("skipped: {why}");
         return None;
@@ -97,6 +98,15 @@ fn a_transparent_lab_is_one_network_and_whole_only_through_the_appliance() {
     assert!(!site.client.namespace().ping(lab.host_b.v4, SILENCE).unwrap(), "no way but the appliance");
     bridge_in_its_place(site);
     assert!(pings(lab.host_a.namespace(), &lab.host_b.addresses()));
+    let _iperf3 = Iperf3::start(lab.host_b.namespace(), "hostb", 5201).unwrap();
+    for address in lab.host_b.addresses() {
+        let report =
+            run_iperf3(lab.host_a.namespace(), (address, 5201).into(), 10_000_000, PATIENCE).unwrap();
+        assert!(
+            report.sent_bytes >= 10_000_000 && report.received_bytes > 0 && report.received_bps > 0.0,
+            "{report:?}"
+        );
+    }
     let _peers = servers_answer(site, &site.client);
     assert!(pings(lab.remote.namespace(), &site.servers[0].addresses()), "from behind the router");
     nobody_holds_the_virtual_addresses(site, site.client.namespace());

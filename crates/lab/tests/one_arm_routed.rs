@@ -8,7 +8,8 @@ use std::time::Duration;
 use lab::topology::one_arm_routed::{OneArmRouted, Wiring, one_arm_routed};
 use lab::topology::{HTTP_PORT, Hop, Options, TRANSFER_PORT, UDP_PORT};
 use lab::{
-    Capture, Direction, Load, Testbed, VlanSwitch, Way, ask_udp, run_requests, transfer, udp_ask_sized,
+    ByteShare, Capture, Direction, Load, Testbed, VlanSwitch, Way, ask_udp, run_requests, transfer,
+    udp_ask_sized,
 };
 
 /// Long enough for any machine, since nothing waits for it when all is well.
@@ -59,6 +60,13 @@ fn on_one_switch_request_and_reply_take_the_same_arm_or_the_reply_goes_by_the_ro
         let server = &lab.site.servers[0];
         let crossed = captured.packets().filter(|packet| packet.source == server.v4 && packet.protocol != 0);
         assert_eq!(crossed.count() > 0, replies_cross, "{wiring:?}");
+        let share = ByteShare::watch(&lab.site.client.end, &lab.site.ports).unwrap();
+        let target = (server.v4, TRANSFER_PORT).into();
+        transfer(lab.site.client.namespace(), target, Way::Download, 1_000_000, PATIENCE).unwrap().unwrap();
+        let share = share.so_far().unwrap();
+        assert!(share.all_bytes > 1_000_000, "{share:?}");
+        let expected = if replies_cross { 95.0..105.0 } else { 0.0..5.0 };
+        assert!(expected.contains(&share.percent()), "{wiring:?}: {share:?}");
         let path = if replies_cross { "return_path = \"gateway\"" } else { "return_path = \"bypass\"" };
         has_lines(
             &lab,

@@ -1,6 +1,7 @@
 //! Real peers: servers that run inside a namespace until their handle is dropped.
 
 mod decapsulator;
+mod iperf3;
 mod nginx;
 mod tcp_hold;
 mod transfer;
@@ -8,6 +9,7 @@ mod udp_echo;
 mod vlan_switch;
 
 pub use decapsulator::{Decapsulated, Decapsulator, GUE_PORT, Tunnel, rewrite_dscp};
+pub use iperf3::{Iperf3, Iperf3Report, run_iperf3};
 pub use nginx::{Access, NginxServer};
 pub use tcp_hold::TcpHold;
 pub use transfer::TransferServer;
