@@ -1,15 +1,17 @@
 //! Testbeds as a library: namespaces, veth pairs, peers, traffic.
 //!
 //! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it
-//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`Appliance`]), real clients call them ([`run_requests`],
-//! [`ask_udp`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`, end-to-end
-//! tests and benches are made of these parts; [`topology`] holds the labs that have a name.
+//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`TransferServer`], [`Iperf3`], [`Decapsulator`], [`VlanSwitch`],
+//! [`Appliance`]), real clients call them ([`run_requests`], [`transfer`], [`ask_udp`], [`ask_in_fragments`],
+//! [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`, end-to-end tests and benches are
+//! made of these parts; [`topology`] holds the labs that have a name.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
 //! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
 //! panic or Ctrl-C.
 //!
-//! Needs root and Debian's `iproute2` and `ethtool`; `nginx` and `tcpdump` where they are used.
+//! Needs root and Debian's `iproute2` and `ethtool`; `nginx`, `tcpdump`, `nft`, `ping` and `iperf3` where they are
+//! used.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -23,21 +25,31 @@ mod namespace;
 mod peer;
 mod process;
 mod program;
+mod raw;
+mod share;
 mod testbed;
 pub mod topology;
 
 pub use address::{Prefix, lab_address};
 pub use appliance::Appliance;
-pub use capture::{Capture, Captured, Direction, Frame, Packet, WrongChecksum, read_pcap};
+pub use capture::{
+    AddressRow, Capture, Captured, Direction, Frame, Packet, WrongChecksum, address_rows, address_table,
+    read_pcap,
+};
 pub use client::{
-    Answer, Failed, Failure, HeldConnections, HeldState, Load, Report, ask_udp, http_get, run_requests,
-    udp_ask,
+    Answer, Echoed, Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Report,
+    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, run_requests, transfer, udp_ask,
+    udp_ask_sized,
 };
 pub use error::{Error, Result};
-pub use link::{Endpoint, Link};
+pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
-pub use peer::{Access, NginxServer, TcpHold, UdpEcho};
+pub use peer::{
+    Access, Decapsulated, Decapsulator, ECHOED_BYTES_MIN, GUE_PORT, Iperf3, Iperf3Report, NginxServer,
+    TcpHold, TransferServer, Tunnel, UdpEcho, VlanSwitch, rewrite_dscp, run_iperf3,
+};
 pub use process::{Process, Signal};
 pub use program::find_program;
+pub use share::{ByteShare, Share};
 pub use testbed::Testbed;
 pub use wire::Mac;

@@ -5,10 +5,12 @@
 //! offload that leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive
 //! merging) off at both ends.
 
+use std::fs;
+
 use wire::Mac;
 
 use crate::address::Prefix;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::program;
 
@@ -21,6 +23,19 @@ pub struct Endpoint {
     namespace: Namespace,
     interface: String,
     mac: Mac,
+}
+
+/// What the kernel has counted on an interface, in whole Ethernet frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Frames received.
+    pub received_frames: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Frames sent.
+    pub sent_frames: u64,
 }
 
 /// Two interfaces joined back to back.
@@ -94,8 +109,62 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Sets the longest IP packet that it carries, in bytes.
+    pub fn set_mtu(&self, mtu_bytes: u16) -> Result<()> {
+        self.namespace.ip(&["link", "set", &self.interface, "mtu", &mtu_bytes.to_string()])?;
+        Ok(())
+    }
+
+    /// Takes IPv6 off the interface, so that the kernel says nothing there by itself.
+    pub fn silence_ipv6(&self) -> Result<()> {
+        self.namespace.set_parameter(&format!("net/ipv6/conf/{}/disable_ipv6", self.interface), "1")
+    }
+
+    /// What has crossed it since it was made. Frames that a ring takes or gives are counted too.
+    pub fn counters(&self) -> Result<Counters> {
+        // `/proc/net` would be the namespace of the process's first thread.
+        let path = "/proc/thread-self/net/dev";
+        let text = self
+            .namespace
+            .run(|| fs::read_to_string(path).map_err(Error::system(format!("reading {path}"))))??;
+        parse_counters(&text, &self.interface)
+            .ok_or_else(|| Error::unusable(self.interface.as_str(), "the kernel counts nothing for it"))
+    }
+
     /// Takes the interface down or up; see [`Namespace::set_link`].
     pub fn set_up(&self, up: bool) -> Result<()> {
         self.namespace.set_link(&self.interface, up)
+    }
+}
+
+/// A line of `/proc/net/dev`: the name, eight columns of receiving, eight of sending; bytes and frames come first.
+fn parse_counters(text: &str, interface: &str) -> Option<Counters> {
+    let of_interface = |line: &str| {
+        let (name, columns) = line.split_once(':')?;
+        (name.trim() == interface).then(|| columns.to_string())
+    };
+    let columns = text.lines().find_map(of_interface)?;
+    let columns: Vec<u64> = columns.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let at = |index: usize| columns.get(index).copied();
+    Some(Counters {
+        received_bytes: at(0)?,
+        received_frames: at(1)?,
+        sent_bytes: at(8)?,
+        sent_frames: at(9)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_those_of_the_named_interface() {
+        let text = "Inter-|   Receive\n face |bytes\n    lo:       1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n\
+                    \x20eth0:    1000      10    0    0    0     0          0         0   2000 20 0 0 0 0 0 0\n";
+        let counters =
+            Counters { received_bytes: 1000, received_frames: 10, sent_bytes: 2000, sent_frames: 20 };
+        assert_eq!(parse_counters(text, "eth0"), Some(counters));
+        assert_eq!(parse_counters(text, "eth1"), None);
     }
 }

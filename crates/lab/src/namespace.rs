@@ -12,8 +12,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use wire::Mac;
 
 use crate::address::{Prefix, lab_address};
 use crate::error::{Error, Result};
@@ -141,6 +144,38 @@ impl Namespace {
         self.set_parameters(&[("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")])
     }
 
+    /// Holds an address on its loopback, as a server behind direct server return holds a virtual one: packets for it
+    /// are taken, and no neighbour hears of it (`arp_ignore` 1, `arp_announce` 2; RFC 4861 answers for the asked
+    /// interface alone by itself).
+    pub fn hold_address(&self, address: IpAddr) -> Result<()> {
+        let address = lab_address(address)?;
+        for place in ["all", "lo"] {
+            self.set_parameters(&[
+                (&format!("net.ipv4.conf.{place}.arp_ignore"), "1"),
+                (&format!("net.ipv4.conf.{place}.arp_announce"), "2"),
+            ])?;
+        }
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let mut words = vec!["address", "add"];
+        let text = format!("{address}/{length}");
+        words.extend([&*text, "dev", "lo"]);
+        if address.is_ipv6() {
+            words.push("nodad");
+        }
+        self.ip(&words)?;
+        Ok(())
+    }
+
+    /// One ping, by the program; whether it was answered within `limit`.
+    pub fn ping(&self, target: IpAddr, limit: Duration) -> Result<bool> {
+        let deadline = limit.as_secs().max(1).to_string();
+        let target = lab_address(target)?.to_string();
+        let mut command = self.command("ping")?;
+        command.args(["-n", "-q", "-c", "1", "-W", &deadline, &target]);
+        let output = program::output_within(&mut command, limit + COMMAND_LIMIT)?;
+        Ok(output.status.success())
+    }
+
     /// A route to `destination` (`198.19.0.0/16`) through a gateway.
     pub fn add_route(&self, destination: &str, gateway: IpAddr) -> Result<()> {
         let destination: Prefix = destination.parse()?;
@@ -152,6 +187,14 @@ impl Namespace {
     pub fn add_default_route(&self, gateway: IpAddr) -> Result<()> {
         let family = if gateway.is_ipv4() { "-4" } else { "-6" };
         self.ip(&[family, "route", "add", "default", "via", &lab_address(gateway)?.to_string()])?;
+        Ok(())
+    }
+
+    /// A neighbour that is known for good: it is never asked for.
+    pub fn add_neighbour(&self, address: IpAddr, mac: Mac, interface: &str) -> Result<()> {
+        let (address, mac) = (lab_address(address)?.to_string(), mac.to_string());
+        let permanent = ["nud", "permanent", "dev", interface];
+        self.ip(&[&["neighbour", "replace", &address, "lladdr", &mac][..], &permanent].concat())?;
         Ok(())
     }
 

@@ -39,7 +39,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port"], &["libc"]),
-    ("lab", &["wire"], &["rustix", "signal-hook", "libc"]),
+    ("lab", &["wire"], &["rustix", "signal-hook", "libc", "pnet"]),
     ("sim", &["wire", "flow", "plan", "port", "engine", "config", "control"], &["hashbrown"]),
 ];
 
@@ -138,7 +138,7 @@ fn check_source(source: &Source) -> Vec<String> {
         ("toml", &["config"]),
         ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
-        ("pnet", &["control"]),
+        ("pnet", &["control", "lab"]),
     ] {
         if source.is_product() && !homes.contains(&name) && uses(library) {
             found(format!("{library} is for {}", homes.join(" and ")));

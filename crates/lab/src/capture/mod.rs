@@ -3,6 +3,7 @@
 //! Any thread. A capture is listening when [`Capture::start`] returns, so nothing that is sent afterwards is
 //! missed.
 
+mod addresses;
 mod packet;
 mod pcap;
 
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+pub use addresses::{AddressRow, address_rows, address_table};
 pub use packet::Packet;
+pub(crate) use pcap::PcapStream;
 pub use pcap::{Frame, read_pcap};
 
 use crate::error::{Error, Result};

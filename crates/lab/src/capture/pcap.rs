@@ -1,6 +1,7 @@
 //! The classic capture file format, as tcpdump writes it: both byte orders, microseconds or nanoseconds,
 //! Ethernet only.
 
+use std::io::Read;
 use std::time::Duration;
 
 use super::packet::Packet;
@@ -26,38 +27,74 @@ impl Frame {
     pub fn packet(&self) -> Option<Packet> {
         Packet::of(&self.bytes)
     }
+
+    /// What a tunnel's packet carries inside, with this frame's MAC addresses; none of any other frame.
+    pub fn inner_packet(&self) -> Option<Packet> {
+        Packet::inside(&self.bytes)
+    }
 }
 
 /// Reads a capture file. A last record that was cut off is left out; a frame that was captured in part is
 /// refused.
 pub fn read_pcap(bytes: &[u8]) -> Result<Vec<Frame>> {
-    let refuse = |reason| Error::unusable("capture file", reason);
-    let (header, mut rest) =
-        bytes.split_at_checked(FILE_HEADER_BYTES).ok_or_else(|| refuse("it is shorter than its header"))?;
-    let magic = word(header, 0, u32::from_le_bytes);
-    let (number, nanoseconds): (fn([u8; 4]) -> u32, _) = match (magic, magic.swap_bytes()) {
-        (MICROSECONDS_MAGIC, _) => (u32::from_le_bytes, false),
-        (NANOSECONDS_MAGIC, _) => (u32::from_le_bytes, true),
-        (_, MICROSECONDS_MAGIC) => (u32::from_be_bytes, false),
-        (_, NANOSECONDS_MAGIC) => (u32::from_be_bytes, true),
-        _ => return Err(refuse("it does not begin as a classic pcap file does")),
-    };
-    if word(header, 20, number) != LINK_TYPE_ETHERNET {
-        return Err(refuse("its frames are not Ethernet frames"));
-    }
+    let mut stream = PcapStream::begin(bytes)?;
     let mut frames = Vec::new();
-    while let Some((record, behind)) = rest.split_at_checked(RECORD_HEADER_BYTES) {
-        let [seconds, fraction, captured, original] = [0, 4, 8, 12].map(|at| word(record, at, number));
+    while let Some(frame) = stream.next_frame()? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+/// A capture that is read while it is written.
+#[derive(Debug)]
+pub(crate) struct PcapStream<R> {
+    reader: R,
+    number: fn([u8; 4]) -> u32,
+    nanoseconds: bool,
+}
+
+impl<R: Read> PcapStream<R> {
+    /// Waits for the header, which a writer sends as soon as it captures.
+    pub(crate) fn begin(mut reader: R) -> Result<Self> {
+        let mut header = [0; FILE_HEADER_BYTES];
+        reader.read_exact(&mut header).map_err(|_| refuse("it is shorter than its header"))?;
+        let magic = word(&header, 0, u32::from_le_bytes);
+        let (number, nanoseconds): (fn([u8; 4]) -> u32, _) = match (magic, magic.swap_bytes()) {
+            (MICROSECONDS_MAGIC, _) => (u32::from_le_bytes, false),
+            (NANOSECONDS_MAGIC, _) => (u32::from_le_bytes, true),
+            (_, MICROSECONDS_MAGIC) => (u32::from_be_bytes, false),
+            (_, NANOSECONDS_MAGIC) => (u32::from_be_bytes, true),
+            _ => return Err(refuse("it does not begin as a classic pcap file does")),
+        };
+        if word(&header, 20, number) != LINK_TYPE_ETHERNET {
+            return Err(refuse("its frames are not Ethernet frames"));
+        }
+        Ok(Self { reader, number, nanoseconds })
+    }
+
+    /// Waits for the next frame; none at the end, also in the middle of a record.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>> {
+        let mut record = [0; RECORD_HEADER_BYTES];
+        if self.reader.read_exact(&mut record).is_err() {
+            return Ok(None);
+        }
+        let [seconds, fraction, captured, original] = [0, 4, 8, 12].map(|at| word(&record, at, self.number));
         if captured != original {
             return Err(refuse("it holds a frame that was captured in part"));
         }
-        let Some((frame, behind)) = behind.split_at_checked(captured as usize) else { break };
-        let fraction_ns = if nanoseconds { u64::from(fraction) } else { u64::from(fraction) * 1_000 };
+        let mut bytes = Vec::new();
+        let read = (&mut self.reader).take(captured.into()).read_to_end(&mut bytes);
+        if read.ok() != Some(captured as usize) {
+            return Ok(None);
+        }
+        let fraction_ns = if self.nanoseconds { u64::from(fraction) } else { u64::from(fraction) * 1_000 };
         let at = Duration::from_secs(seconds.into()) + Duration::from_nanos(fraction_ns);
-        frames.push(Frame { at, bytes: frame.to_vec() });
-        rest = behind;
+        Ok(Some(Frame { at, bytes }))
     }
-    Ok(frames)
+}
+
+fn refuse(reason: &'static str) -> Error {
+    Error::unusable("capture file", reason)
 }
 
 /// The word at an offset of a header whose length was proven; beyond it, zero.

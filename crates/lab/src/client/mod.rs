@@ -1,11 +1,15 @@
 //! Clients: traffic with a bound in requests and in seconds, and what came of it.
 
+mod fragments;
 mod held;
 mod http;
 mod report;
+mod transfer;
 mod udp;
 
+pub use fragments::{FragmentedQuestion, Order, ask_in_fragments, fragment_udp};
 pub use held::{HeldConnections, HeldState};
 pub use http::{Load, http_get, run_requests};
 pub use report::{Answer, Failed, Failure, Report};
-pub use udp::{ask_udp, udp_ask};
+pub use transfer::{Transferred, Way, transfer};
+pub use udp::{Echoed, ask_udp, udp_ask, udp_ask_sized};

@@ -6,6 +6,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 /// An answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -30,6 +32,8 @@ pub enum Failure {
     TimedOut,
     /// No way there, said by the own kernel or by an ICMP error.
     Unreachable,
+    /// Longer than its way allows, said by the own kernel or by an ICMP error.
+    TooLong,
     /// An answer that says no: its HTTP status.
     Status(u16),
     /// An answer that is none.
@@ -62,6 +66,9 @@ pub struct Report {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind as Kind;
+        if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) {
+            return Self::TooLong;
+        }
         match error.kind() {
             Kind::ConnectionRefused => Self::Refused,
             Kind::ConnectionReset | Kind::BrokenPipe => Self::Reset,
@@ -124,6 +131,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => write!(f, "refused"),
+            Self::TooLong => write!(f, "too long"),
             Self::Reset => write!(f, "reset"),
             Self::Closed => write!(f, "closed"),
             Self::TimedOut => write!(f, "timed out"),
