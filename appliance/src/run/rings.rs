@@ -138,7 +138,8 @@ pub fn open(config: &Config, workers: usize) -> Result<(Machine, Vec<WorkerPorts
         }
     }
     let ring_count = places.interfaces.len() + places.host_legs.len();
-    let ring_of = |port: &config::Port| places.interfaces.iter().position(|(name, _)| *name == port.interface);
+    let ring_of =
+        |port: &config::Port| places.interfaces.iter().position(|(name, _)| *name == port.interface);
     let machine = Machine {
         steering,
         gates: opened.gates,
