@@ -66,11 +66,18 @@ impl World<'_> {
     /// Where a frame of the appliance's own making, or of its host, leaves `leg` for `destination`.
     #[inline]
     pub fn egress(&self, leg: u16, destination: Mac) -> Egress {
+        self.egress_but(leg, destination, NO_PORT)
+    }
+
+    /// The same for a frame that keeps the MAC address of its sender, who is behind the member `except`: to flood it there
+    /// would tell the switches on that side that the sender had moved.
+    #[inline]
+    pub fn egress_but(&self, leg: u16, destination: Mac, except: u16) -> Egress {
         let Some(bridge) = self.bridge(leg) else { return Egress::Port(leg) };
         let known = if destination.is_multicast() { None } else { self.member_of(bridge, 0, destination) };
         match known {
             Some(port) => Egress::Port(port),
-            None => Egress::Flood { bridge: leg, except: NO_PORT, host: false },
+            None => Egress::Flood { bridge: leg, except, host: false },
         }
     }
 
