@@ -53,6 +53,8 @@ impl World<'_> {
     #[inline]
     pub fn switch(&self, bridge: BridgeView<'_>, at: &Arrival, destination: Mac) -> Step {
         match at.reach {
+            // The host hears nothing of VLANs that only cross the bridge, so nothing in them is for it.
+            Reach::Own if at.vlan != 0 => DropReason::VlanUnknown.into(),
             Reach::Own => Step::Send(Egress::Host(at.leg)),
             Reach::Group => Step::Send(Egress::Flood { bridge: at.leg, except: at.port, host: at.vlan == 0 }),
             Reach::Other => match self.member_of(bridge, at.vlan, destination) {
@@ -82,7 +84,7 @@ impl World<'_> {
     }
 
     /// What the host sends by its leg: to the wire, whatever it is.
-    pub fn from_host(&self, leg: u16, ethernet: &Ethernet<'_>) -> Step {
+    pub fn of_host(&self, leg: u16, ethernet: &Ethernet<'_>) -> Step {
         Step::Send(self.egress(leg, ethernet.destination()))
     }
 
