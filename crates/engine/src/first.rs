@@ -56,7 +56,10 @@ where
             };
         }
         if self.view.host.contains(&destination) {
-            return self.world.not_ours(at, ethernet.destination(), DropReason::LateForHost);
+            return match Self::is_neighbour_discovery(packet) {
+                true => Step::Answer(Answer::Neighbour),
+                false => self.world.not_ours(at, ethernet.destination(), DropReason::LateForHost),
+            };
         }
         // Who has no address yet may ask for one of ours, and nothing else (RFC 4291 section 2.5.2).
         if is_martian {
@@ -76,6 +79,9 @@ where
 
     /// A packet that passes a bridge between two other hosts.
     fn pass(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
+        if Self::is_neighbour_discovery(packet) {
+            return Step::Answer(Answer::Neighbour);
+        }
         if self.is_forged(packet) {
             return DropReason::MartianSource.into();
         }
@@ -113,19 +119,33 @@ where
     }
 
     fn is_solicitation(packet: &Packet<'_, F>) -> bool {
+        Self::neighbour_discovery_kind(packet) == Some(icmp::v6::NEIGHBOUR_SOLICITATION)
+    }
+
+    /// Whether the packet asks for an address, or claims one: it may be one of ours.
+    fn is_neighbour_discovery(packet: &Packet<'_, F>) -> bool {
+        Self::neighbour_discovery_kind(packet).is_some()
+    }
+
+    fn neighbour_discovery_kind(packet: &Packet<'_, F>) -> Option<u8> {
+        use icmp::v6::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
         match &packet.transport {
             // Neighbour discovery never comes in pieces (RFC 6980 section 5).
-            Transport::Icmp(header) if packet.piece.is_none() => {
-                F::ICMP == wire::protocol::ICMPV6 && header.kind() == icmp::v6::NEIGHBOUR_SOLICITATION
+            Transport::Icmp(header) if F::ICMP == wire::protocol::ICMPV6 && packet.piece.is_none() => {
+                Some(header.kind())
+                    .filter(|kind| matches!(*kind, NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT))
             }
-            _ => false,
+            _ => None,
         }
     }
 
-    /// A frame to a link-layer group: solicitations are answered; the rest is the host's and the bridge's.
+    /// A frame to a link-layer group: solicitations are answered; the rest is the host's and the bridge's, unless it says
+    /// to come from us.
     pub fn group(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
-        if Self::is_solicitation(packet) {
+        if Self::is_neighbour_discovery(packet) {
             Step::Answer(Answer::Neighbour)
+        } else if self.is_forged(packet) {
+            DropReason::MartianSource.into()
         } else {
             self.world.not_ours(at, ethernet.destination(), DropReason::LinkLayerMulticast)
         }

@@ -1,7 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
-use crate::path::{Answer, Egress, Fits, Path, Step};
+use crate::path::{Answer, Egress, Fits, NO_PORT, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::wrapping::{Outer, Wrapping};
@@ -261,9 +261,14 @@ where
         if shape.takes_hop() && packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
         }
+        // A switch leaves the sender's address, but what was sent to us goes on from us.
+        let goes_on_from_us = shape.has_own_source_mac() || !shape.has_link_mac();
         let egress = match leg.members() {
             None => Egress::Port(link.port),
-            Some(_) => self.world.egress(link.port, link.mac),
+            Some(_) => {
+                let except = if goes_on_from_us { NO_PORT } else { at.port };
+                self.world.egress_but(link.port, link.mac, except)
+            }
         };
         let mtu_bytes = match egress {
             Egress::Port(port) if port != link.port => self.world.port(port).map_or(0, |port| port.mtu_bytes),
@@ -281,8 +286,7 @@ where
         let wrapping = Wrapping { outer, mss_bytes_max };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
-        // A switch leaves the sender's address, but what was sent to us goes on from us.
-        if shape.has_own_source_mac() || !shape.has_link_mac() {
+        if goes_on_from_us {
             ethernet.set_source(leg.mac);
         }
         self.count_packet(translation.member, translation.direction, packet.length_bytes);

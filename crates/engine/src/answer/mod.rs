@@ -8,6 +8,7 @@ mod icmp_error;
 mod neighbour;
 mod reset;
 
+pub(crate) use neighbour::claim;
 pub(crate) use reset::{RESET_BYTES_MAX, Reset};
 
 use crate::path::Answer;
