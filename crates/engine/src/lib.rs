@@ -20,6 +20,7 @@ mod arrival;
 mod burst;
 mod copies;
 mod counters;
+mod dead;
 mod egress;
 mod first;
 mod mac_table;

@@ -18,9 +18,9 @@ pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
 
 /// Bytes in front of what a frame holds: the Ethernet header, and up to two tags.
 pub(crate) fn link_layer_bytes(bytes: &[u8]) -> usize {
-    let inner = |bytes: &[u8]| bytes.get(TAG_BYTES..).is_some_and(|bytes| tag(bytes).is_some());
-    let tags = usize::from(tag(bytes).is_some()) + usize::from(tag(bytes).is_some() && inner(bytes));
-    ethernet::LENGTH + TAG_BYTES * tags
+    let inner = |bytes: &[u8]| bytes.get(Tag::LENGTH..).is_some_and(|bytes| outermost(bytes).is_some());
+    let tags = usize::from(outermost(bytes).is_some()) + usize::from(outermost(bytes).is_some() && inner(bytes));
+    ethernet::LENGTH + Tag::LENGTH * tags
 }
 
 /// Takes the outermost tag off; a frame without one stays as it is.
