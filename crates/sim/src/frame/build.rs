@@ -317,6 +317,7 @@ impl<'a> Reader<'a> {
             "wrong-header-checksum" => details.wrong_header_checksum = true,
             "mtu" => details.mtu = self.value("MTU")?,
             "quoting" => details.quote = self.quote()?,
+            "carrying" => details.data = self.quote()?,
             "router" => details.advertisement.router = true,
             "solicited" => details.advertisement.solicited = true,
             "override" => details.advertisement.overrides = true,
