@@ -212,7 +212,9 @@ where
         packet: &mut Packet<'_, F>,
         outbound: &Outbound<F>,
     ) -> Step {
+        let has_port_zero = packet.key.source().1 == 0 || packet.key.destination().1 == 0;
         let opens = match &packet.transport {
+            Transport::Tcp { .. } | Transport::Udp(_) if has_port_zero => Some(DropReason::PortZero.into()),
             Transport::Tcp { .. } => Self::refused_opening(&packet.transport),
             Transport::Udp(_) => None,
             Transport::Icmp(header) => {
