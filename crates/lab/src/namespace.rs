@@ -198,6 +198,12 @@ impl Namespace {
         Ok(())
     }
 
+    /// Forgets what the kernel has learned of narrow links, so that the next connection finds them itself. Without this a
+    /// host announces an MSS that fits the path that it knows, and its clients never meet the link.
+    pub fn forget_path_mtu(&self) -> Result<()> {
+        ["-4", "-6"].iter().try_for_each(|family| self.ip(&[family, "route", "flush", "cache"]).map(drop))
+    }
+
     /// Takes an interface down, as a pulled cable would for both ends, or up again. Taking it down makes the
     /// kernel forget IPv6 addresses and routes there.
     pub fn set_link(&self, interface: &str, up: bool) -> Result<()> {
