@@ -10,6 +10,7 @@ use std::time::Duration;
 use lab::topology::l2_dsr::l2_dsr;
 use lab::topology::l3_dsr::{Encapsulation, l3_dsr};
 use lab::topology::one_arm_routed::{Wiring, one_arm_routed};
+use lab::topology::routed_two_ports::routed_two_ports;
 use lab::topology::transparent_inline::transparent_inline;
 use lab::topology::transparent_one_arm::transparent_one_arm;
 use lab::topology::traps::{Variant, traps};
@@ -283,6 +284,12 @@ fn a_hop_fits_before_clients_and_servers_of_every_lab() {
         let arm = one_arm_routed(&bed, Wiring::GatewayAppliance, hop).unwrap();
         arm.site.appliance.forward_packets().unwrap();
         reaches_servers(&arm.site, hop);
+
+        let bed = testbed(&format!("lab-fits-routed{number}")).unwrap();
+        let routed = routed_two_ports(&bed, hop).unwrap();
+        routed.appliance.forward_packets().unwrap();
+        reaches_servers(&routed, hop);
+        has_lines(&routed, &["mode = \"routed\"", "interface = \"inside\"", "address = \"198.18.1.13\""]);
 
         let bed = testbed(&format!("lab-fits-traps{number}")).unwrap();
         let traps = traps(&bed, Variant::OwnPorts, hop).unwrap();
