@@ -1,5 +1,5 @@
-//! The topologies of the forwarding modes, with the kernel in the appliance's place where the way leads through it, and
-//! what stands in them: hops, long transfers, large datagrams.
+//! The topologies of the forwarding modes, with the kernel in the appliance's place where the way leads
+//! through it, and what stands in them: hops, long transfers, large datagrams.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,13 +1,14 @@
 //! What a server needs behind tunnels and marks: the inner packet reaches its own kernel.
 //!
-//! [`Decapsulator`] is a tunnel end in user space, for kernels without tunnel devices: it takes IP in IP (RFC 2003; RFC
-//! 2473; protocols 4 and 41) and GUE variant 1 (an IP packet right behind a UDP header), strips the outer header and
-//! sends the inner packet, with its own header, to the address that it names. That is the server's own, on its
-//! loopback, so it goes round there and arrives with its client's source. Outer fragments are put together by the kernel
-//! before. [`rewrite_dscp`] does for marked packets what the name says, by a rule of the kernel's.
+//! [`Decapsulator`] is a tunnel end in user space, for kernels without tunnel devices: it takes IP in IP (RFC
+//! 2003; RFC 2473; protocols 4 and 41) and GUE variant 1 (an IP packet right behind a UDP header), strips the
+//! outer header and sends the inner packet, with its own header, to the address that it names. That is the
+//! server's own, on its loopback, so it goes round there and arrives with its client's source. Outer
+//! fragments are put together by the kernel before. [`rewrite_dscp`] does for marked packets what the name
+//! says, by a rule of the kernel's.
 //!
-//! Any thread. Refuses to start where something else has the UDP port; drops and counts what is no IP packet, what is
-//! not for an address that the server holds, and what has used up its hops.
+//! Any thread. Refuses to start where something else has the UDP port; drops and counts what is no IP packet,
+//! what is not for an address that the server holds, and what has used up its hops.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -67,7 +68,8 @@ pub struct Decapsulator {
 }
 
 impl Decapsulator {
-    /// Starts it in a server's namespace, for the virtual addresses that the server holds; it receives from here on.
+    /// Starts it in a server's namespace, for the virtual addresses that the server holds; it receives from
+    /// here on.
     pub fn start(namespace: &Namespace, tunnel: Tunnel, held: &[IpAddr]) -> Result<Self> {
         let opening = || format!("opening a tunnel end in {}", namespace.name());
         let open = || -> io::Result<Vec<(Outer, RawSender)>> {
@@ -117,13 +119,14 @@ enum Gives {
     Packet,
     /// The outer IPv4 header, as raw IPv4 sockets alone do.
     Ipv4Header,
-    /// The UDP header of any datagram over IPv6. GUE may come without a checksum there (RFC 6935, RFC 6936); the kernel
-    /// keeps that from a UDP socket, so a raw one takes exactly those.
+    /// The UDP header of any datagram over IPv6. GUE may come without a checksum there (RFC 6935, RFC 6936);
+    /// the kernel keeps that from a UDP socket, so a raw one takes exactly those.
     UdpHeader,
 }
 
 impl Gives {
-    /// The inner packet and, where a header tells it, the outer source port; none of what another socket takes.
+    /// The inner packet and, where a header tells it, the outer source port; none of what another socket
+    /// takes.
     fn strip(self, bytes: &mut [u8]) -> Option<(Option<u16>, &mut [u8])> {
         match self {
             Self::Packet => Some((None, bytes)),
@@ -198,8 +201,8 @@ fn pass_until(
     }
 }
 
-/// Takes one off the hops that the packet may still go, and gives its destination; none if it is no IP packet or may
-/// go no further. The kernel writes the checksum of an IPv4 header that it is given.
+/// Takes one off the hops that the packet may still go, and gives its destination; none if it is no IP packet
+/// or may go no further. The kernel writes the checksum of an IPv4 header that it is given.
 fn age(packet: &mut [u8]) -> Option<IpAddr> {
     let (hops_at, destination) = match packet.first()? >> 4 {
         4 => (8, IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?)),
@@ -211,8 +214,8 @@ fn age(packet: &mut [u8]) -> Option<IpAddr> {
     Some(destination)
 }
 
-/// Makes a server's kernel send packets with a DSCP to the virtual address of their family instead of the real one,
-/// without the mark. Stateless: replies come from the virtual address by themselves.
+/// Makes a server's kernel send packets with a DSCP to the virtual address of their family instead of the
+/// real one, without the mark. Stateless: replies come from the virtual address by themselves.
 pub fn rewrite_dscp(namespace: &Namespace, dscp: u8, real: [IpAddr; 2], held: [IpAddr; 2]) -> Result<()> {
     let rule = |family: &str, (real, held): (IpAddr, IpAddr)| {
         format!("{family} dscp {dscp} {family} daddr {real} {family} daddr set {held} {family} dscp set 0\n")

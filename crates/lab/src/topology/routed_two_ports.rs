@@ -1,5 +1,5 @@
-//! Routed mode between two networks, as a [`Site`]: the network of [`super::slb_routed`], with the hops, services and
-//! peers that all modes' labs have.
+//! Routed mode between two networks, as a [`Site`]: the network of [`super::slb_routed`], with the hops,
+//! services and peers that all modes' labs have.
 //!
 //! ```text
 //!  client 198.18.0.50 ── outside 198.18.0.1  appliance  inside 198.18.1.1 ── switch ─┬─ server1 198.18.1.11
