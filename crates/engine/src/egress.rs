@@ -8,6 +8,7 @@ use crate::path::{Answer, Egress, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::shared::Report;
+use crate::split::split;
 use crate::tags;
 use plan::{Attachment, Link};
 use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports};
@@ -65,7 +66,11 @@ impl World<'_> {
         match step {
             Step::Send(egress) => self.send(scratch, frame, egress),
             Step::Wrap(egress, place) => {
-                scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?.put_on(frame)?;
+                let wrapping = *scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?;
+                wrapping.put_on(frame)?;
+                if let Some(mtu_bytes) = wrapping.split_to_bytes {
+                    split(frame, mtu_bytes, &mut scratch.copies, &self.ways(egress))?;
+                }
                 self.send(scratch, frame, egress)
             }
             Step::Answer(answer) => self.finish_answer(scratch, ingress, frame, answer),

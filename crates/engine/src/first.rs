@@ -5,6 +5,7 @@ use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
+use crate::wrapping::Wrapping;
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{Outbound, Resolution, Vip};
 use rewrite::decrement_hop_limit;
@@ -74,7 +75,7 @@ where
         if let Some(outbound) = self.view.outbounds.of(source, destination) {
             return self.outbound(scratch, at, ethernet, packet, outbound);
         }
-        self.route(ethernet, packet)
+        self.route(scratch, ethernet, packet)
     }
 
     /// A packet that passes a bridge between two other hosts.
@@ -256,7 +257,7 @@ where
     }
 
     /// Forwards what is not balanced by the mirrored routes (SPEC section 2).
-    fn route(&self, ethernet: &mut Ethernet<'_>, packet: &mut Packet<'_, F>) -> Step {
+    fn route(&self, scratch: &mut Scratch, ethernet: &mut Ethernet<'_>, packet: &mut Packet<'_, F>) -> Step {
         let destination = packet.header.destination();
         if packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
@@ -276,12 +277,19 @@ where
         };
         let egress = self.world.egress(link.port, link.mac);
         let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
-        if packet.length_bytes > mtu_bytes {
+        let is_long = packet.length_bytes > mtu_bytes;
+        if is_long && !packet.header.may_be_split() {
             return Step::Answer(Answer::TooBig { mtu_bytes });
         }
         decrement_hop_limit(packet);
         ethernet.set_destination(link.mac);
         ethernet.set_source(leg.mac);
-        Step::Send(egress)
+        match is_long {
+            false => Step::Send(egress),
+            true => {
+                let wrapping = Wrapping { split_to_bytes: Some(mtu_bytes), ..Wrapping::default() };
+                Step::Wrap(egress, scratch.keep_wrapping(wrapping))
+            }
+        }
     }
 }

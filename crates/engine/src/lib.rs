@@ -33,6 +33,7 @@ mod replay;
 mod scratch;
 mod shared;
 mod source_nat;
+mod split;
 mod sweep;
 mod switch;
 mod tags;

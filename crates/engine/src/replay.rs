@@ -278,12 +278,17 @@ where
             Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
             Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
         };
+        let way_bytes = mtu_bytes;
         let mtu_bytes = outer.map_or(mtu_bytes, |outer| mtu_bytes.saturating_sub(outer.overhead_bytes()));
+        let mut split_to_bytes = None;
         if packet.length_bytes > mtu_bytes {
-            return Step::Answer(Answer::TooBig { mtu_bytes });
+            if !packet.header.may_be_split() {
+                return Step::Answer(Answer::TooBig { mtu_bytes });
+            }
+            split_to_bytes = Some(way_bytes);
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, outer.is_some(), mtu_bytes);
-        let wrapping = Wrapping { outer, mss_bytes_max };
+        let wrapping = Wrapping { outer, mss_bytes_max, split_to_bytes };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
         if goes_on_from_us {
@@ -333,16 +338,15 @@ where
         let step = self.world.not_ours(at, ethernet.destination(), DropReason::ForeignMac);
         let Step::Send(egress) = step else { return step };
         let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
-        if packet.length_bytes > mtu_bytes {
+        let is_long = packet.length_bytes > mtu_bytes;
+        if is_long && !packet.header.may_be_split() {
             return Step::Answer(Answer::TooBig { mtu_bytes });
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, false, mtu_bytes);
         apply(translation, packet);
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
-        match mss_bytes_max {
-            None => step,
-            Some(_) => Step::Wrap(egress, scratch.keep_wrapping(Wrapping { outer: None, mss_bytes_max })),
-        }
+        let wrapping = Wrapping { outer: None, mss_bytes_max, split_to_bytes: is_long.then_some(mtu_bytes) };
+        if wrapping.is_nothing() { step } else { Step::Wrap(egress, scratch.keep_wrapping(wrapping)) }
     }
 
     /// Asks the routes for the egress of a session whose answer is out of date, and keeps the new one.

@@ -19,7 +19,8 @@ pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
 /// Bytes in front of what a frame holds: the Ethernet header, and up to two tags.
 pub(crate) fn link_layer_bytes(bytes: &[u8]) -> usize {
     let inner = |bytes: &[u8]| bytes.get(Tag::LENGTH..).is_some_and(|bytes| outermost(bytes).is_some());
-    let tags = usize::from(outermost(bytes).is_some()) + usize::from(outermost(bytes).is_some() && inner(bytes));
+    let tags =
+        usize::from(outermost(bytes).is_some()) + usize::from(outermost(bytes).is_some() && inner(bytes));
     ethernet::LENGTH + Tag::LENGTH * tags
 }
 
