@@ -3,7 +3,7 @@
 use super::publishing::Dirty;
 use super::{Controller, Rings};
 use crate::members::{ServerKey, Wish};
-use crate::operator::{Action, Request, Response, What};
+use crate::operator::{Action, RealServerFacts, Request, Response, What};
 use config::Config;
 use mio::Token;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +32,7 @@ impl<R: Rings> Controller<R> {
                 Err(reason) => Response::wrong_input(reason),
             },
             Request::Server { action, service, server } => self.wish(action, &service, &server),
+            Request::RealServerFacts { service } => self.real_server_facts(&service),
         }
     }
 
@@ -91,6 +92,14 @@ impl<R: Rings> Controller<R> {
         // Answered only when it is in force.
         self.bring_up_to_date(now);
         Ok(changes)
+    }
+
+    fn real_server_facts(&self, service: &str) -> Response {
+        match RealServerFacts::of(&self.config, service).map(serde_json::to_value) {
+            Ok(Ok(facts)) => Response::Done(facts),
+            Ok(Err(error)) => Response::failed(error.to_string()),
+            Err(reason) => Response::wrong_input(reason),
+        }
     }
 
     fn wish(&mut self, action: Action, service: &str, server: &str) -> Response {

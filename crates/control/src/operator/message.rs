@@ -25,6 +25,13 @@ pub enum Request {
         /// The server's address, with its port if the address alone is ambiguous.
         server: String,
     },
+    /// `{"command":"real-server-facts","service":"web"}`: what the set-up of its servers depends on, as
+    /// [`RealServerFacts`](super::RealServerFacts).
+    #[serde(rename = "real-server-facts")]
+    RealServerFacts {
+        /// The service's name.
+        service: String,
+    },
 }
 
 /// What can be shown.
