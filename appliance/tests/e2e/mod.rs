@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every binary of tests takes what it needs")]
 
 pub mod modes;
+pub mod sides;
 
 use std::fmt::Write;
 use std::fs;
