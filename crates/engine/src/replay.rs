@@ -1,7 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
-use crate::path::{Answer, Egress, Fits, NO_PORT, Path, Step};
+use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::tunnel::Outer;
