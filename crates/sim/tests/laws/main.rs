@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod bridge;
+mod chaos;
 mod traffic;
 
 use control::facts::Facts;
