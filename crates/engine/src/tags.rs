@@ -17,6 +17,12 @@ fn tag(bytes: &[u8]) -> Option<(u16, u16)> {
     ethernet::is_tag(ethertype).then_some((ethertype, u16::from_be_bytes([c, d])))
 }
 
+/// Whether the frame bears a tag.
+#[inline]
+pub(crate) fn is_tagged(bytes: &[u8]) -> bool {
+    tag(bytes).is_some()
+}
+
 /// The VLAN of the outermost tag; 0 when there is none, or one that says a priority only.
 pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
     tag(bytes).map_or(0, |(_, control)| control & VLAN_MASK)
