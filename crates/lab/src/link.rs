@@ -23,6 +23,15 @@ pub struct Endpoint {
     namespace: Namespace,
     interface: String,
     mac: Mac,
+    opposite: Opposite,
+}
+
+/// The other end of a link.
+#[derive(Clone, Debug)]
+struct Opposite {
+    namespace: Namespace,
+    interface: String,
+    mac: Mac,
 }
 
 /// What the kernel has counted on an interface, in whole Ethernet frames.
@@ -52,9 +61,10 @@ impl Link {
     pub(crate) fn create(first: (&Namespace, &str), second: (&Namespace, &str)) -> Result<Self> {
         let [first, second] = [first, second].map(|(namespace, interface)| {
             let mac = Mac(namespace.ledger().next_mac()?);
-            Ok(Endpoint { namespace: namespace.clone(), interface: interface.into(), mac })
+            Ok(Opposite { namespace: namespace.clone(), interface: interface.into(), mac })
         });
-        let (first, second): (Endpoint, Endpoint) = (first?, second?);
+        let (first, second): (Opposite, Opposite) = (first?, second?);
+        let (first, second) = (second.clone().seen_from(first.clone()), first.seen_from(second));
         let (a, b) = (first.mac.to_string(), second.mac.to_string());
         let words =
             [&["link", "add"][..], &first.attributes(&a), &["type", "veth", "peer"], &second.attributes(&b)];
@@ -69,7 +79,21 @@ impl Link {
     }
 }
 
+impl Opposite {
+    /// The end that has `self` opposite.
+    fn seen_from(self, Opposite { namespace, interface, mac }: Self) -> Endpoint {
+        Endpoint { namespace, interface, mac, opposite: self }
+    }
+}
+
 impl Endpoint {
+    /// The other end of its link. A capture there sees what a ring of a program's has put on the link or has taken
+    /// from it, which passes no tap at this end.
+    pub fn opposite(&self) -> Self {
+        let Self { namespace, interface, mac, opposite } = self.clone();
+        Opposite { namespace, interface, mac }.seen_from(opposite)
+    }
+
     fn attributes<'a>(&'a self, mac: &'a str) -> [&'a str; 10] {
         let queues = ["numrxqueues", "1", "numtxqueues", "1"];
         let [a, b, c, d] = queues;
