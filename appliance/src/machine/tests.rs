@@ -1,7 +1,11 @@
 //! The checks against made-up machines.
 
+use std::net::IpAddr;
+
 use super::*;
-use control::facts::{Address, NextHop, Route, RouteTable};
+use control::facts::{Address, Interface, NextHop, Prefix, Route, RouteKind, RouteTable};
+
+mod traps;
 
 const FILE: &str = "\
 [appliance]

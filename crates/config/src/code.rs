@@ -57,3 +57,7 @@ pub const UNUSED_CHECK: &str = "W0304";
 pub const CHECK_PROTOCOL: &str = "W0305";
 /// Source NAT where no reply needs it.
 pub const CLIENTS_HIDDEN: &str = "W0306";
+/// Replies of two services look alike.
+pub const AMBIGUOUS_REPLIES: &str = "W0307";
+/// Replies that never get the VIP's address.
+pub const REPLIES_LOST: &str = "W0308";

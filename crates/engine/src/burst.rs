@@ -151,7 +151,7 @@ impl World<'_> {
         };
         let ethernet = &mut parsed.ethernet;
         if ingress.is_host {
-            return self.from_host(ingress.port, ethernet);
+            return self.of_host(ingress.port, ethernet);
         }
         let at = match self.arrival(ingress.port, ethernet, parsed.vlan) {
             Ok(at) => at,

@@ -1,6 +1,6 @@
 //! The last stage of a frame: what a step asks for beyond rewriting is done to the frame itself, and its ring is found.
 
-use crate::answer::{Responder, is_error};
+use crate::answer::{Responder, claim, is_error};
 use crate::arrival::{Arrival, Ingress, Reach};
 use crate::copies::Ways;
 use crate::park::{Awaited, PARKED_NS_MAX, PIECE_NS_MAX};
@@ -8,12 +8,13 @@ use crate::path::{Answer, Egress, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::shared::Report;
+use crate::split::split;
 use crate::tags;
 use plan::{Attachment, Link};
 use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports};
 use std::net::IpAddr;
 use wire::Mac;
-use wire::ethernet::Ethernet;
+use wire::ethernet::{self, Ethernet};
 
 /// Bytes of a frame that the appliance makes itself at the most: orders of control, resets.
 const OWN_BYTES_MAX: usize = 256;
@@ -25,6 +26,13 @@ pub(crate) enum Outcome {
     Sent(PortIndex),
     /// A copy waits for the next hop.
     Parked,
+}
+
+/// Whether a frame holds more than its port carries: what is routed was answered with the length that fits, what a bridge
+/// passes on is dropped there, as by any switch. Tags count as part of the link layer (IEEE 802.3 section 3.2.7).
+#[cold]
+fn is_too_long(frame: &[u8], mtu_bytes: u16) -> bool {
+    frame.len() > tags::link_layer_bytes(frame) + usize::from(mtu_bytes)
 }
 
 impl World<'_> {
@@ -58,7 +66,11 @@ impl World<'_> {
         match step {
             Step::Send(egress) => self.send(scratch, frame, egress),
             Step::Wrap(egress, place) => {
-                scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?.put_on(frame)?;
+                let wrapping = *scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?;
+                wrapping.put_on(frame)?;
+                if let Some(mtu_bytes) = wrapping.split_to_bytes {
+                    split(frame, mtu_bytes, &mut scratch.copies, &self.ways(egress))?;
+                }
                 self.send(scratch, frame, egress)
             }
             Step::Answer(answer) => self.finish_answer(scratch, ingress, frame, answer),
@@ -111,9 +123,14 @@ impl World<'_> {
             }
             Err(reason) => reason,
         };
-        let is_question = matches!(answer, Answer::Arp | Answer::Neighbour);
+        if reason == DropReason::AddressConflict {
+            if let Some((address, mac)) = claim(frame) {
+                self.conflict(scratch, &at, address, mac);
+            }
+            return Err(reason);
+        }
         match self.not_ours(&at, destination, reason) {
-            Step::Send(egress) if is_question && reason != DropReason::AddressConflict => {
+            Step::Send(egress) if matches!(answer, Answer::Arp | Answer::Neighbour) => {
                 self.send(scratch, frame, egress)
             }
             _ => Err(reason),
@@ -168,11 +185,15 @@ impl World<'_> {
     /// Makes `frame` ready for the wire of `port`.
     #[inline]
     fn out_of(&self, port: u16, frame: &mut Frame<'_>) -> Result<PortIndex, DropReason> {
-        let Some(Attachment::Ring { ring, vlan }) = self.port(port).map(|port| &port.attachment) else {
-            return Err(DropReason::NoEgress);
-        };
+        let plan = self.port(port).ok_or(DropReason::NoEgress)?;
+        let Attachment::Ring { ring, vlan } = &plan.attachment else { return Err(DropReason::NoEgress) };
         if *vlan != 0 {
             tags::push(frame, *vlan)?;
+        }
+        if usize::from(frame.length()) > usize::from(plan.mtu_bytes) + ethernet::LENGTH
+            && is_too_long(frame.bytes(), plan.mtu_bytes)
+        {
+            return Err(DropReason::TooLong);
         }
         self.count_sent(port, frame.length());
         Ok(PortIndex(*ring))
@@ -218,7 +239,7 @@ impl World<'_> {
         let vlan = tags::outer_vlan(frame.bytes());
         let Ok((ethernet, _)) = Ethernet::split(frame.bytes_mut()) else { return Step::Drop(reason) };
         if ingress.is_host {
-            return self.from_host(ingress.port, &ethernet);
+            return self.of_host(ingress.port, &ethernet);
         }
         let Ok(at) = self.arrival(ingress.port, &ethernet, vlan) else { return Step::Drop(reason) };
         let Some(bridge) = self.bridge(at.leg).filter(|_| at.reach != Reach::Own) else {

@@ -5,6 +5,7 @@ use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
+use crate::wrapping::Wrapping;
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{Outbound, Resolution, Vip};
 use rewrite::decrement_hop_limit;
@@ -56,7 +57,10 @@ where
             };
         }
         if self.view.host.contains(&destination) {
-            return self.world.not_ours(at, ethernet.destination(), DropReason::LateForHost);
+            return match Self::is_neighbour_discovery(packet) {
+                true => Step::Answer(Answer::Neighbour),
+                false => self.world.not_ours(at, ethernet.destination(), DropReason::LateForHost),
+            };
         }
         // Who has no address yet may ask for one of ours, and nothing else (RFC 4291 section 2.5.2).
         if is_martian {
@@ -71,11 +75,14 @@ where
         if let Some(outbound) = self.view.outbounds.of(source, destination) {
             return self.outbound(scratch, at, ethernet, packet, outbound);
         }
-        self.route(ethernet, packet)
+        self.route(scratch, ethernet, packet)
     }
 
     /// A packet that passes a bridge between two other hosts.
     fn pass(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
+        if Self::is_neighbour_discovery(packet) {
+            return Step::Answer(Answer::Neighbour);
+        }
         if self.is_forged(packet) {
             return DropReason::MartianSource.into();
         }
@@ -113,19 +120,33 @@ where
     }
 
     fn is_solicitation(packet: &Packet<'_, F>) -> bool {
+        Self::neighbour_discovery_kind(packet) == Some(icmp::v6::NEIGHBOUR_SOLICITATION)
+    }
+
+    /// Whether the packet asks for an address, or claims one: it may be one of ours.
+    fn is_neighbour_discovery(packet: &Packet<'_, F>) -> bool {
+        Self::neighbour_discovery_kind(packet).is_some()
+    }
+
+    fn neighbour_discovery_kind(packet: &Packet<'_, F>) -> Option<u8> {
+        use icmp::v6::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
         match &packet.transport {
             // Neighbour discovery never comes in pieces (RFC 6980 section 5).
-            Transport::Icmp(header) if packet.piece.is_none() => {
-                F::ICMP == wire::protocol::ICMPV6 && header.kind() == icmp::v6::NEIGHBOUR_SOLICITATION
+            Transport::Icmp(header) if F::ICMP == wire::protocol::ICMPV6 && packet.piece.is_none() => {
+                Some(header.kind())
+                    .filter(|kind| matches!(*kind, NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT))
             }
-            _ => false,
+            _ => None,
         }
     }
 
-    /// A frame to a link-layer group: solicitations are answered; the rest is the host's and the bridge's.
+    /// A frame to a link-layer group: solicitations are answered; the rest is the host's and the bridge's, unless it says
+    /// to come from us.
     pub fn group(&self, at: &Arrival, ethernet: &Ethernet<'_>, packet: &Packet<'_, F>) -> Step {
-        if Self::is_solicitation(packet) {
+        if Self::is_neighbour_discovery(packet) {
             Step::Answer(Answer::Neighbour)
+        } else if self.is_forged(packet) {
+            DropReason::MartianSource.into()
         } else {
             self.world.not_ours(at, ethernet.destination(), DropReason::LinkLayerMulticast)
         }
@@ -192,7 +213,9 @@ where
         packet: &mut Packet<'_, F>,
         outbound: &Outbound<F>,
     ) -> Step {
+        let has_port_zero = packet.key.source().1 == 0 || packet.key.destination().1 == 0;
         let opens = match &packet.transport {
+            Transport::Tcp { .. } | Transport::Udp(_) if has_port_zero => Some(DropReason::PortZero.into()),
             Transport::Tcp { .. } => Self::refused_opening(&packet.transport),
             Transport::Udp(_) => None,
             Transport::Icmp(header) => {
@@ -234,7 +257,7 @@ where
     }
 
     /// Forwards what is not balanced by the mirrored routes (SPEC section 2).
-    fn route(&self, ethernet: &mut Ethernet<'_>, packet: &mut Packet<'_, F>) -> Step {
+    fn route(&self, scratch: &mut Scratch, ethernet: &mut Ethernet<'_>, packet: &mut Packet<'_, F>) -> Step {
         let destination = packet.header.destination();
         if packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
@@ -254,12 +277,19 @@ where
         };
         let egress = self.world.egress(link.port, link.mac);
         let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
-        if packet.length_bytes > mtu_bytes {
+        let is_long = packet.length_bytes > mtu_bytes;
+        if is_long && !packet.header.may_be_split() {
             return Step::Answer(Answer::TooBig { mtu_bytes });
         }
         decrement_hop_limit(packet);
         ethernet.set_destination(link.mac);
         ethernet.set_source(leg.mac);
-        Step::Send(egress)
+        match is_long {
+            false => Step::Send(egress),
+            true => {
+                let wrapping = Wrapping { split_to_bytes: Some(mtu_bytes), ..Wrapping::default() };
+                Step::Wrap(egress, scratch.keep_wrapping(wrapping))
+            }
+        }
     }
 }

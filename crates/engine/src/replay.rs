@@ -1,7 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
-use crate::path::{Answer, Egress, Fits, Path, Step};
+use crate::path::{Answer, Egress, Fits, NO_PORT, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::wrapping::{Outer, Wrapping};
@@ -261,9 +261,14 @@ where
         if shape.takes_hop() && packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
         }
+        // A switch leaves the sender's address, but what was sent to us goes on from us.
+        let goes_on_from_us = shape.has_own_source_mac() || !shape.has_link_mac();
         let egress = match leg.members() {
             None => Egress::Port(link.port),
-            Some(_) => self.world.egress(link.port, link.mac),
+            Some(_) => {
+                let except = if goes_on_from_us { NO_PORT } else { at.port };
+                self.world.egress_but(link.port, link.mac, except)
+            }
         };
         let mtu_bytes = match egress {
             Egress::Port(port) if port != link.port => self.world.port(port).map_or(0, |port| port.mtu_bytes),
@@ -273,16 +278,20 @@ where
             Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
             Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
         };
+        let way_bytes = mtu_bytes;
         let mtu_bytes = outer.map_or(mtu_bytes, |outer| mtu_bytes.saturating_sub(outer.overhead_bytes()));
+        let mut split_to_bytes = None;
         if packet.length_bytes > mtu_bytes {
-            return Step::Answer(Answer::TooBig { mtu_bytes });
+            if !packet.header.may_be_split() {
+                return Step::Answer(Answer::TooBig { mtu_bytes });
+            }
+            split_to_bytes = Some(way_bytes);
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, outer.is_some(), mtu_bytes);
-        let wrapping = Wrapping { outer, mss_bytes_max };
+        let wrapping = Wrapping { outer, mss_bytes_max, split_to_bytes };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
-        // A switch leaves the sender's address, but what was sent to us goes on from us.
-        if shape.has_own_source_mac() || !shape.has_link_mac() {
+        if goes_on_from_us {
             ethernet.set_source(leg.mac);
         }
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
@@ -329,16 +338,15 @@ where
         let step = self.world.not_ours(at, ethernet.destination(), DropReason::ForeignMac);
         let Step::Send(egress) = step else { return step };
         let mtu_bytes = self.world.carries(egress).map_or(0, |port| port.mtu_bytes);
-        if packet.length_bytes > mtu_bytes {
+        let is_long = packet.length_bytes > mtu_bytes;
+        if is_long && !packet.header.may_be_split() {
             return Step::Answer(Answer::TooBig { mtu_bytes });
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, false, mtu_bytes);
         apply(translation, packet);
         self.count_packet(translation.member, translation.direction, packet.length_bytes);
-        match mss_bytes_max {
-            None => step,
-            Some(_) => Step::Wrap(egress, scratch.keep_wrapping(Wrapping { outer: None, mss_bytes_max })),
-        }
+        let wrapping = Wrapping { outer: None, mss_bytes_max, split_to_bytes: is_long.then_some(mtu_bytes) };
+        if wrapping.is_nothing() { step } else { Step::Wrap(egress, scratch.keep_wrapping(wrapping)) }
     }
 
     /// Asks the routes for the egress of a session whose answer is out of date, and keeps the new one.

@@ -1,12 +1,10 @@
 //! Walks over the session tables, a slice a turn: sessions that have been idle for too long end, and those of a server
 //! that died are reset at both ends.
 
-use crate::answer::{RESET_BYTES_MAX, Reset};
-use crate::path::{Fits, Path, World};
-use flow::{Family, FlowKey};
-use plan::{MemberState, Resolution};
+use crate::path::World;
+use crate::scratch::Scratch;
 use port::Ports;
-use session::{Protocol, Session, State, Timeouts, Visit, ticks_in};
+use session::{Timeouts, ticks_in};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -95,7 +93,7 @@ impl Sweep {
     }
 
     /// Resets the sessions of dead servers in the next slice; true while there is more to do.
-    pub fn reset<P: Ports>(&mut self, world: &World<'_>, ports: &mut P) -> bool {
+    pub fn reset<P: Ports>(&mut self, world: &World<'_>, ports: &mut P, scratch: &mut Scratch) -> bool {
         let shares = self.shares(world);
         if self.reset_tables_left == 0 {
             if self.reset_epoch == world.plan.reset_epoch {
@@ -110,8 +108,8 @@ impl Sweep {
         let start = slice.start;
         let insist = self.reset_stalls < RESET_STALLS_MAX;
         let told_all = match table {
-            0 => world.v4().reset_dead(slice, ports, insist),
-            _ => world.v6().reset_dead(slice, ports, insist),
+            0 => world.v4().reset_dead(slice, (ports, scratch), insist),
+            _ => world.v6().reset_dead(slice, (ports, scratch), insist),
         };
         if !told_all && insist {
             self.reset[table].next = start;
@@ -135,75 +133,5 @@ fn timeouts(plan: &plan::Timeouts) -> Timeouts {
         tcp_closing_ticks: ticks(plan.tcp_closing_ms),
         udp_ticks: ticks(plan.udp_ms),
         icmp_ticks: ticks(plan.icmp_ms),
-    }
-}
-
-impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
-where
-    F: Family + Fits<KEY, PAYLOAD>,
-{
-    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers. False when a reset
-    /// found no room; with `insist` its session is left as it was, to be reset by the next call.
-    fn reset_dead<P: Ports>(&self, sets: Range<usize>, ports: &mut P, insist: bool) -> bool {
-        let mut told_all = true;
-        let decide = |session: &Session<KEY, PAYLOAD>| {
-            let member = F::translation(&session.client.payload).member;
-            if self.world.plan.member_state(member) != MemberState::Dead {
-                return Visit::Keep;
-            }
-            match (session.state(), session.client.direction.activity.flags().protocol()) {
-                (State::Reset, _) => Visit::Keep,
-                (_, Protocol::Tcp) => {
-                    if insist && !told_all {
-                        return Visit::Keep;
-                    }
-                    told_all &= self.reset_both_ends(session, ports);
-                    if insist && !told_all {
-                        return Visit::Keep;
-                    }
-                    let is_marked =
-                        self.table.mark_reset(session.client.slot, session.birth, self.world.tick);
-                    if let Some(counters) = self.world.counters.members.get(usize::from(member.index))
-                        && is_marked
-                    {
-                        counters.sessions_closing.add(1);
-                    }
-                    Visit::Keep
-                }
-                _ => Visit::End,
-            }
-        };
-        self.table.visit(sets, self.world.tick, decide, |ended| self.release(ended));
-        told_all
-    }
-
-    /// Sends a reset to both ends; false when one of them found no room.
-    fn reset_both_ends<P: Ports>(&self, session: &Session<KEY, PAYLOAD>, ports: &mut P) -> bool {
-        let client_key = F::Key::from_words(session.client.key);
-        let server_key = F::Key::from_words(session.server.key);
-        let ends = [session.client.direction, session.server.direction].map(|side| side.sequence_end());
-        let (client_end, server_end) = (ends[0].unwrap_or_default(), ends[1].unwrap_or_default());
-        // To the client, from the address that it called; to the server, from the address that it saw.
-        let to_client = (client_key.destination(), client_key.source(), server_end, client_end);
-        let to_server = (server_key.destination(), server_key.source(), client_end, server_end);
-        let hash = client_key.hash(&self.world.shared.hasher);
-        let mut sent_all = true;
-        for (source, destination, sequence, acknowledgement) in [to_client, to_server] {
-            // The session's own links may be out of date, so the routes are asked; whoever they do not lead to gets none.
-            let Resolution::Link(link) = self.view.routes.resolve(destination.0, hash) else { continue };
-            let Some(link) = self.world.shared.links.get(link) else { continue };
-            let Some(leg) = self.world.port(link.port) else { continue };
-            let reset = Reset {
-                macs: (leg.mac, link.mac),
-                source: (source.0.into(), source.1),
-                destination: (destination.0.into(), destination.1),
-                sequence,
-                acknowledgement,
-            };
-            let mut frame = [0; RESET_BYTES_MAX];
-            let Some(length) = reset.write(&mut frame) else { continue };
-            sent_all &= self.world.send_own(ports, link.port, &frame[..length]);
-        }
-        sent_all
     }
 }

@@ -53,6 +53,8 @@ impl World<'_> {
     #[inline]
     pub fn switch(&self, bridge: BridgeView<'_>, at: &Arrival, destination: Mac) -> Step {
         match at.reach {
+            // The host hears nothing of VLANs that only cross the bridge, so nothing in them is for it.
+            Reach::Own if at.vlan != 0 => DropReason::VlanUnknown.into(),
             Reach::Own => Step::Send(Egress::Host(at.leg)),
             Reach::Group => Step::Send(Egress::Flood { bridge: at.leg, except: at.port, host: at.vlan == 0 }),
             Reach::Other => match self.member_of(bridge, at.vlan, destination) {
@@ -66,16 +68,23 @@ impl World<'_> {
     /// Where a frame of the appliance's own making, or of its host, leaves `leg` for `destination`.
     #[inline]
     pub fn egress(&self, leg: u16, destination: Mac) -> Egress {
+        self.egress_but(leg, destination, NO_PORT)
+    }
+
+    /// The same for a frame that keeps the MAC address of its sender, who is behind the member `except`: to flood it there
+    /// would tell the switches on that side that the sender had moved.
+    #[inline]
+    pub fn egress_but(&self, leg: u16, destination: Mac, except: u16) -> Egress {
         let Some(bridge) = self.bridge(leg) else { return Egress::Port(leg) };
         let known = if destination.is_multicast() { None } else { self.member_of(bridge, 0, destination) };
         match known {
             Some(port) => Egress::Port(port),
-            None => Egress::Flood { bridge: leg, except: NO_PORT, host: false },
+            None => Egress::Flood { bridge: leg, except, host: false },
         }
     }
 
     /// What the host sends by its leg: to the wire, whatever it is.
-    pub fn from_host(&self, leg: u16, ethernet: &Ethernet<'_>) -> Step {
+    pub fn of_host(&self, leg: u16, ethernet: &Ethernet<'_>) -> Step {
         Step::Send(self.egress(leg, ethernet.destination()))
     }
 

@@ -16,6 +16,14 @@ pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
     outermost(bytes).map_or(0, Tag::id)
 }
 
+/// Bytes in front of what a frame holds: the Ethernet header, and up to two tags.
+pub(crate) fn link_layer_bytes(bytes: &[u8]) -> usize {
+    let inner = |bytes: &[u8]| bytes.get(Tag::LENGTH..).is_some_and(|bytes| outermost(bytes).is_some());
+    let tags =
+        usize::from(outermost(bytes).is_some()) + usize::from(outermost(bytes).is_some() && inner(bytes));
+    ethernet::LENGTH + Tag::LENGTH * tags
+}
+
 /// Takes the outermost tag off; a frame without one stays as it is.
 pub(crate) fn pop(frame: &mut Frame<'_>) {
     if outermost(frame.bytes()).is_none() {

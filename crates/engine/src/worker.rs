@@ -91,7 +91,7 @@ impl<P: Ports> Worker<P> {
         }
         counters.parked.set(scratch.park.len() as u64);
         sweep.age(&world, turn.received > 0);
-        let resetting = sweep.reset(&world, ports);
+        let resetting = sweep.reset(&world, ports, scratch);
         turn.unfinished = resetting || scratch.park.len() > 0;
         ports.flush();
         turn

@@ -23,6 +23,8 @@ pub(crate) struct Wrapping {
     pub outer: Option<Outer>,
     /// The largest segment size that a SYN may announce, in bytes.
     pub mss_bytes_max: Option<u16>,
+    /// What the way out carries, in bytes, where the packet is longer and may be split.
+    pub split_to_bytes: Option<u16>,
 }
 
 /// What an outer header is made of.

@@ -32,6 +32,9 @@ pub trait NetworkHeader {
     fn set_dscp(&mut self, dscp: u8);
     /// Whether a router may not split the packet: always so in IPv6 (RFC 8200 section 4.5).
     fn dont_fragment(&self) -> bool;
+    /// Whether this router splits the packet where it is too long: IPv4 that allows it, and has no options, some of which
+    /// would belong to the first piece only.
+    fn may_be_split(&self) -> bool;
 }
 
 /// A quoted packet as disjoint views.
@@ -140,6 +143,11 @@ impl NetworkHeader for Ipv4<'_> {
     fn dont_fragment(&self) -> bool {
         Ipv4::dont_fragment(self)
     }
+
+    #[inline]
+    fn may_be_split(&self) -> bool {
+        !Ipv4::dont_fragment(self) && self.header_length() == Ipv4::LENGTH
+    }
 }
 
 impl NetworkHeader for Ipv6<'_> {
@@ -187,6 +195,11 @@ impl NetworkHeader for Ipv6<'_> {
     #[inline]
     fn dont_fragment(&self) -> bool {
         true
+    }
+
+    #[inline]
+    fn may_be_split(&self) -> bool {
+        false
     }
 }
 

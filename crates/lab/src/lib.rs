@@ -1,17 +1,17 @@
 //! Testbeds as a library: namespaces, veth pairs, peers, traffic.
 //!
 //! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it
-//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`TransferServer`], [`Iperf3`], [`Decapsulator`], [`VlanSwitch`],
-//! [`Appliance`]), real clients call them ([`run_requests`], [`transfer`], [`ask_udp`], [`ask_in_fragments`],
-//! [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`, end-to-end tests and benches are
-//! made of these parts; [`topology`] holds the labs that have a name.
+//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`TransferServer`], [`Iperf3`], [`Decapsulator`],
+//! [`VlanSwitch`], [`Appliance`]), real clients call them ([`run_requests`], [`transfer`], [`ask_udp`],
+//! [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
+//! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
 //! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
 //! panic or Ctrl-C.
 //!
-//! Needs root and Debian's `iproute2` and `ethtool`; `nginx`, `tcpdump`, `nft`, `ping` and `iperf3` where they are
-//! used.
+//! Needs root and Debian's `iproute2` and `ethtool`; `nginx`, `tcpdump`, `nft`, `ping` and `iperf3` where
+//! they are used.
 #![forbid(unsafe_code)]
 
 mod address;

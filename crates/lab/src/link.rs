@@ -161,7 +161,8 @@ impl Endpoint {
     }
 }
 
-/// A line of `/proc/net/dev`: the name, eight columns of receiving, eight of sending; bytes and frames come first.
+/// A line of `/proc/net/dev`: the name, eight columns of receiving, eight of sending; bytes and frames come
+/// first.
 fn parse_counters(text: &str, interface: &str) -> Option<Counters> {
     let of_interface = |line: &str| {
         let (name, columns) = line.split_once(':')?;

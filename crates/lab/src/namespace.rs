@@ -144,9 +144,9 @@ impl Namespace {
         self.set_parameters(&[("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")])
     }
 
-    /// Holds an address on its loopback, as a server behind direct server return holds a virtual one: packets for it
-    /// are taken, and no neighbour hears of it (`arp_ignore` 1, `arp_announce` 2; RFC 4861 answers for the asked
-    /// interface alone by itself).
+    /// Holds an address on its loopback, as a server behind direct server return holds a virtual one: packets
+    /// for it are taken, and no neighbour hears of it (`arp_ignore` 1, `arp_announce` 2; RFC 4861 answers for
+    /// the asked interface alone by itself).
     pub fn hold_address(&self, address: IpAddr) -> Result<()> {
         let address = lab_address(address)?;
         for place in ["all", "lo"] {
@@ -196,6 +196,13 @@ impl Namespace {
         let permanent = ["nud", "permanent", "dev", interface];
         self.ip(&[&["neighbour", "replace", &address, "lladdr", &mac][..], &permanent].concat())?;
         Ok(())
+    }
+
+    /// Forgets what the kernel has learned of narrow links, so that the next connection finds them itself.
+    /// Without this a host announces an MSS that fits the path that it knows, and its clients never meet the
+    /// link.
+    pub fn forget_path_mtu(&self) -> Result<()> {
+        ["-4", "-6"].iter().try_for_each(|family| self.ip(&[family, "route", "flush", "cache"]).map(drop))
     }
 
     /// Takes an interface down, as a pulled cable would for both ends, or up again. Taking it down makes the

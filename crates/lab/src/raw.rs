@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
 
-/// Raw sockets of both families whose packets bring their IP header (raw(7): `IPPROTO_RAW` implies it). The kernel writes
-/// an IPv4 header's checksum, and its identification where that is 0.
+/// Raw sockets of both families whose packets bring their IP header (raw(7): `IPPROTO_RAW` implies it). The
+/// kernel writes an IPv4 header's checksum, and its identification where that is 0.
 #[derive(Debug)]
 pub(crate) struct RawSender {
     v4: OwnedFd,

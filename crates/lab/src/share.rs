@@ -1,5 +1,5 @@
-//! How much of a client's traffic crosses the appliance: all of it where replies come back through it, little where
-//! servers answer directly.
+//! How much of a client's traffic crosses the appliance: all of it where replies come back through it, little
+//! where servers answer directly.
 //!
 //! By the interfaces' own counters, so nothing has to be captured. Any thread.
 
@@ -51,8 +51,8 @@ impl ByteShare {
 }
 
 impl Share {
-    /// What crossed the appliance, of a hundred bytes of the client's. A little more than 100 where frames grow on their
-    /// way (tags, tunnels) or health checks add to them.
+    /// What crossed the appliance, of a hundred bytes of the client's. A little more than 100 where frames
+    /// grow on their way (tags, tunnels) or health checks add to them.
     pub fn percent(&self) -> f64 {
         self.crossed_bytes as f64 * 100.0 / self.all_bytes.max(1) as f64
     }

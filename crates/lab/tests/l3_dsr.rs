@@ -34,13 +34,22 @@ fn testbed(label: &str) -> Option<Testbed> {
 fn encapsulate(tunnel: Encapsulation, packet: &[u8], server: IpAddr) {
     let port = if tunnel == Encapsulation::Gue { GUE_PORT } else { 0 };
     let target = SocketAddr::new(server, port);
-    if tunnel == Encapsulation::Gue {
-        let any = if server.is_ipv4() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-        } else {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    if tunnel == Encapsulation::Gue && (server.is_ipv4() || packet.len() % 2 == 1) {
+        let any = match server {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         UdpSocket::bind((any, 0)).unwrap().send_to(packet, target).unwrap();
+        return;
+    }
+    if tunnel == Encapsulation::Gue {
+        // Over IPv6, every packet of even length without a checksum.
+        let length = u16::try_from(packet.len() + 8).unwrap();
+        let header: Vec<u8> = [50_001, GUE_PORT, length, 0].into_iter().flat_map(u16::to_be_bytes).collect();
+        let datagram = [&header, packet].concat();
+        let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+        let socket = socket_with(AddressFamily::INET6, kind, flags, Some(ipproto::UDP)).unwrap();
+        sendto(&socket, &datagram, SendFlags::empty(), &SocketAddr::new(server, 0)).unwrap();
         return;
     }
     let (family, inner) = match server {

@@ -1,5 +1,5 @@
-//! The topologies of the forwarding modes, with the kernel in the appliance's place where the way leads through it, and
-//! what stands in them: hops, long transfers, large datagrams.
+//! The topologies of the forwarding modes, with the kernel in the appliance's place where the way leads
+//! through it, and what stands in them: hops, long transfers, large datagrams.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -8,8 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lab::topology::l2_dsr::l2_dsr;
+use lab::topology::l3_dsr::{Encapsulation, l3_dsr};
+use lab::topology::one_arm_routed::{Wiring, one_arm_routed};
+use lab::topology::routed_two_ports::routed_two_ports;
 use lab::topology::transparent_inline::transparent_inline;
 use lab::topology::transparent_one_arm::transparent_one_arm;
+use lab::topology::traps::{Variant, traps};
 use lab::topology::{
     BRIDGE, HOP_MTU_BYTES, HTTP_PORT, Hop, Host, Options, Peers, Site, TRANSFER_PORT, UDP_PORT,
 };
@@ -67,6 +71,8 @@ fn servers_answer(site: &Site, client: &Host) -> Peers {
 fn transfers_whole(client: &Host, server: &Host, length_bytes: u64) {
     for address in server.addresses() {
         for way in [Way::Download, Way::Upload] {
+            client.namespace().forget_path_mtu().unwrap();
+            server.namespace().forget_path_mtu().unwrap();
             let target = (address, TRANSFER_PORT).into();
             let came = transfer(client.namespace(), target, way, length_bytes, PATIENCE).unwrap().unwrap();
             assert_eq!((came.right_bytes, came.answer.server.as_str()), (length_bytes, server.name.as_str()));
@@ -159,6 +165,7 @@ fn long_transfers_and_large_datagrams_cross_a_narrow_hop_that_its_neighbours_do_
         let site = transparent_one_arm(&testbed, hop).unwrap();
         let (client, server) = (&site.client, &site.servers[0]);
         let capture = Capture::start(&client.end, "client", Direction::Both).unwrap();
+        let at_server = Capture::start(&server.end, "server", Direction::Both).unwrap();
         let _peers = servers_answer(&site, client);
         transfers_whole(client, server, 200_000);
         transfers_whole(client, server, 10_000_000);
@@ -175,8 +182,20 @@ fn long_transfers_and_large_datagrams_cross_a_narrow_hop_that_its_neighbours_do_
         }
         let captured = capture.stop().unwrap();
         assert_eq!(captured.dropped_by_kernel, 0);
-        let longest = captured.frames.iter().map(|frame| frame.bytes.len()).max().unwrap();
-        assert!(longest > usize::from(HOP_MTU_BYTES) + 14, "the ends know nothing of the hop: {longest}");
+        let heard = [captured.clone(), at_server.stop().unwrap()];
+        for (captured, who) in heard.iter().zip(["client", "server"]) {
+            let sizes = captured.frames.iter().map(|frame| frame.bytes.len());
+            assert!(sizes.max().unwrap() > usize::from(HOP_MTU_BYTES) + 14, "{who} knows nothing of the hop");
+            // Destination unreachable, fragmentation needed (RFC 1191); packet too big (RFC 8201).
+            for (protocol, at, told) in [(1, 34, &[3, 4][..]), (58, 54, &[2, 0][..])] {
+                let tells = |frame: &lab::Frame| {
+                    let is = frame.packet().is_some_and(|packet| packet.protocol == protocol);
+                    is && frame.bytes[at..].starts_with(told)
+                };
+                let told = captured.frames.iter().filter(|frame| tells(frame)).count();
+                assert!(told >= 2, "{hop:?}: a router tells {who} of the narrow link, again if it forgets");
+            }
+        }
         let of_server = |packet: &lab::Packet| packet.source == server.v4 && packet.tcp_flags.is_some();
         let replies = captured.packets().filter(of_server);
         let away: Vec<u8> = replies.map(|packet| packet.ttl).collect();
@@ -246,4 +265,44 @@ fn a_server_of_direct_return_hears_through_its_hop_that_its_replies_are_too_long
             assert_eq!((came.right_bytes, came.answer.server.as_str()), (200_000, "server3"));
         }
     }
+}
+
+#[test]
+fn a_hop_fits_before_clients_and_servers_of_every_lab() {
+    for (number, hop) in [Hop::Client, Hop::Servers].into_iter().enumerate() {
+        let Some(bed) = testbed(&format!("lab-fits-inline{number}")) else { return };
+        let inline = transparent_inline(&bed, hop).unwrap();
+        bridge_in_its_place(&inline.site);
+        assert!(pings(inline.remote.namespace(), &inline.site.servers[2].addresses()));
+        reaches_servers(&inline.site, hop);
+
+        let bed = testbed(&format!("lab-fits-l3{number}")).unwrap();
+        let l3 = l3_dsr(&bed, Encapsulation::Gue, hop).unwrap();
+        reaches_servers(&l3.site, hop);
+
+        let bed = testbed(&format!("lab-fits-arm{number}")).unwrap();
+        let arm = one_arm_routed(&bed, Wiring::GatewayAppliance, hop).unwrap();
+        arm.site.appliance.forward_packets().unwrap();
+        reaches_servers(&arm.site, hop);
+
+        let bed = testbed(&format!("lab-fits-routed{number}")).unwrap();
+        let routed = routed_two_ports(&bed, hop).unwrap();
+        routed.appliance.forward_packets().unwrap();
+        reaches_servers(&routed, hop);
+        has_lines(&routed, &["mode = \"routed\"", "interface = \"inside\"", "address = \"198.18.1.13\""]);
+
+        let bed = testbed(&format!("lab-fits-traps{number}")).unwrap();
+        let traps = traps(&bed, Variant::OwnPorts, hop).unwrap();
+        bridge_in_its_place(&traps.site);
+        reaches_servers(&traps.site, hop);
+    }
+}
+
+/// And the hosts behind a hop are seen by its router's hardware address.
+fn reaches_servers(site: &Site, hop: Hop) {
+    for server in &site.servers {
+        assert!(pings(site.client.namespace(), &server.addresses()), "{hop:?}: {}", server.name);
+        assert_eq!(server.wire.mac() != server.end.mac(), hop == Hop::Servers);
+    }
+    assert_eq!(site.client.wire.mac() != site.client.end.mac(), hop == Hop::Client);
 }

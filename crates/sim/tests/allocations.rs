@@ -71,10 +71,15 @@ fn no_turn_allocates() {
         "tcp 198.18.0.50:1 > 198.18.0.20:2000 S seq 1",
         "udp 198.18.0.50:1 > 198.18.0.20:2000",
         "udp 198.18.0.50:1 > 198.18.1.11:53 ttl 1",
-        "udp 198.18.0.50:1 > 198.18.1.11:53 bytes 1400",
+        "udp 198.18.0.50:1 > 198.18.1.11:53 bytes 1400 df",
     ];
     let answered: Vec<_> = answered.iter().map(|line| (OUTSIDE, frame(line))).collect();
     assert_none("answers", turns(&mut world, &answered), answered.len());
+    let long = (OUTSIDE, frame("udp 198.18.0.50:1 > 198.18.1.11:53 bytes 1400"));
+    assert_none("splitting", turns(&mut world, &[long]), 2);
+    let quoting = "port-unreachable quoting ( udp 198.18.0.50:1 > 198.18.1.11:53 )";
+    let error = (INSIDE, reply(&format!("icmp 198.18.1.11 > 198.18.0.50 {quoting}")));
+    assert_none("an ICMP error", turns(&mut world, &[error]), 1);
 
     let hostile = ["tcp 198.18.0.50:1 > 198.18.0.10:1 SF", "udp 127.0.0.1:1 > 198.18.0.10:1", "raw 00"];
     let hostile: Vec<_> = hostile.iter().map(|line| (OUTSIDE, build_any(line))).collect();

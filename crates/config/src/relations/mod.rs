@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 mod names;
+mod replies;
 mod roles;
 
 /// Examines a whole file.
@@ -30,6 +31,7 @@ pub(crate) fn examine(config: &Config, findings: &Findings) {
     marks(config, findings);
     outbounds(config, findings);
     bridges(config, findings);
+    replies::examine(config, findings);
     host_addresses(config, findings);
     checks(config, findings);
 }

@@ -8,7 +8,8 @@ mod icmp_error;
 mod neighbour;
 mod reset;
 
-pub(crate) use reset::{RESET_BYTES_MAX, Reset};
+pub(crate) use neighbour::claim;
+pub(crate) use reset::{Parting, RESET_BYTES_MAX};
 
 use crate::path::Answer;
 use crate::reason::DropReason;

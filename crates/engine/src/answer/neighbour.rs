@@ -41,10 +41,12 @@ impl Responder<'_> {
         let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
         let ip = Ipv6::split(untagged.payload)?;
         let (source, destination) = (ip.header.source(), ip.header.destination());
-        let Neighbour::Solicitation { target, source_mac } =
-            nd::parse(ip.payload, source, destination, ip.header.hop_limit())?
-        else {
-            return Err(DropReason::NeighbourIgnored);
+        let (target, source_mac) = match nd::parse(ip.payload, source, destination, ip.header.hop_limit())? {
+            Neighbour::Solicitation { target, source_mac } => (target, source_mac),
+            Neighbour::Advertisement { target, .. } if self.plan.v6.owned.get(target).is_some() => {
+                return Err(DropReason::AddressConflict);
+            }
+            Neighbour::Advertisement { .. } => return Err(DropReason::NeighbourIgnored),
         };
         if self.plan.v6.owned.get(source).is_some() {
             return Err(DropReason::AddressConflict);
@@ -66,6 +68,19 @@ impl Responder<'_> {
         write_advertisement(frame, target, listener, &message)?;
         Ok(source_mac.map(|mac| (IpAddr::V6(source), mac)))
     }
+}
+
+/// Which address the neighbour discovery message in `frame` claims, and for whom.
+pub(crate) fn claim(frame: &mut Frame<'_>) -> Option<(IpAddr, Mac)> {
+    let (ethernet, rest) = Ethernet::split(frame.bytes_mut()).ok()?;
+    let untagged = ethernet::split_tags(ethernet.ethertype(), rest).ok()?;
+    let ip = Ipv6::split(untagged.payload).ok()?;
+    let (source, destination) = (ip.header.source(), ip.header.destination());
+    let (address, mac) = match nd::parse(ip.payload, source, destination, ip.header.hop_limit()).ok()? {
+        Neighbour::Solicitation { source_mac, .. } => (source, source_mac),
+        Neighbour::Advertisement { target, target_mac, .. } => (target, target_mac),
+    };
+    Some((address.into(), mac.unwrap_or(ethernet.source())))
 }
 
 /// Lays an advertisement behind the frame's Ethernet header; tags and extension headers of the question are left out.

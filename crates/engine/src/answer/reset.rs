@@ -98,8 +98,8 @@ fn reset_v6(packet: &mut [u8]) -> Result<usize, DropReason> {
     Ok(Ipv6::LENGTH + length)
 }
 
-/// A reset that nobody asked for: both ends of a session whose server has died get one.
-pub(crate) struct Reset {
+/// A segment that nobody asked for: the last word to one end of a session whose server has died.
+pub(crate) struct Parting {
     /// Our MAC and the next hop's.
     pub macs: (Mac, Mac),
     pub source: (IpAddr, u16),
@@ -108,19 +108,23 @@ pub(crate) struct Reset {
     pub sequence: u32,
     /// What the other end expects next from the receiver.
     pub acknowledgement: u32,
+    /// Whether it resets the connection. One that does not is an acknowledgement that its receiver cannot take, and so
+    /// makes it say what it would have expected (RFC 9293 section 3.10.7.4).
+    pub is_reset: bool,
 }
 
-impl Reset {
+impl Parting {
     /// Writes the frame and gives back its length; `None` when the ends are of two families.
     pub fn write(&self, frame: &mut [u8; RESET_BYTES_MAX]) -> Option<usize> {
         frame.fill(0);
         let (mut ethernet, packet) = Ethernet::split(frame).ok()?;
         ethernet.set_source(self.macs.0);
         ethernet.set_destination(self.macs.1);
+        let reset = if self.is_reset { TcpFlags::RST } else { TcpFlags::NONE };
         let numbers = Numbers {
             sequence: self.sequence,
             acknowledgement: self.acknowledgement,
-            flags: TcpFlags(TcpFlags::RST.0 | TcpFlags::ACK.0),
+            flags: reset | TcpFlags::ACK,
         };
         let ports = (self.source.1, self.destination.1);
         let header_bytes = match (self.source.0, self.destination.0) {

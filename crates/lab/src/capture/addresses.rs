@@ -1,4 +1,5 @@
-//! The addresses of frames side by side, as a textbook draws them: who sends to whom, before and behind a box.
+//! The addresses of frames side by side, as a textbook draws them: who sends to whom, before and behind a
+//! box.
 //!
 //! Pure; any thread.
 
@@ -31,8 +32,8 @@ pub struct AddressRow {
 /// The most rows of one place: what is drawn of a connection is one request and one reply.
 const ROWS_PER_PLACE_MAX: usize = 16;
 
-/// One row for each different heading among the packets seen at a place, in order of appearance. `names` are those of
-/// the hardware addresses that shall not be read as numbers.
+/// One row for each different heading among the packets seen at a place, in order of appearance. `names` are
+/// those of the hardware addresses that shall not be read as numbers.
 pub fn address_rows(
     place: &str,
     packets: impl IntoIterator<Item = Packet>,

@@ -86,8 +86,8 @@ impl Packet {
         }
     }
 
-    /// The packet inside a tunnel (IP in IP, or GUE variant 1), with the MAC addresses and the tag of the frame that
-    /// carried it. A fragment of a tunnel's packet shows nothing.
+    /// The packet inside a tunnel (IP in IP, or GUE variant 1), with the MAC addresses and the tag of the
+    /// frame that carried it. A fragment of a tunnel's packet shows nothing.
     pub(super) fn inside(frame: &[u8]) -> Option<Self> {
         let mut bytes = frame.to_vec();
         let (ethernet, rest) = Ethernet::split(&mut bytes).ok()?;

@@ -1,8 +1,9 @@
 //! Hand-made fragments: long UDP questions whose pieces leave in an order of the sender's choice.
 //!
-//! The kernel sends fragments in order and chooses their identification; here both are given, so that a middle box
-//! meets last pieces first, and the pieces of two clients with one identification among each other (RFC 4787, REQ-14;
-//! RFC 8200, 4.5). Answers come to ordinary sockets, so the far end is any [`crate::UdpEcho`]. Blocks; any thread.
+//! The kernel sends fragments in order and chooses their identification; here both are given, so that a
+//! middle box meets last pieces first, and the pieces of two clients with one identification among each other
+//! (RFC 4787, REQ-14; RFC 8200, 4.5). Answers come to ordinary sockets, so the far end is any
+//! [`crate::UdpEcho`]. Blocks; any thread.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -17,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::raw::RawSender;
 
-/// What every fragment but the last carries behind its IP header (and the fragment header), a multiple of 8 as it has to
-/// be. Together they stay under 1500 bytes, in either family.
+/// What every fragment but the last carries behind its IP header (and the fragment header), a multiple of 8
+/// as it has to be. Together they stay under 1500 bytes, in either family.
 const PIECE_BYTES: usize = 1400;
 
 /// The Ethernet header of a frame that is built.
@@ -44,8 +45,9 @@ pub struct FragmentedQuestion {
     pub bytes: usize,
 }
 
-/// Asks all questions at one target, from one namespace. The first fragment to leave of each question leaves before the
-/// second of any, and so on. Gives the answers in the questions' order, each within `timeout` of the start.
+/// Asks all questions at one target, from one namespace. The first fragment to leave of each question leaves
+/// before the second of any, and so on. Gives the answers in the questions' order, each within `timeout` of
+/// the start.
 pub fn ask_in_fragments(
     namespace: &Namespace,
     target: SocketAddr,
@@ -108,8 +110,8 @@ fn prepare(
     Ok(Asked { socket, bytes, fragments })
 }
 
-/// The IP packets that carry a datagram in fragments, in order, the UDP checksum over the whole. None where the
-/// addresses are of two families or the datagram is longer than UDP carries.
+/// The IP packets that carry a datagram in fragments, in order, the UDP checksum over the whole. None where
+/// the addresses are of two families or the datagram is longer than UDP carries.
 pub fn fragment_udp(
     source: SocketAddr,
     target: SocketAddr,

@@ -46,13 +46,14 @@ fn ask_from(socket: &UdpSocket, target: SocketAddr, timeout: Duration) -> Result
 pub struct Echoed {
     /// Who answered, and the time since the first attempt.
     pub answer: Answer,
-    /// How often the question was sent. One, but where a narrow link is found on the way: what was too long for it is
-    /// lost, in IPv6 always (RFC 8200, 5), and its sender hears of it.
+    /// How often the question was sent. One, but where a narrow link is found on the way: what was too long
+    /// for it is lost, in IPv6 always (RFC 8200, 5), and its sender hears of it.
     pub attempts: u32,
 }
 
-/// One question of `question_bytes` (at least [`crate::ECHOED_BYTES_MIN`], at most 65,400) from a new socket in the
-/// namespace of the calling thread, repeated every second until it is answered. Its bytes have to come back as they were.
+/// One question of `question_bytes` (at least [`crate::ECHOED_BYTES_MIN`], at most 65,400) from a new socket
+/// in the namespace of the calling thread, repeated every second until it is answered. Its bytes have to come
+/// back as they were.
 pub fn udp_ask_sized(
     target: SocketAddr,
     question_bytes: usize,
@@ -77,7 +78,8 @@ pub fn udp_ask_sized(
     }
 }
 
-/// Bytes to ask with: those of two questions with other seeds differ, and a piece that changed its place is seen.
+/// Bytes to ask with: those of two questions with other seeds differ, and a piece that changed its place is
+/// seen.
 pub(super) fn question(length_bytes: usize, seed: u8) -> Vec<u8> {
     let byte = |index: usize| (index / 8).wrapping_mul(31).wrapping_add(index) as u8 ^ seed;
     (0..length_bytes).map(byte).collect()
@@ -101,8 +103,8 @@ fn parse_answer(bytes: &[u8], latency: Duration) -> Option<Answer> {
     Some(Answer { server: server.into(), client_seen: Some(client.ip()), latency })
 }
 
-/// Puts a load of UDP questions on `target`, from a namespace. No two of them have one client port: the sockets stay
-/// open to the end, since the kernel gives a free port out again as soon as chance will have it.
+/// Puts a load of UDP questions on `target`, from a namespace. No two of them have one client port: the
+/// sockets stay open to the end, since the kernel gives a free port out again as soon as chance will have it.
 pub fn ask_udp(namespace: &Namespace, target: SocketAddr, load: Load) -> Result<Report> {
     let asked = Mutex::new(Vec::with_capacity(load.count));
     run_load(namespace, target, load, |target, timeout| {

@@ -1,13 +1,14 @@
 //! What a server needs behind tunnels and marks: the inner packet reaches its own kernel.
 //!
-//! [`Decapsulator`] is a tunnel end in user space, for kernels without tunnel devices: it takes IP in IP (RFC 2003; RFC
-//! 2473; protocols 4 and 41) and GUE variant 1 (an IP packet right behind a UDP header), strips the outer header and
-//! sends the inner packet, with its own header, to the address that it names. That is the server's own, on its
-//! loopback, so it goes round there and arrives with its client's source. Outer fragments are put together by the kernel
-//! before. [`rewrite_dscp`] does for marked packets what the name says, by a rule of the kernel's.
+//! [`Decapsulator`] is a tunnel end in user space, for kernels without tunnel devices: it takes IP in IP (RFC
+//! 2003; RFC 2473; protocols 4 and 41) and GUE variant 1 (an IP packet right behind a UDP header), strips the
+//! outer header and sends the inner packet, with its own header, to the address that it names. That is the
+//! server's own, on its loopback, so it goes round there and arrives with its client's source. Outer
+//! fragments are put together by the kernel before. [`rewrite_dscp`] does for marked packets what the name
+//! says, by a rule of the kernel's.
 //!
-//! Any thread. Refuses to start where something else has the UDP port; drops and counts what is no IP packet, what is
-//! not for an address that the server holds, and what has used up its hops.
+//! Any thread. Refuses to start where something else has the UDP port; drops and counts what is no IP packet,
+//! what is not for an address that the server holds, and what has used up its hops.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto};
+use wire::udp::{NO_CHECKSUM, Udp};
 
 use crate::error::{Error, Result};
 use crate::ledger::lock;
@@ -66,7 +68,8 @@ pub struct Decapsulator {
 }
 
 impl Decapsulator {
-    /// Starts it in a server's namespace, for the virtual addresses that the server holds; it receives from here on.
+    /// Starts it in a server's namespace, for the virtual addresses that the server holds; it receives from
+    /// here on.
     pub fn start(namespace: &Namespace, tunnel: Tunnel, held: &[IpAddr]) -> Result<Self> {
         let opening = || format!("opening a tunnel end in {}", namespace.name());
         let open = || -> io::Result<Vec<(Outer, RawSender)>> {
@@ -106,21 +109,57 @@ impl Drop for Decapsulator {
 #[derive(Debug)]
 struct Outer {
     socket: OwnedFd,
-    /// Raw IPv4 sockets alone give the outer header with the packet.
-    has_header: bool,
+    gives: Gives,
+}
+
+/// What a socket gives in front of the inner packet.
+#[derive(Clone, Copy, Debug)]
+enum Gives {
+    /// Nothing.
+    Packet,
+    /// The outer IPv4 header, as raw IPv4 sockets alone do.
+    Ipv4Header,
+    /// The UDP header of any datagram over IPv6. GUE may come without a checksum there (RFC 6935, RFC 6936);
+    /// the kernel keeps that from a UDP socket, so a raw one takes exactly those.
+    UdpHeader,
+}
+
+impl Gives {
+    /// The inner packet and, where a header tells it, the outer source port; none of what another socket
+    /// takes.
+    fn strip(self, bytes: &mut [u8]) -> Option<(Option<u16>, &mut [u8])> {
+        match self {
+            Self::Packet => Some((None, bytes)),
+            Self::Ipv4Header => {
+                let header_bytes = usize::from(bytes.first()? & 0xf) * 4;
+                Some((None, bytes.get_mut(header_bytes..)?))
+            }
+            Self::UdpHeader => {
+                let (udp, data) = Udp::split(bytes).ok()?;
+                let ours = udp.destination_port() == GUE_PORT && udp.checksum() == NO_CHECKSUM;
+                ours.then_some((Some(udp.source_port()), data))
+            }
+        }
+    }
 }
 
 fn outer_sockets(tunnel: Tunnel) -> io::Result<Vec<Outer>> {
     let outers = match tunnel {
         Tunnel::Gue => {
             let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, GUE_PORT))?;
-            vec![Outer { socket: socket.into(), has_header: false }]
+            let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+            let raw = rustix::net::socket_with(AddressFamily::INET6, kind, flags, Some(ipproto::UDP))?;
+            vec![
+                Outer { socket: socket.into(), gives: Gives::Packet },
+                Outer { socket: raw, gives: Gives::UdpHeader },
+            ]
         }
         Tunnel::Ipip => {
             let raw = |(family, inner)| {
                 let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
                 let socket = rustix::net::socket_with(family, kind, flags, Some(inner))?;
-                Ok(Outer { socket, has_header: family == AddressFamily::INET })
+                let bare = family == AddressFamily::INET6;
+                Ok(Outer { socket, gives: if bare { Gives::Packet } else { Gives::Ipv4Header } })
             };
             let families = [AddressFamily::INET, AddressFamily::INET6];
             let kinds =
@@ -148,14 +187,13 @@ fn pass_until(
         let received = rustix::net::recvfrom(&outer.socket, &mut bytes[..], RecvFlags::empty());
         let Ok((length, _length, source)) = received else { continue };
         let source = source.and_then(|source| SocketAddr::try_from(source).ok());
-        let skipped = if outer.has_header { usize::from(bytes[0] & 0xf) * 4 } else { 0 };
-        let packet = bytes[..length].get_mut(skipped..);
-        let passed = packet.and_then(|packet| {
-            let destination = age(packet).filter(|destination| held.contains(destination))?;
-            inner.send(packet, destination).ok()
-        });
+        let Some((port, packet)) = outer.gives.strip(&mut bytes[..length]) else { continue };
+        let passed = age(packet)
+            .filter(|destination| held.contains(destination))
+            .and_then(|destination| inner.send(packet, destination).ok());
         let mut seen = lock(seen);
-        seen.last_source = source.map(|source| SocketAddr::new(source.ip().to_canonical(), source.port()));
+        seen.last_source =
+            source.map(|source| SocketAddr::new(source.ip().to_canonical(), port.unwrap_or(source.port())));
         match passed {
             Some(()) => seen.passed_packets += 1,
             None => seen.dropped_packets += 1,
@@ -163,8 +201,8 @@ fn pass_until(
     }
 }
 
-/// Takes one off the hops that the packet may still go, and gives its destination; none if it is no IP packet or may
-/// go no further. The kernel writes the checksum of an IPv4 header that it is given.
+/// Takes one off the hops that the packet may still go, and gives its destination; none if it is no IP packet
+/// or may go no further. The kernel writes the checksum of an IPv4 header that it is given.
 fn age(packet: &mut [u8]) -> Option<IpAddr> {
     let (hops_at, destination) = match packet.first()? >> 4 {
         4 => (8, IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?)),
@@ -176,8 +214,8 @@ fn age(packet: &mut [u8]) -> Option<IpAddr> {
     Some(destination)
 }
 
-/// Makes a server's kernel send packets with a DSCP to the virtual address of their family instead of the real one,
-/// without the mark. Stateless: replies come from the virtual address by themselves.
+/// Makes a server's kernel send packets with a DSCP to the virtual address of their family instead of the
+/// real one, without the mark. Stateless: replies come from the virtual address by themselves.
 pub fn rewrite_dscp(namespace: &Namespace, dscp: u8, real: [IpAddr; 2], held: [IpAddr; 2]) -> Result<()> {
     let rule = |family: &str, (real, held): (IpAddr, IpAddr)| {
         format!("{family} dscp {dscp} {family} daddr {real} {family} daddr set {held} {family} dscp set 0\n")

@@ -26,8 +26,8 @@ pub struct Iperf3 {
 pub struct Iperf3Report {
     /// Bytes that the client has sent.
     pub sent_bytes: u64,
-    /// Bytes that the server had received when the client told it that the test was over; some may have been on
-    /// their way.
+    /// Bytes that the server had received when the client told it that the test was over; some may have been
+    /// on their way.
     pub received_bytes: u64,
     /// Segments that were sent again.
     pub retransmitted_segments: u64,

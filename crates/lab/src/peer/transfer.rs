@@ -1,8 +1,9 @@
 //! A TCP server for long transfers, in both directions, every byte checked.
 //!
-//! The bytes of a transfer follow from their place alone ([`pattern`]), so the receiver finds each one that is wrong,
-//! missing, doubled or out of order, and says where. A request is a line, `get LENGTH` or `put LENGTH`; the answer begins
-//! with a line, the server's name and the client as it saw it, and for `put` how many bytes were right.
+//! The bytes of a transfer follow from their place alone ([`pattern`]), so the receiver finds each one that
+//! is wrong, missing, doubled or out of order, and says where. A request is a line, `get LENGTH` or `put
+//! LENGTH`; the answer begins with a line, the server's name and the client as it saw it, and for `put` how
+//! many bytes were right.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -91,7 +92,8 @@ fn serve(stream: &TcpStream, name: &str, client: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Bytes `from` and following of every transfer. No two pieces of it are alike at distances that segments have.
+/// Bytes `from` and following of every transfer. No two pieces of it are alike at distances that segments
+/// have.
 fn pattern(from: u64, piece: &mut [u8]) {
     let mut at = from;
     for chunk in piece.chunks_mut(8) {

@@ -1,5 +1,5 @@
-//! A UDP server that answers every datagram with its name and with the client's address as it saw it, and sends a
-//! long datagram's bytes back behind them.
+//! A UDP server that answers every datagram with its name and with the client's address as it saw it, and
+//! sends a long datagram's bytes back behind them.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -20,8 +20,8 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// The shortest question that is sent back; shorter ones are only answered.
 pub const ECHOED_BYTES_MIN: usize = 64;
 
-/// A running server on one port, IPv4 and IPv6; see the module. The answer is `name address:port`; behind it, for a
-/// question of [`ECHOED_BYTES_MIN`] or more, a line feed and the question.
+/// A running server on one port, IPv4 and IPv6; see the module. The answer is `name address:port`; behind it,
+/// for a question of [`ECHOED_BYTES_MIN`] or more, a line feed and the question.
 #[derive(Debug)]
 pub struct UdpEcho {
     ending: Arc<AtomicBool>,
@@ -35,8 +35,8 @@ impl UdpEcho {
         Self::start_at(namespace, name, port, &[Ipv6Addr::UNSPECIFIED.into()])
     }
 
-    /// Starts it on these addresses of its host alone. A server of direct return needs this: it has to answer from the
-    /// virtual address that was asked, and a socket on all addresses does not.
+    /// Starts it on these addresses of its host alone. A server of direct return needs this: it has to answer
+    /// from the virtual address that was asked, and a socket on all addresses does not.
     pub fn start_at(namespace: &Namespace, name: &str, port: u16, addresses: &[IpAddr]) -> Result<Self> {
         let binding = || format!("binding UDP port {port} in {}", namespace.name());
         let bind = || addresses.iter().map(|address| UdpSocket::bind((*address, port))).collect();

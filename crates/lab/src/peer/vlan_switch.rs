@@ -1,12 +1,14 @@
-//! An access switch in user space, for kernels without VLAN devices: untagged access ports, and one trunk that carries
-//! them all with 802.1Q tags.
+//! An access switch in user space, for kernels without VLAN devices: untagged access ports, and one trunk
+//! that carries them all with 802.1Q tags.
 //!
-//! A frame from an access port leaves by the trunk with the port's tag in front; a frame from the trunk loses its tag and
-//! leaves by the access port of that VLAN. Every other frame is dropped and counted. Whatever comes in by one interface
-//! leaves in its order: one thread per receiving interface, and nothing is held back.
+//! A frame from an access port leaves by the trunk with the port's tag in front; a frame from the trunk loses
+//! its tag and leaves by the access port of that VLAN. Every other frame is dropped and counted. Whatever
+//! comes in by one interface leaves in its order: one thread per receiving interface, and nothing is held
+//! back.
 //!
-//! A packet socket does not see the tag of a frame that it receives: the kernel takes it off before. tcpdump puts it
-//! back, so frames from the trunk come through its pipe. Any thread may hold the handle; dropped, the switch ends.
+//! A packet socket does not see the tag of a frame that it receives: the kernel takes it off before. tcpdump
+//! puts it back, so frames from the trunk come through its pipe. Any thread may hold the handle; dropped, the
+//! switch ends.
 
 use std::io;
 use std::os::fd::IntoRawFd;
@@ -59,12 +61,13 @@ pub struct VlanSwitch {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Both sides of a packet socket on an interface. They have to be of one socket: it alone does not hear what it sends.
+/// Both sides of a packet socket on an interface. They have to be of one socket: it alone does not hear what
+/// it sends.
 type Wire = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
 
 impl VlanSwitch {
-    /// Starts it between a trunk and access ports, each with its VLAN; all in one namespace, where the kernel itself
-    /// should be silent (see [`Endpoint::silence_ipv6`]). It switches from here on.
+    /// Starts it between a trunk and access ports, each with its VLAN; all in one namespace, where the kernel
+    /// itself should be silent (see [`Endpoint::silence_ipv6`]). It switches from here on.
     pub fn start(trunk: &Endpoint, access: &[(u16, Endpoint)]) -> Result<Self> {
         let namespace = trunk.namespace();
         let mut switch =
@@ -125,7 +128,8 @@ fn tag_until(
     }
 }
 
-/// From the trunk to the access ports, until tcpdump ends. Says when it listens, which its file's header tells.
+/// From the trunk to the access ports, until tcpdump ends. Says when it listens, which its file's header
+/// tells.
 fn untag_to_the_end(
     dropped: &AtomicU64,
     from_trunk: io::PipeReader,

@@ -4,11 +4,11 @@
 //!  host eth0 ─── inner ═══ 1300 bytes ═══ outer ─── the host's place in the lab
 //! ```
 //!
-//! Both ends of a connection keep links of 1500 bytes and say so in their MSS, so nobody but the routers knows of the
-//! narrow link, and path MTU discovery (RFC 1191, RFC 8201) has to work. The host keeps its addresses: the outer router
-//! answers ARP and neighbour solicitations for them (RFC 1027; RFC 4861, 7.2.8), so the hop fits where a
-//! mode wants client or servers on the appliance's own network. Their frames then come from the outer router's MAC, and
-//! their TTL is two less.
+//! Both ends of a connection keep links of 1500 bytes and say so in their MSS, so nobody but the routers
+//! knows of the narrow link, and path MTU discovery (RFC 1191, RFC 8201) has to work. The host keeps its
+//! addresses: the outer router answers ARP and neighbour solicitations for them (RFC 1027; RFC 4861, 7.2.8),
+//! so the hop fits where a mode wants client or servers on the appliance's own network. Their frames then
+//! come from the outer router's MAC, and their TTL is two less.
 
 use std::net::IpAddr;
 
@@ -51,7 +51,8 @@ pub(super) fn create(
     [&narrow.first, &narrow.second].iter().try_for_each(|end| end.set_mtu(HOP_MTU_BYTES))?;
     [&inner, &outer].iter().try_for_each(|router| router.forward_packets())?;
 
-    // The links of a hop are no network of the lab's: 198.19.N.0/24 and 2001:db8:ffff:N::/64 of the host's number.
+    // The links of a hop are no network of the lab's: 198.19.N.0/24 and 2001:db8:ffff:N::/64 of the host's
+    // number.
     let number = plan.number;
     let link = |host: u8| {
         let v6 = [0x2001, 0xdb8, 0xffff, number.into(), 0, 0, 0, u16::from(host)];

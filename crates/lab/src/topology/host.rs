@@ -1,7 +1,8 @@
-//! Hosts of a lab: a name, a namespace, an address of each family, a gateway, and perhaps a narrow hop before it.
+//! Hosts of a lab: a name, a namespace, an address of each family, a gateway, and perhaps a narrow hop before
+//! it.
 //!
-//! Every network of a lab has a number: 198.18.N.0/24 and 2001:db8:N::/64, and a host in it a number too, which reads
-//! alike in both families: host 11 is 198.18.N.11 and 2001:db8:N::11.
+//! Every network of a lab has a number: 198.18.N.0/24 and 2001:db8:N::/64, and a host in it a number too,
+//! which reads alike in both families: host 11 is 198.18.N.11 and 2001:db8:N::11.
 
 use std::net::IpAddr;
 

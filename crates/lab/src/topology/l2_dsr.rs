@@ -1,4 +1,5 @@
-//! Direct server return on one network: the appliance hands the packet as it is to a server, which answers itself.
+//! Direct server return on one network: the appliance hands the packet as it is to a server, which answers
+//! itself.
 //!
 //! ```text
 //!  client 198.18.0.50 ── router ── switch ─┬─ server1 198.18.1.11 (and the virtual address on its loopback)
@@ -7,8 +8,8 @@
 //!                          appliance arm 198.18.1.2
 //! ```
 //!
-//! The virtual addresses 198.18.1.10 and 2001:db8:1::10 lie in the servers' network; the appliance alone answers for
-//! them. The servers' gateway is the router, so replies never cross the appliance.
+//! The virtual addresses 198.18.1.10 and 2001:db8:1::10 lie in the servers' network; the appliance alone
+//! answers for them. The servers' gateway is the router, so replies never cross the appliance.
 
 use crate::error::Result;
 use crate::testbed::Testbed;

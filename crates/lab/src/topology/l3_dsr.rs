@@ -1,5 +1,5 @@
-//! Direct server return across networks: the appliance sends the packet in a tunnel, or with a mark, to a server
-//! that may be anywhere, and the server answers the client itself.
+//! Direct server return across networks: the appliance sends the packet in a tunnel, or with a mark, to a
+//! server that may be anywhere, and the server answers the client itself.
 //!
 //! ```text
 //!  client 198.18.0.50 ── .1 ┐                ┌ .1 ── switch ─┬─ server1 198.18.2.11 (and the virtual address
@@ -8,8 +8,8 @@
 //!     198.18.1.0/24
 //! ```
 //!
-//! The virtual addresses 198.18.1.10 and 2001:db8:1::10 lie in the appliance's network, as does the outer source of its
-//! tunnels, .251 and ::251. Everybody's gateway is the router.
+//! The virtual addresses 198.18.1.10 and 2001:db8:1::10 lie in the appliance's network, as does the outer
+//! source of its tunnels, .251 and ::251. Everybody's gateway is the router.
 
 use crate::error::Result;
 use crate::peer::{Decapsulator, Tunnel, rewrite_dscp};

@@ -6,6 +6,7 @@ mod host;
 pub mod l2_dsr;
 pub mod l3_dsr;
 pub mod one_arm_routed;
+pub mod routed_two_ports;
 mod site;
 pub mod slb_groups;
 pub mod slb_routed;

@@ -43,7 +43,8 @@ const FAR_ROUTER: u8 = 254;
 pub enum Wiring {
     /// One switch; the servers' gateway is the appliance.
     GatewayAppliance,
-    /// One switch; the servers' gateway is the router, so a reply comes back only to the appliance's own address.
+    /// One switch; the servers' gateway is the router, so a reply comes back only to the appliance's own
+    /// address.
     GatewayRouter,
     /// Two VLANs of one interface.
     TwoVlans,

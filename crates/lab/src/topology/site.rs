@@ -1,8 +1,8 @@
-//! What the labs of the forwarding modes have in common: a client, the appliance's ports, three servers, two virtual
-//! addresses, and the configuration that joins them.
+//! What the labs of the forwarding modes have in common: a client, the appliance's ports, three servers, two
+//! virtual addresses, and the configuration that joins them.
 //!
-//! Any thread; blocks. The services are the same everywhere: web, held connections, bulk transfer and UDP, each over
-//! IPv4 and IPv6, each on all three servers.
+//! Any thread; blocks. The services are the same everywhere: web, held connections, bulk transfer and UDP,
+//! each over IPv4 and IPv6, each on all three servers.
 
 use std::fmt::Write;
 use std::fs;
@@ -25,7 +25,8 @@ pub const TRANSFER_PORT: u16 = 7100;
 /// Where the UDP service listens.
 pub const UDP_PORT: u16 = 5300;
 
-/// Name, protocol, port and checked port of each service; the virtual address's family is written behind the name.
+/// Name, protocol, port and checked port of each service; the virtual address's family is written behind the
+/// name.
 const SERVICES: [(&str, &str, u16, Option<u16>); 4] = [
     ("web", "tcp", HTTP_PORT, None),
     ("hold", "tcp", HOLD_PORT, None),

@@ -8,9 +8,9 @@
 //!  remote 198.18.5.50
 //! ```
 //!
-//! One network for all: 198.18.0.0/24 and 2001:db8::/64; the virtual addresses are .10 and ::10 in it. Everybody's gateway
-//! is the router, behind which a second client lives. The appliance's interfaces have no address: its own is on its
-//! bridge's host leg.
+//! One network for all: 198.18.0.0/24 and 2001:db8::/64; the virtual addresses are .10 and ::10 in it.
+//! Everybody's gateway is the router, behind which a second client lives. The appliance's interfaces have no
+//! address: its own is on its bridge's host leg.
 
 use crate::error::Result;
 use crate::testbed::Testbed;

@@ -7,8 +7,9 @@
 //!          [ br0 .2 ]
 //! ```
 //!
-//! One network: 198.18.0.0/24 and 2001:db8::/64, the virtual addresses are .10 and ::10 in it. A server would answer the client straight,
-//! from an address that the client has not called, so the appliance has to translate the source.
+//! One network: 198.18.0.0/24 and 2001:db8::/64, the virtual addresses are .10 and ::10 in it. A server would
+//! answer the client straight, from an address that the client has not called, so the appliance has to
+//! translate the source.
 
 use crate::error::Result;
 use crate::testbed::Testbed;

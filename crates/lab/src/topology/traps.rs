@@ -8,9 +8,9 @@
 //!            virtual address 198.18.1.10
 //! ```
 //!
-//! The first trap: the appliance sends a request on to a server, whose gateway is the router; the reply goes to the client
-//! straight, from an address that it has not called. The second: a host of the servers' own network calls the virtual
-//! address; the server answers its neighbour straight, whatever its gateway is.
+//! The first trap: the appliance sends a request on to a server, whose gateway is the router; the reply goes
+//! to the client straight, from an address that it has not called. The second: a host of the servers' own
+//! network calls the virtual address; the server answers its neighbour straight, whatever its gateway is.
 //!
 //! With [`Variant::OwnPorts`] the appliance is the switch:
 //!
@@ -72,8 +72,8 @@ impl Variant {
 /// The lab, without peers; see the module.
 #[derive(Debug)]
 pub struct Traps {
-    /// Client, appliance and servers. The only port is `arm`; with own ports they are `uplink` and those that are called
-    /// like the hosts behind them.
+    /// Client, appliance and servers. The only port is `arm`; with own ports they are `uplink` and those that
+    /// are called like the hosts behind them.
     pub site: Site,
     /// A host of the servers' network that is no server: the client of the second trap.
     pub caller: Host,

@@ -55,7 +55,8 @@ struct Reader<'a> {
 struct Details {
     from: Mac,
     to: Mac,
-    vlans: Vec<u16>,
+    /// Tags from the outside in: EtherType and tag control.
+    tags: Vec<(u16, u16)>,
     hop_limit: Option<u8>,
     dont_fragment: bool,
     identification: u32,
@@ -94,6 +95,13 @@ impl<'a> Reader<'a> {
     fn value<T: std::str::FromStr>(&mut self, what: &str) -> Result<T> {
         let word = self.next()?;
         word.parse().or_else(|_| error(format!("{word:?} is no {what}")))
+    }
+
+    /// A number, or the name of one that the script has learned.
+    fn number(&mut self, what: &str) -> Result<u32> {
+        let word = self.next()?;
+        let known = word.starts_with('$').then(|| self.scope.number(word)).flatten().map(u32::from);
+        known.or_else(|| word.parse().ok()).map_or_else(|| error(format!("{word:?} is no {what}")), Ok)
     }
 
     fn hex(&mut self) -> Result<Vec<u8>> {
@@ -191,7 +199,7 @@ impl<'a> Reader<'a> {
             let (mut ethernet, _) =
                 Ethernet::split(&mut frame).map_err(|_| LanguageError("no frame".into()))?;
             ethernet.set_destination(details.to);
-            return Ok(details.finish(frame));
+            return Ok(details.finish(details.tagged(frame)));
         }
         let address = word.parse().or_else(|_| error(format!("{word:?} is no address")))?;
         self.expect("is-at")?;
@@ -199,7 +207,11 @@ impl<'a> Reader<'a> {
         self.expect("told")?;
         let told = self.value("address")?;
         let details = self.details(true)?;
-        Ok(details.finish(build::arp_reply(mac, address, details.to, told)))
+        let mut frame = build::arp_reply(mac, address, details.to, told);
+        let (mut ethernet, _) = Ethernet::split(&mut frame).map_err(|_| LanguageError("no frame".into()))?;
+        // Whoever lies about another's MAC address still sends from his own.
+        ethernet.set_source(details.from);
+        Ok(details.finish(details.tagged(frame)))
     }
 
     fn icmp(&mut self, is_outermost: bool) -> Result<Vec<u8>> {
@@ -278,11 +290,19 @@ impl<'a> Reader<'a> {
             "seq" => details.sequence = self.value("sequence number")?,
             "ack" => details.acknowledgement = self.value("acknowledgement number")?,
             "win" => details.window = self.value("window")?,
-            "id" => details.identification = self.value("identification")?,
+            "id" => details.identification = self.number("identification")?,
             "df" => details.dont_fragment = true,
             "class" => details.class = self.value("traffic class")?,
             "label" => details.label = self.value("flow label")?,
-            "vlan" => details.vlans.push(self.value("VLAN")?),
+            "vlan" => details.tags.push((ethernet::ETHERTYPE_VLAN, self.value("VLAN")?)),
+            "service-vlan" => details.tags.push((ethernet::ETHERTYPE_QINQ, self.value("VLAN")?)),
+            "priority" => {
+                let priority: u16 = self.value("priority")?;
+                let Some((_, control)) = details.tags.last_mut() else {
+                    return error("a priority stands behind its VLAN");
+                };
+                *control |= priority << 13;
+            }
             "fragment" => {
                 let offset_bytes = self.value("offset")?;
                 details.fragment = Some((offset_bytes, self.next()? == "more"));
@@ -297,6 +317,7 @@ impl<'a> Reader<'a> {
             "wrong-header-checksum" => details.wrong_header_checksum = true,
             "mtu" => details.mtu = self.value("MTU")?,
             "quoting" => details.quote = self.quote()?,
+            "carrying" => details.data = self.quote()?,
             "router" => details.advertisement.router = true,
             "solicited" => details.advertisement.solicited = true,
             "override" => details.advertisement.overrides = true,
@@ -322,7 +343,7 @@ impl Default for Details {
         Self {
             from: Mac::ZERO,
             to: Mac::ZERO,
-            vlans: Vec::new(),
+            tags: Vec::new(),
             hop_limit: None,
             dont_fragment: false,
             identification: 0,
@@ -352,7 +373,7 @@ impl Default for Details {
 impl Details {
     fn ip(&self, source: IpAddr, destination: IpAddr, hop_limit: u8) -> Result<IpBuilder> {
         let link = build::ethernet(self.from, self.to);
-        let link = self.vlans.iter().fold(link, |link, &vlan| link.vlan(vlan));
+        let link = self.tags.iter().fold(link, |link, &(ethertype, control)| link.tag(ethertype, control));
         let ip = match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => link.ipv4(source, destination),
             (IpAddr::V6(source), IpAddr::V6(destination)) => link.ipv6(source, destination),
@@ -367,14 +388,22 @@ impl Details {
         })
     }
 
+    /// The frame with the line's tags behind its addresses.
+    fn tagged(&self, frame: Vec<u8>) -> Vec<u8> {
+        let (addresses, rest) = frame.split_at(2 * Mac::ZERO.0.len());
+        let tags = self.tags.iter().flat_map(|&(ethertype, control)| [ethertype, control]);
+        let tags: Vec<u8> = tags.flat_map(u16::to_be_bytes).collect();
+        [addresses, &tags[..], rest].concat()
+    }
+
     /// Damages and fills the frame as the line says.
     fn finish(&self, mut frame: Vec<u8>) -> Vec<u8> {
         if self.wrong_checksum {
             shift_transport_checksum(&mut frame);
         }
         if self.wrong_header_checksum {
-            // The IPv4 header follows the Ethernet header; its checksum is its sixth word.
-            frame[ethernet::LENGTH + 10] ^= 0x55;
+            // The IPv4 header follows the Ethernet header and the tags; its checksum is its sixth word.
+            frame[ethernet::LENGTH + 4 * self.tags.len() + 10] ^= 0x55;
         }
         frame.resize(frame.len().max(self.padded_to), 0);
         frame.truncate(self.cut_to.map_or(frame.len(), |bytes| bytes + self.uncounted_bytes));
@@ -414,6 +443,15 @@ pub(super) fn ports_of(frame: &[u8]) -> Option<[u16; 2]> {
         let ports = payload.first_chunk::<4>()?;
         let ports = [u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]])];
         matches!(protocol, protocol::TCP | protocol::UDP).then_some(ports)
+    })
+}
+
+/// The identifier of an echo request or reply.
+pub(super) fn identifier_of(frame: &[u8]) -> Option<u16> {
+    let mut frame = frame.to_vec();
+    with_transport(&mut frame, |protocol, payload| {
+        let is_icmp = matches!(protocol, protocol::ICMP | protocol::ICMPV6);
+        is_icmp.then(|| Icmp::split(payload).ok().map(|(icmp, _)| icmp.identifier())).flatten()
     })
 }
 

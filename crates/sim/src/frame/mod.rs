@@ -6,6 +6,7 @@
 //!   echo-request 198.18.0.50 > 198.18.0.10 id 7 seq 1 from CLIENT to OUTSIDE
 //!   icmp 198.18.0.10 > 198.18.0.50 port-unreachable quoting ( udp … ) from OUTSIDE to CLIENT
 //!   arp who-has 198.18.0.10 tell 198.18.0.50 from CLIENT to BROADCAST
+//!   arp who-has 198.18.0.10 tell 198.18.0.50 vlan 10 priority 5 from CLIENT to BROADCAST       `service-vlan` for 802.1ad
 //!   arp 198.18.0.10 is-at OUTSIDE told 198.18.0.50 from OUTSIDE to CLIENT
 //!   ns 2001:db8:0:1::50 > ff02::1:ff00:10 who-has 2001:db8:0:1::10 from CLIENT to SOLICITED
 //!   na 2001:db8:0:1::10 > 2001:db8:0:1::50 2001:db8:0:1::10 is-at OUTSIDE solicited override from OUTSIDE to CLIENT
@@ -56,8 +57,13 @@ impl Scope {
         known.min().map_or_else(|| mac.to_string(), str::to_owned)
     }
 
-    /// Learns the ports that `expected` leaves open (`$name`) from the frame that came in its place.
+    /// Learns the ports, or the identifier of an echo, that `expected` leaves open (`$name`) from the frame that came in
+    /// its place.
     pub fn learn(&mut self, expected: &str, came: &[u8]) {
+        let identifier = expected.split_once(" id $").and_then(|(_, rest)| rest.split_whitespace().next());
+        if let (Some(name), Some(identifier)) = (identifier, build::identifier_of(came)) {
+            self.variables.entry(name.to_owned()).or_insert(identifier);
+        }
         let Some(ports) = build::ports_of(came) else { return };
         for (end, port) in expected.split_whitespace().filter(|word| *word != ">").skip(1).zip(ports) {
             if let Some((_, name)) = end.rsplit_once(":$") {

@@ -30,14 +30,19 @@ pub fn print(frame: &[u8], scope: &Scope) -> String {
 fn describe(frame: &mut [u8], scope: &Scope) -> Result<String, Refusal> {
     let (ethernet, rest) = Ethernet::split(frame)?;
     let (from, to) = (scope.name_of(ethernet.source()), scope.name_of(ethernet.destination()));
-    let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
+    let outermost = ethernet.ethertype();
+    let untagged = ethernet::split_tags(outermost, rest)?;
     let mut line = match untagged.ethertype {
         ethernet::ETHERTYPE_ARP => describe_arp(&Arp::split(untagged.payload)?.0, scope),
         ethernet::ETHERTYPE_IPV4 | ethernet::ETHERTYPE_IPV6 => describe_packet(untagged.payload, scope)?,
         _ => return Err(Refusal::EthernetTruncated),
     };
-    for tag in [untagged.outer, untagged.inner].into_iter().flatten() {
-        let _ = write!(line, " vlan {}", tag.id());
+    let outer = untagged.outer.as_ref().map(|tag| (outermost, tag));
+    let inner = untagged.inner.as_ref().zip(untagged.outer.as_ref());
+    for (ethertype, tag) in outer.into_iter().chain(inner.map(|(tag, outer)| (outer.ethertype(), tag))) {
+        let word = if ethertype == ethernet::ETHERTYPE_QINQ { "service-vlan" } else { "vlan" };
+        let _ = write!(line, " {word} {}", tag.id());
+        append(&mut line, tag.priority() != 0, format_args!(" priority {}", tag.priority()));
     }
     let _ = write!(line, " from {from} to {to}");
     Ok(line)
@@ -217,6 +222,7 @@ mod tests {
         let lines = [
             "tcp 198.18.0.50:40000 > 198.18.0.10:80 S seq 1000 win 0 options 02040578 ttl 3 df id 9 class 4",
             "tcp 198.18.0.50:40000 > 198.18.0.10:80 - data 0102 vlan 20",
+            "arp who-has 198.18.0.10 tell 198.18.0.50 service-vlan 7 vlan 20 priority 5",
             "tcp [2001:db8::1]:40000 > [2001:db8::2]:80 SFRPAUEC seq 1 ack 4294967295 label 77",
             "udp 198.18.0.50:1 > 198.18.0.10:2 no-checksum data 00",
             "echo-request 198.18.0.50 > 198.18.0.10 id 7 seq 1 data 00ff",

@@ -11,6 +11,7 @@
 //!   # A request goes to a server, and the reply comes from the VIP     the title, a sentence
 //!   sessions-max 7                          a tiny table                                     (memory only)
 //!   one-worker                              what it counts is counted by each worker on its own
+//!   memory-only                             it needs ports that the benches of real rings have not; in a world, too
 //!   fact interface eth2 INSIDE mtu 1400     a fact; before the first frame or between frames
 //!   in outside: tcp … from CLIENT to OUTSIDE
 //!   out inside: tcp … from INSIDE to SERVER1
@@ -24,6 +25,10 @@
 //!   sessions 1                              so many sessions live
 //!   asks inside 198.18.1.99                 control was asked to resolve this next hop
 //! ```
+//!
+//! `in` and `out` name a ring: an interface, the port that has its frames without a tag, or the bridge or port whose host
+//! leg it is: there `in` is what the kernel sends, and `out` what it gets. The benches of real rings have two links and no
+//! TAP device, so worlds with host legs are for memory only.
 //!
 //! Every frame that a port sends must be expected, in its order: what nobody asked for fails the script as surely as what
 //! is missing. A frame is compared whole, byte for byte; a port number that the appliance draws is written `$name` and
@@ -54,14 +59,18 @@ pub struct Script {
     pub sessions_max: Option<usize>,
     /// It rests on bounds that each worker keeps on its own.
     pub one_worker: bool,
+    /// It needs ports that the benches of real rings have not.
+    pub memory_only: bool,
     /// What happens, with the number of its line.
     pub steps: Vec<(usize, Step)>,
 }
 
 impl Script {
-    /// Whether it rests on a time that a test decides, or on a table of its own size.
+    /// Whether it rests on a time that a test decides, on a table of its own size, or on other ports.
     pub fn is_memory_only(&self) -> bool {
-        self.sessions_max.is_some() || self.steps.iter().any(|(_, step)| matches!(step, Step::Advance(_)))
+        self.memory_only
+            || self.sessions_max.is_some()
+            || self.steps.iter().any(|(_, step)| matches!(step, Step::Advance(_)))
     }
 }
 

@@ -86,14 +86,16 @@ struct Draft {
     config: String,
     sessions_max: Option<usize>,
     one_worker: bool,
+    memory_only: bool,
     steps: Vec<(usize, Step)>,
 }
 
 impl Draft {
     fn finish(self, title: String) -> Script {
-        let Self { stations, facts, world_config, config, sessions_max, one_worker, steps } = self;
+        let Self { stations, facts, world_config, config, sessions_max, one_worker, memory_only, steps } =
+            self;
         let config = format!("{world_config}\n{config}");
-        Script { title, stations, facts, config, sessions_max, one_worker, steps }
+        Script { title, stations, facts, config, sessions_max, one_worker, memory_only, steps }
     }
 
     fn lines(&mut self, lines: &mut Lines<'_>, directory: &Path) -> Result<(), ScriptError> {
@@ -135,6 +137,7 @@ impl Draft {
                     let mac = mac.parse().map_err(|_| format!("{mac:?} is no MAC address"))?;
                     self.stations.push((name.to_owned(), mac));
                 }
+                ["memory-only"] => self.memory_only = true,
                 _ => self.facts.push(line.to_owned()),
             }
         }
@@ -149,6 +152,10 @@ impl Draft {
         }
         if word == "one-worker" {
             self.one_worker = true;
+            return Ok(());
+        }
+        if word == "memory-only" {
+            self.memory_only = true;
             return Ok(());
         }
         let has_begun = self.steps.iter().any(|(_, step)| matches!(step, Step::In(..)));
