@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use e2e::modes::{Mode, Scene, in_every_mode};
-use e2e::sides::{Sides, Watch, frames_that, ip_packet, without_addresses};
+use e2e::sides::{Sides, Watch, frames_that, ip_packet, stripped, without_addresses};
 use e2e::{PATIENCE, family, run_in};
 use lab::topology::{HTTP_PORT, Hop, Host, UDP_PORT};
 use lab::{Captured, Frame, GUE_PORT, Mac, Packet};
@@ -287,20 +287,6 @@ impl Flow<'_> {
         let strange = self.find(&self.sides.client, |packet| !packet.involves(self.vip.ip()));
         assert!(strange.is_empty(), "the client sees {:?}", strange.first());
     }
-}
-
-/// The frame without its outer header; none without one.
-fn stripped(frame: &Frame) -> Option<Frame> {
-    frame.inner_packet()?;
-    let outer = ip_packet(frame);
-    let is_gue = frame.packet()?.protocol == UDP;
-    let header = if outer[0] >> 4 == 4 { 20 } else { 40 } + if is_gue { 8 } else { 0 };
-    let start = frame.bytes.len() - outer.len();
-    let inner = &outer[header..];
-    let mut link = frame.bytes[..start].to_vec();
-    let ethertype: [u8; 2] = if inner[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
-    link[start - 2..].copy_from_slice(&ethertype);
-    Some(Frame { at: frame.at, bytes: [&link[..], inner].concat() })
 }
 
 /// The outer source port is the flow's own: one for each flow, and not the same for all.

@@ -107,3 +107,17 @@ pub fn without_addresses(packet: &[u8]) -> Vec<u8> {
     bytes[checksum..checksum + 2].fill(0);
     bytes
 }
+
+/// The frame without its outer header; none without one.
+pub fn stripped(frame: &Frame) -> Option<Frame> {
+    frame.inner_packet()?;
+    let outer = ip_packet(frame);
+    let is_gue = frame.packet()?.protocol == 17;
+    let header = if outer[0] >> 4 == 4 { 20 } else { 40 } + if is_gue { 8 } else { 0 };
+    let start = frame.bytes.len() - outer.len();
+    let inner = &outer[header..];
+    let mut link = frame.bytes[..start].to_vec();
+    let ethertype: [u8; 2] = if inner[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    link[start - 2..].copy_from_slice(&ethertype);
+    Some(Frame { at: frame.at, bytes: [&link[..], inner].concat() })
+}
