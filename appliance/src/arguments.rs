@@ -55,6 +55,10 @@ pub(crate) enum Command {
     /// compares the file with this machine: interfaces, addresses, routes and CPUs. A missing interface is a
     /// warning here, so that a file can be checked where it is written; it is an error in `run`.
     ///
+    /// It also finds what is valid and does not work: replies that go past the appliance or cannot be told
+    /// apart, servers that a mode does not reach, virtual addresses that nobody asks for, packets that are
+    /// too long once wrapped. Each comes with what to write instead.
+    ///
     /// Findings go to standard error, the verdict to standard output. Exit status: 0 valid, 1 this machine
     /// could not be asked, 2 errors.
     Check {

@@ -127,12 +127,41 @@ fn without_an_appliance_its_commands_say_so() {
         vec!["show", "sessions"],
         vec!["reload"],
         vec!["server", "drain", "web", "198.18.1.11"],
+        vec!["real-server", "web", "--os", "debian"],
     ] {
         let (status, stdout, stderr) = said(&[&words[..], &["--socket", socket]].concat());
         assert_eq!((status, stdout.as_str()), (1, ""), "{words:?}");
         let expected = format!("jeoul: no appliance is running at {socket} (--socket names another path)\n");
         assert_eq!(stderr, expected, "{words:?}");
     }
+}
+
+#[test]
+fn the_set_up_of_a_real_server_is_read_from_a_file_too() {
+    let dsr = VALID.replace("mode = \"routed\"", "mode = \"l2-dsr\"");
+    let file = File::new("real-server", &dsr);
+    let print = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        said(&[&["real-server", "web", "--config", file.name()][..], &words].concat())
+    };
+    for (os, part) in [("debian", "interfaces.d"), ("rhel", "ifcfg-lo"), ("windows", "weakhostsend")] {
+        let (status, stdout, stderr) = print(&format!("--os {os}"));
+        assert_eq!((status, stderr.as_str()), (0, ""), "{os}");
+        assert!(stdout.contains(part) && stdout.contains("198.18.0.10"), "{stdout}");
+        let (_, undo, _) = print(&format!("--os {os} --undo"));
+        assert!(undo.len() < stdout.len() && stdout.ends_with(&undo), "{undo}");
+    }
+    let (status, stdout, stderr) = print("--os debian --interface $(id)");
+    assert_eq!((status, stdout.as_str()), (2, ""));
+    assert!(stderr.starts_with("jeoul: --interface \"$(id)\" is no interface"), "{stderr}");
+    let routed = File::new("real-server-routed", VALID);
+    let (status, stdout, stderr) = said(&["real-server", "web", "--os", "debian", "--config", routed.name()]);
+    assert_eq!((status, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("service \"web\" is of mode \"routed\""), "{stderr}");
+    let wrong = File::new("real-server-wrong", "[[port]]\n");
+    let (status, _, stderr) = said(&["real-server", "web", "--os", "debian", "--config", wrong.name()]);
+    assert_eq!(status, 2);
+    assert!(stderr.contains("error[E0103]"), "{stderr}");
 }
 
 #[test]
