@@ -120,8 +120,7 @@ impl Rehearsal {
         let grown = |before: &[u64], after: &[u64]| {
             before.iter().zip(after).position(|(before, after)| before != after)
         };
-        let dropped =
-            grown(&before.drops, &after.drops).and_then(|index| DropReason::all().nth(index));
+        let dropped = grown(&before.drops, &after.drops).and_then(|index| DropReason::all().nth(index));
         let unresolved = std::iter::from_fn(|| self.shared.reports.pop()).find_map(|report| match report {
             Report::Unresolved { port, address } => Some(Fate::Parked { port, next_hop: address }),
             _ => None,

@@ -11,9 +11,8 @@ use wire::Mac;
 use wire::build;
 use wire::tcp::TcpFlags;
 
-const STATIONS: [&str; 9] = [
-    "OUTSIDE", "INSIDE", "BRIDGE", "CLIENT", "GATEWAY", "SERVER1", "SERVER2", "SERVER3", "ROUTER",
-];
+const STATIONS: [&str; 9] =
+    ["OUTSIDE", "INSIDE", "BRIDGE", "CLIENT", "GATEWAY", "SERVER1", "SERVER2", "SERVER3", "ROUTER"];
 
 /// Two routed ports: clients outside, servers inside, and more servers behind a router there.
 const ROUTED: &str = "interface eth1 OUTSIDE mtu 1500
@@ -69,7 +68,11 @@ const CALL: (&str, &str, &str) = ("198.18.0.50:40000", "198.18.0.10:80", "tcp");
 
 fn service(keys: &str, servers: &[&str]) -> String {
     let servers = servers.iter().map(|server| format!("[[service.server]]\n{server}\n"));
-    let keys = if keys.starts_with("address") { keys.to_owned() } else { format!("address = \"198.18.0.10\"\n{keys}") };
+    let keys = if keys.starts_with("address") {
+        keys.to_owned()
+    } else {
+        format!("address = \"198.18.0.10\"\n{keys}")
+    };
     let port = if keys.contains("port =") { "" } else { "port = 80\n" };
     format!("[[service]]\nname = \"web\"\n{port}{keys}\n{}", servers.collect::<String>())
 }
@@ -125,7 +128,11 @@ impl Stage {
         sent
     }
 
-    fn try_explain(&self, (source, destination, protocol): (&str, &str, &str), port: Option<&str>) -> Result<Value, String> {
+    fn try_explain(
+        &self,
+        (source, destination, protocol): (&str, &str, &str),
+        port: Option<&str>,
+    ) -> Result<Value, String> {
         let manager = &self.world.manager;
         let around = Surroundings {
             plan: manager.plan(),
@@ -163,12 +170,15 @@ impl Stage {
         let told = self.explain(asked);
         let request = &told["request"];
         let happened = self.happen(&told, request);
-        let names: Vec<String> = happened.iter().map(|(ring, _)| self.world.manager.ring_name(*ring)).collect();
+        let names: Vec<String> =
+            happened.iter().map(|(ring, _)| self.world.manager.ring_name(*ring)).collect();
         assert_eq!(names.len(), request["to"].as_array().unwrap().len(), "{request:#}\n{happened:?}");
         for (way, (ring, line)) in request["to"].as_array().unwrap().iter().zip(&happened) {
             let leg = self.world.manager.leg(word(&way["port"])).unwrap();
             let plan = &self.world.manager.plan().ports[leg];
-            assert!(matches!(plan.attachment, plan::Attachment::Ring { ring: own, .. } if usize::from(own) == *ring));
+            assert!(
+                matches!(plan.attachment, plan::Attachment::Ring { ring: own, .. } if usize::from(own) == *ring)
+            );
             for field in ["source", "destination", "source_mac", "destination_mac", "hop_limit"] {
                 let after = after(request, field);
                 let after = match field {
@@ -186,11 +196,16 @@ impl Stage {
     fn happen(&mut self, told: &Value, act: &Value) -> Vec<(usize, String)> {
         let from = &act["from"];
         let mac = |field: &str| word(&from[field]).parse::<Mac>().unwrap();
-        let ends = ["source", "destination"].map(|end| word(&told[end]).parse::<std::net::SocketAddr>().unwrap());
+        let ends =
+            ["source", "destination"].map(|end| word(&told[end]).parse::<std::net::SocketAddr>().unwrap());
         let ethernet = build::ethernet(mac("source_mac"), mac("destination_mac"));
         let ip = match (ends[0].ip(), ends[1].ip()) {
-            (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => ethernet.ipv4(source, destination),
-            (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => ethernet.ipv6(source, destination),
+            (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
+                ethernet.ipv4(source, destination)
+            }
+            (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
+                ethernet.ipv6(source, destination)
+            }
             _ => panic!("two families"),
         };
         let frame = match word(&told["protocol"]) {
@@ -237,7 +252,10 @@ fn a_round_robin_service_names_whose_turn_it_is_and_moves_no_turn() {
         assert_eq!(word(&request["to"][0]["next_hop"]), server(&told));
         let reply = &told["reply"];
         assert_eq!((&reply["crosses"], word(&reply["outcome"])), (&true.into(), "forwarded"));
-        assert_eq!((after(reply, "source").as_str(), after(reply, "destination").as_str()), (CALL.1, &*source));
+        assert_eq!(
+            (after(reply, "source").as_str(), after(reply, "destination").as_str()),
+            (CALL.1, &*source)
+        );
         assert_eq!(word(&reply["to"][0]["port"]), "outside");
     }
     assert_eq!(stage.world.sessions(), 4);
@@ -293,7 +311,10 @@ fn where_no_service_listens_the_answer_is_named() {
         (word(&request["answer"]["what"]).to_owned(), word(&request["why"]).to_owned())
     };
     let (what, why) = answer((CALL.0, "198.18.0.10:81", "tcp"));
-    assert_eq!((what.as_str(), why.as_str()), ("TCP reset", "no service listens on tcp port 81 of 198.18.0.10"));
+    assert_eq!(
+        (what.as_str(), why.as_str()),
+        ("TCP reset", "no service listens on tcp port 81 of 198.18.0.10")
+    );
     assert_eq!(answer((CALL.0, "198.18.0.10:81", "udp")).0, "ICMP port unreachable");
     assert_eq!(answer(("198.18.0.50", "198.18.0.10", "icmp")).0, "ICMP echo reply");
 }
@@ -313,7 +334,10 @@ fn what_is_not_balanced_is_routed_parked_or_dropped_by_name() {
     assert!(told["reply"].is_null());
 
     let told = stage.explain(("127.0.0.1:40000", CALL.1, "tcp"));
-    assert_eq!((word(&told["request"]["outcome"]), word(&told["request"]["drop"])), ("dropped", "martian-source"));
+    assert_eq!(
+        (word(&told["request"]["outcome"]), word(&told["request"]["drop"])),
+        ("dropped", "martian-source")
+    );
 }
 
 #[test]
@@ -366,7 +390,10 @@ fn behind_one_port_of_a_bridge_auto_lends_a_source_and_between_two_it_does_not()
 #[test]
 fn a_source_nat_of_never_is_told_to_fail_where_the_reply_bypasses() {
     let config = service("mode = \"routed\"\nsource_nat = \"never\"", &["address = \"198.18.0.60\""]);
-    let mut stage = Stage::new(&format!("{ROUTED}\nneighbour eth1 198.18.0.60 SERVER1"), &format!("{ROUTED_PORTS}{config}"));
+    let mut stage = Stage::new(
+        &format!("{ROUTED}\nneighbour eth1 198.18.0.60 SERVER1"),
+        &format!("{ROUTED_PORTS}{config}"),
+    );
     let told = stage.explain_and_see(CALL);
     assert_eq!(told["reply"]["crosses"], false);
     assert!(word(&told["reply"]["notes"][0]).contains("takes none of it"), "{told:#}");
@@ -384,7 +411,10 @@ fn servers_that_answer_directly_are_said_to_and_the_request_is_carried_as_the_mo
     assert!(told["request"]["source_nat"].is_null());
     assert_eq!(told["reply"]["crosses"], false);
     assert!(word(&told["reply"]["notes"][0]).contains("answer their clients directly"));
-    assert_eq!((after(&told["reply"], "source"), word(&told["reply"]["outcome"])), (CALL.1.into(), "forwarded"));
+    assert_eq!(
+        (after(&told["reply"], "source"), word(&told["reply"]["outcome"])),
+        (CALL.1.into(), "forwarded")
+    );
 
     for (encapsulation, mode, outer) in [
         ("ipip", "l3-dsr ipip", ("198.18.1.251", "198.19.0.11")),
@@ -399,7 +429,10 @@ fn servers_that_answer_directly_are_said_to_and_the_request_is_carried_as_the_mo
         assert_eq!(word(&request["mode"]), mode);
         assert!(after(request, "outer_source").starts_with(outer.0), "{request:#}");
         assert_eq!(after(request, "outer_destination"), outer.1);
-        assert_eq!((after(request, "destination"), after(request, "hop_limit")), (CALL.1.into(), "63".into()));
+        assert_eq!(
+            (after(request, "destination"), after(request, "hop_limit")),
+            (CALL.1.into(), "63".into())
+        );
         assert!(after(request, "mss").parse::<u16>().unwrap() < 1_460);
         assert_eq!(word(&request["to"][0]["next_hop"]), "198.18.1.254");
     }
@@ -436,7 +469,10 @@ fn a_session_that_lives_is_told_first_and_explains_both_of_its_directions() {
     let lent = happened[0].1.split(' ').nth(1).unwrap().to_owned();
     // The round has moved on, and the server is none the less the session's.
     let told = stage.explain(CALL);
-    assert_eq!((word(&told["session"]["state"]), word(&told["session"]["direction"])), ("half-open", "request"));
+    assert_eq!(
+        (word(&told["session"]["state"]), word(&told["session"]["direction"])),
+        ("half-open", "request")
+    );
     assert_eq!((word(&told["session"]["source_nat"]), word(&told["session"]["service"])), (&*lent, "web"));
     assert_eq!((server(&told), after(&told["request"], "source")), ("198.18.1.11", lent.clone()));
     assert!(word(&told["request"]["why"]).contains("belongs to a session"));

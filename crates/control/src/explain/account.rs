@@ -65,7 +65,8 @@ where
                 mode = mode_name(own.mode).into();
                 scheduler = scheduler_name(&own.scheduler).into();
                 server = member.map_or(Value::Null, |member| self.server(own, member));
-                let others_of = own.members.iter().filter(|other| member.is_none_or(|member| member.id != other.id));
+                let others_of =
+                    own.members.iter().filter(|other| member.is_none_or(|member| member.id != other.id));
                 others = others_of.map(|other| self.member(own, other)).collect();
                 source_nat = member.map_or(Value::Null, |member| self.source_nat(own, member));
             }
@@ -353,7 +354,9 @@ where
             Scheduler::RoundRobin(_) => {
                 format!("its turn, of {} that take sessions{taken}", service.available.len())
             }
-            Scheduler::Hash { fields, .. } => format!("the hash of {} chooses it{taken}", field_names(*fields)),
+            Scheduler::Hash { fields, .. } => {
+                format!("the hash of {} chooses it{taken}", field_names(*fields))
+            }
         };
         let mut told = self.member(service, member);
         told["why"] = why.into();
@@ -394,7 +397,8 @@ where
                 None => "source_nat is auto".into(),
             },
         };
-        let drawn = if lent.is_some() && self.scene.known.is_none() { "; the port is drawn at random" } else { "" };
+        let drawn =
+            if lent.is_some() && self.scene.known.is_none() { "; the port is drawn at random" } else { "" };
         json!({"source": lent.map(|source| source.to_string()), "why": format!("{why}{drawn}")})
     }
 
@@ -414,13 +418,23 @@ where
 fn way_words(way: ReplyWay) -> &'static str {
     match way {
         ReplyWay::Gateway => "the appliance is the servers' gateway, so that the reply crosses it",
-        ReplyWay::OtherPort => "the server is at another port than the client, so that the reply crosses the appliance",
-        ReplyWay::OtherMember => "client and server are behind different ports of the bridge, so that the reply crosses it",
+        ReplyWay::OtherPort => {
+            "the server is at another port than the client, so that the reply crosses the appliance"
+        }
+        ReplyWay::OtherMember => {
+            "client and server are behind different ports of the bridge, so that the reply crosses it"
+        }
         ReplyWay::Unresolved => "the server's MAC address is not known yet",
         ReplyWay::Elsewhere => "return_path says that replies bypass the appliance",
-        ReplyWay::SameNetwork => "client and server are in one network, so that the reply would bypass the appliance",
-        ReplyWay::SamePort => "the server is at the client's own port, so that the reply would bypass the appliance",
-        ReplyWay::SameMember => "client and server are behind one port of the bridge, so that the reply would bypass it",
+        ReplyWay::SameNetwork => {
+            "client and server are in one network, so that the reply would bypass the appliance"
+        }
+        ReplyWay::SamePort => {
+            "the server is at the client's own port, so that the reply would bypass the appliance"
+        }
+        ReplyWay::SameMember => {
+            "client and server are behind one port of the bridge, so that the reply would bypass it"
+        }
     }
 }
 

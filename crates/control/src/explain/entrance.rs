@@ -113,11 +113,15 @@ pub(super) fn member_of(around: &Surroundings<'_>, leg: u16, mac: Mac) -> Option
     };
     let mut found = None;
     let ageing_ticks = tick_from_ns(*ageing_ns);
-    around.shared.macs.inspect(tick_from_ns(around.now_ns), |_| ageing_ticks, |sighting| {
-        let station = sighting.station;
-        if (station.bridge, station.vlan, station.mac) == (*number, 0, mac) {
-            found = Some(sighting.port);
-        }
-    });
+    around.shared.macs.inspect(
+        tick_from_ns(around.now_ns),
+        |_| ageing_ticks,
+        |sighting| {
+            let station = sighting.station;
+            if (station.bridge, station.vlan, station.mac) == (*number, 0, mac) {
+                found = Some(sighting.port);
+            }
+        },
+    );
     found.filter(|port| members.contains(port))
 }

@@ -17,8 +17,13 @@ use session::{Session, tick_from_ns};
 const RIVALS_MAX: usize = 8;
 
 /// A question with what is needed to answer it, for one family. The constants are those of its session table.
-pub(super) struct Scene<'a, F: Kept<KEY, PAYLOAD, LINES>, const KEY: usize, const PAYLOAD: usize, const LINES: usize>
-{
+pub(super) struct Scene<
+    'a,
+    F: Kept<KEY, PAYLOAD, LINES>,
+    const KEY: usize,
+    const PAYLOAD: usize,
+    const LINES: usize,
+> {
     pub around: &'a Surroundings<'a>,
     pub question: Question,
     pub key: F::Key,
@@ -141,7 +146,8 @@ where
         };
         let link = LinkLayer { source: picture.link.destination, destination: receiver, vlan: *vlan };
         let entrance = Entrance { port: *port, ring: *ring, link, notes: remark.into_iter().collect() };
-        let stage = if self.known.is_some_and(|(_, is_reply)| is_reply) { Stage::Opening } else { Stage::Answering };
+        let stage =
+            if self.known.is_some_and(|(_, is_reply)| is_reply) { Stage::Opening } else { Stage::Answering };
         let stage = match self.question.protocol {
             Protocol::Icmp => stage,
             _ if self.known.is_some() => Stage::Later,
