@@ -48,7 +48,7 @@ fn act(act: &Value) -> String {
     for note in list(&act["notes"]) {
         line("note", plain(note));
     }
-    line("comes in", plain(&act["from"]["port"]));
+    line("comes in", format!("{}{}", plain(&act["from"]["port"]), vlan(&act["from"])));
     if !act["service"].is_null() {
         let scheduler = match &act["scheduler"] {
             Value::Null => String::new(),
@@ -93,15 +93,19 @@ fn way_out(way: &Value) -> String {
     if way["is_host"] == true {
         return format!("{port}, to the host");
     }
-    let vlan = match way["vlan"].as_u64() {
-        None | Some(0) => String::new(),
-        Some(vlan) => format!(" (VLAN {vlan})"),
-    };
     let next_hop = match &way["next_hop"] {
         Value::Null => String::new(),
         address => format!("{} at ", plain(address)),
     };
-    format!("{port}{vlan}, to {next_hop}{}", plain(&way["mac"]))
+    format!("{port}{}, to {next_hop}{}", vlan(way), plain(&way["mac"]))
+}
+
+/// The tag that frames bear there, behind a port's name.
+fn vlan(place: &Value) -> String {
+    match place["vlan"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(vlan) => format!(" (VLAN {vlan})"),
+    }
 }
 
 fn rewrite(rows: &[Value]) -> String {
@@ -146,7 +150,7 @@ mod tests {
         let account = json!({
             "source": "198.18.0.50:40000", "destination": "198.18.0.10:80", "protocol": "tcp", "session": null,
             "request": {
-                "from": {"port": "outside"}, "notes": [], "service": "web", "mode": "routed",
+                "from": {"port": "outside", "vlan": 10}, "notes": [], "service": "web", "mode": "routed",
                 "scheduler": "round-robin",
                 "server": {"address": "198.18.1.11", "port": 8080, "state": "up",
                     "why": "its turn, of 1 that take sessions"},
@@ -167,7 +171,7 @@ mod tests {
 198.18.0.50:40000 > 198.18.0.10:80 tcp
 
 Request
-  comes in      outside
+  comes in      outside (VLAN 10)
   service       web: routed, round-robin
   server        198.18.1.11:8080: its turn, of 1 that take sessions
   other server  [2001:db8::12]:8080, down

@@ -112,12 +112,13 @@ where
             })
         });
         let dropped = match self.played.fate {
-            Fate::Dropped(reason) => Some(reason.name()),
+            Fate::Dropped(reason) if !self.is_kernels() => Some(reason.name()),
             _ => None,
         };
         let told = json!({
             "from": {
                 "port": self.port_name(self.entrance.port),
+                "vlan": link.vlan,
                 "source_mac": link.source.to_string(),
                 "destination_mac": link.destination.to_string(),
             },
@@ -149,6 +150,11 @@ where
     pub fn is_hosts(&self) -> bool {
         let ring = |ring: u16| self.plan.rings.get(usize::from(ring));
         self.played.sent.iter().any(|(sent, _)| ring(*sent).is_some_and(|ring| ring.host_leg_of.is_some()))
+    }
+
+    /// Whether no worker sees such a packet but in the moment of a change: the kernel has it.
+    fn is_kernels(&self) -> bool {
+        self.played.fate == Fate::Dropped(DropReason::LateForHost)
     }
 
     /// The mode of the service that it went to a server of.
@@ -212,6 +218,7 @@ where
 
     fn outcome(&self) -> &'static str {
         match self.played.fate {
+            _ if self.is_kernels() => "host",
             Fate::Sent if self.played.sent.len() > 1 => "flooded",
             Fate::Sent if self.is_hosts() => "host",
             Fate::Sent => "forwarded",
@@ -223,6 +230,9 @@ where
 
     fn why(&self) -> String {
         match self.played.fate {
+            _ if self.is_kernels() => {
+                "the address is the host's own: the kernel takes it before a worker sees it".into()
+            }
             Fate::Dropped(reason) => reason.sentence(),
             Fate::Parked { port, next_hop } => {
                 let asked = if next_hop.is_ipv4() { "ARP" } else { "a neighbour solicitation" };
