@@ -235,24 +235,6 @@ pub(crate) enum Action {
     Drain,
 }
 
-/// Where a packet goes, as it is written on the command line: an end and a protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
-    pub end: String,
-    pub protocol: String,
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (end, protocol) = text
-            .rsplit_once('/')
-            .ok_or("a protocol is wanted behind the port: 198.18.0.10:80/tcp or [2001:db8::10]:53/udp")?;
-        Ok(Self { end: end.into(), protocol: protocol.into() })
-    }
-}
-
 /// A server as it is written on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerAddress {
@@ -297,6 +279,24 @@ pub(crate) enum Topology {
     SlbRouted,
     /// One virtual address, two services on different pairs of servers; one service of a server dies
     SlbGroups,
+}
+
+/// Where a packet goes, as it is written on the command line: an end and a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub end: String,
+    pub protocol: String,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (end, protocol) = text
+            .rsplit_once('/')
+            .ok_or("a protocol is wanted behind the port: 198.18.0.10:80/tcp or [2001:db8::10]:53/udp")?;
+        Ok(Self { end: end.into(), protocol: protocol.into() })
+    }
 }
 
 /// How frames are taken, as the configuration spells it.
