@@ -115,6 +115,11 @@ where
             Fate::Dropped(reason) if !self.is_kernels() => Some(reason.name()),
             _ => None,
         };
+        let mut notes = self.entrance.notes.clone();
+        let opens = matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
+        if opens && !self.is_reply() && self.scene.is_crowded() {
+            notes.push("the session table is full: a new session may find no room".into());
+        }
         let told = json!({
             "from": {
                 "port": self.port_name(self.entrance.port),
@@ -122,7 +127,7 @@ where
                 "source_mac": link.source.to_string(),
                 "destination_mac": link.destination.to_string(),
             },
-            "notes": self.entrance.notes,
+            "notes": notes,
             "outcome": self.outcome(),
             "why": self.why(),
             "drop": dropped,
@@ -253,9 +258,6 @@ where
         }
         match self.treatment() {
             _ if self.scene.known.is_some() => "it belongs to a session, which decided once and for all".into(),
-            Treatment::Service(..) if self.played.is_sessionless => {
-                "the service places it by its hash alone, without a session".into()
-            }
             Treatment::Service(..) => "it opens a session of the service".into(),
             Treatment::Outbound(_) => "it opens a session of a masqueraded network".into(),
             Treatment::Own | Treatment::Host => "it is for the host".into(),
@@ -360,7 +362,6 @@ where
         };
         let why = match &service.scheduler {
             _ if self.scene.known.is_some() => "it was chosen when the session opened".to_owned(),
-            _ if self.played.is_sessionless => "chosen by the hash of the whole flow".to_owned(),
             Scheduler::RoundRobin(_) => {
                 format!("its turn, of {} that take sessions{taken}", service.available.len())
             }

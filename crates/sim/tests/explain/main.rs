@@ -317,6 +317,17 @@ fn a_server_whose_flow_could_not_be_told_apart_is_passed_over_as_the_worker_does
 }
 
 #[test]
+fn a_full_session_table_is_told_to_whom_it_matters() {
+    let config = format!("{ROUTED_PORTS}{}", routed_servers("mode = \"routed\""));
+    let mut stage = Stage::sized(ROUTED, &config, 1);
+    let note = |told: &Value| told["request"]["notes"].to_string().contains("session table is full");
+    assert!(!note(&stage.explain_and_see(CALL)));
+    assert!(note(&stage.explain(("198.18.0.50:40001", CALL.1, "tcp"))));
+    assert!(!note(&stage.explain(CALL)), "its session is there");
+    assert!(!note(&stage.explain(("198.18.0.50:40001", "198.19.0.7:22", "tcp"))), "it needs none");
+}
+
+#[test]
 fn ipv6_is_explained_as_ipv4_is() {
     let keys = "address = \"2001:db8:0:1::10\"\nmode = \"routed\"";
     let mut stage = Stage::routed(&service(keys, &["address = \"2001:db8:0:2::11\"\nport = 8080"]));

@@ -92,11 +92,16 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(facts_text: &str, config: &str) -> Self {
+        Self::sized(facts_text, config, 256)
+    }
+
+    /// With room for so many sessions of each family.
+    pub fn sized(facts_text: &str, config: &str, sessions: usize) -> Self {
         let mut scope = Scope::default();
         STATIONS.iter().for_each(|name| scope.name(name, mac(name)));
         let mut facts = Facts::default();
         facts_text.lines().for_each(|line| apply_fact(&mut facts, &scope, line).unwrap());
-        let sizes = Sizes { sessions_v4: Some(256), sessions_v6: Some(256) };
+        let sizes = Sizes { sessions_v4: Some(sessions), sessions_v6: Some(sessions) };
         let manager = Manager::new(config, facts, sizes).unwrap();
         Self { world: World::new(manager, 1, 256), scope }
     }
