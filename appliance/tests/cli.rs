@@ -125,6 +125,7 @@ fn without_an_appliance_its_commands_say_so() {
     for words in [
         vec!["show", "status", "--json"],
         vec!["show", "sessions"],
+        vec!["explain", "198.18.0.50:40000", "198.18.0.10:80/tcp"],
         vec!["reload"],
         vec!["server", "drain", "web", "198.18.1.11"],
         vec!["real-server", "web", "--os", "debian"],
@@ -169,6 +170,20 @@ fn what_is_not_built_is_wrong_input() {
     let (status, _, stderr) = said(&["show", "firewalls"]);
     assert_eq!(status, 2);
     assert_eq!(stderr, "jeoul: `show firewalls` is not built in this version\n");
+}
+
+#[test]
+fn a_flow_that_is_none_is_wrong_input_whether_an_appliance_runs_or_not() {
+    for (source, destination, words) in [
+        ("198.18.0.50", "198.18.0.10:80/tcp", "198.18.0.50 needs a port"),
+        ("198.18.0.50:40000", "[2001:db8::10]:80/tcp", "two families"),
+        ("198.18.0.50:40000", "198.18.0.10:80/sctp", "tcp, udp or icmp"),
+        ("198.18.0.50:40000", "198.18.0.10:80", "a protocol is wanted"),
+    ] {
+        let (status, stdout, stderr) = said(&["explain", source, destination]);
+        assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
 }
 
 #[test]

@@ -42,8 +42,6 @@ pub struct Played {
     pub sent: Vec<(u16, Vec<u8>)>,
     /// The member that it was counted for, by its row.
     pub member: Option<u16>,
-    /// Whether a service placed it by its hash alone.
-    pub is_sessionless: bool,
 }
 
 /// What became of a frame, in a word.
@@ -69,7 +67,6 @@ pub enum Fate {
 /// The counters that tell what became of a frame.
 struct Counted {
     answered: u64,
-    sessionless: u64,
     drops: Vec<u64>,
     members: Vec<u64>,
 }
@@ -132,12 +129,7 @@ impl Rehearsal {
             (None, None) if after.answered > before.answered => Fate::Answered,
             (None, None) => Fate::Sent,
         };
-        Played {
-            fate,
-            sent,
-            member: grown(&before.members, &after.members).map(|index| index as u16),
-            is_sessionless: after.sessionless > before.sessionless,
-        }
+        Played { fate, sent, member: grown(&before.members, &after.members).map(|index| index as u16) }
     }
 
     /// How the reply of `server` would find `client`, whose request came in by `port`; `hash` is that of its flow. `None`
@@ -183,7 +175,6 @@ impl Rehearsal {
         let packets = |member: &crate::MemberCounters| member.packets_in.get() + member.packets_out.get();
         Counted {
             answered: counters.answered.get(),
-            sessionless: counters.sessionless.get(),
             drops: counters.drops.iter().map(metrics::Counter::get).collect(),
             members: counters.members.iter().map(packets).collect(),
         }

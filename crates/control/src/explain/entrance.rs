@@ -39,6 +39,9 @@ pub(super) fn find<F: Family>(
         return Err("the question is of another family".into());
     };
     let mut notes = Vec::new();
+    if view.host.contains(&source) {
+        notes.push("its source is an address of this host, whose packets come in by no port".to_owned());
+    }
     let way_back = view.routes.next_hop(source, 0);
     let place = match (wanted, way_back) {
         (Some(name), _) => named(&plan.ports, name)?,

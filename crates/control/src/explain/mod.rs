@@ -13,6 +13,7 @@ mod picture;
 mod question;
 mod recall;
 mod scene;
+mod words;
 
 pub use question::{Protocol, Question};
 
