@@ -111,6 +111,48 @@ pub(crate) enum Command {
         at: At,
     },
 
+    /// Print the script that sets a server of a DSR service up, and the one that undoes it
+    ///
+    /// In direct server return the servers themselves answer with the virtual address. So each of them holds
+    /// it on its loopback and answers no ARP for it; in mode l3-dsr it also takes requests out of their
+    /// wrapping, or knows by their DSCP which virtual address was called. The script does that now and at each
+    /// start of the server, says why line by line, and may be run again. It ends before the second script
+    /// begins, which undoes it all and leaves alone what the set-up of another service needs.
+    ///
+    /// Nothing is done to this machine. Read it, copy it to the server, run it there as root:
+    ///
+    ///   jeoul real-server web --os debian --interface eth0 > set-up.sh
+    ///   jeoul real-server web --os debian --interface eth0 --undo > undo.sh
+    ///
+    /// The service is asked of the running appliance, or with --config read from a file, on any machine.
+    /// A service of another mode than l2-dsr or l3-dsr is refused, as is l3-dsr for Windows, which cannot do
+    /// it (exit status 2). The name of the service becomes part of names of files: at most 32 letters,
+    /// digits, - and _.
+    #[command(after_help = EXIT_STATUS, verbatim_doc_comment)]
+    RealServer {
+        /// The service's name
+        service: String,
+        /// What the server runs
+        #[arg(long, value_enum)]
+        os: OperatingSystem,
+        /// The server's interface towards the appliance [Windows default: Ethernet]
+        ///
+        /// On Linux the settings for all interfaces suffice; with a name they are written for that one too.
+        #[arg(long, value_name = "IF")]
+        interface: Option<String>,
+        /// What the loopback adapter is or will be called; Windows alone [default: loopback]
+        #[arg(long, value_name = "NAME")]
+        loopback: Option<String>,
+        /// Print only the script that undoes the set-up
+        #[arg(long)]
+        undo: bool,
+        /// Read the service from this configuration file instead of asking an appliance
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        at: At,
+    },
+
     /// Build a lab in network namespaces, run real traffic, show what happened, remove it
     ///
     /// The lab starts this very program as the appliance, nginx and other servers as real peers, and clients
@@ -198,6 +240,17 @@ pub(crate) enum Action {
     Disable,
     /// No new sessions; old ones finish
     Drain,
+}
+
+/// What a real server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OperatingSystem {
+    /// Debian and its kin, with ifupdown
+    Debian,
+    /// RHEL and its kin
+    Rhel,
+    /// Windows Server, with PowerShell
+    Windows,
 }
 
 /// A server as it is written on the command line.
@@ -313,6 +366,9 @@ mod tests {
             "jeoul server drain web [2001:db8::11]:80 --socket /run/x",
             "jeoul lab slb-routed --driver af_xdp --keep --requests 30",
             "jeoul lab slb-groups",
+            "jeoul real-server web --os debian --interface eth0 --undo",
+            "jeoul real-server web --os rhel --config a.toml",
+            "jeoul real-server web --os windows --loopback vip --socket /run/x",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -327,6 +383,8 @@ mod tests {
             ("jeoul show everything", ErrorKind::InvalidValue),
             ("jeoul server stop web 198.18.1.11", ErrorKind::InvalidValue),
             ("jeoul server drain web example", ErrorKind::ValueValidation),
+            ("jeoul real-server web", ErrorKind::MissingRequiredArgument),
+            ("jeoul real-server web --os plan9", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --requests 0", ErrorKind::ValueValidation),
         ] {

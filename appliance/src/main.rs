@@ -15,6 +15,7 @@ mod labs;
 mod logging;
 mod machine;
 mod operator;
+mod real_server;
 mod run;
 mod show;
 mod table;
@@ -37,6 +38,11 @@ fn main() -> ExitCode {
         Command::Show { what, json, at } => operator::show(&at.socket, what, json),
         Command::Server { action, service, server, at } => {
             operator::server(&at.socket, action, &service, server)
+        }
+        Command::RealServer { service, os, interface, loopback, undo, config, at } => {
+            let (interface, loopback) = (interface.as_deref(), loopback.as_deref());
+            let wanted = real_server::Wanted { service: &service, os, interface, loopback, undo };
+            real_server::print(&wanted, config.as_deref(), &at.socket)
         }
         Command::Lab { topology, driver, keep, requests } => labs::run(topology, driver, keep, requests),
     }

@@ -137,11 +137,9 @@ fn without_an_appliance_its_commands_say_so() {
 
 #[test]
 fn what_is_not_built_is_wrong_input() {
-    for what in ["firewalls", "bridge"] {
-        let (status, _, stderr) = said(&["show", what]);
-        assert_eq!(status, 2);
-        assert_eq!(stderr, format!("jeoul: `show {what}` is not built in this version\n"));
-    }
+    let (status, _, stderr) = said(&["show", "firewalls"]);
+    assert_eq!(status, 2);
+    assert_eq!(stderr, "jeoul: `show firewalls` is not built in this version\n");
 }
 
 #[test]

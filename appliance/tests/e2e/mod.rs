@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(dead_code, reason = "every binary of tests takes what it needs")]
 
+pub mod modes;
+pub mod sides;
+
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

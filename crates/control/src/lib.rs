@@ -8,6 +8,7 @@ pub mod announce;
 pub mod check;
 pub mod compile;
 pub mod controller;
+pub mod explain;
 pub mod facts;
 pub mod links;
 pub mod members;

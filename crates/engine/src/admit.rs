@@ -248,7 +248,7 @@ where
     }
 
     /// Whether the server's reply to this packet would reach the client past the appliance, so that nobody could give
-    /// it the VIP's address (SPEC section 4).
+    /// it the VIP's address.
     fn bypasses(
         &self,
         at: &Arrival,
@@ -257,21 +257,8 @@ where
         member: &ServiceMember<F>,
         path: ReturnPath,
     ) -> bool {
-        if path == ReturnPath::Bypass {
-            return true;
-        }
-        let Some(link) = self.world.shared.links.get(candidate.request_link) else { return false };
-        if link.port != at.leg {
-            return false;
-        }
-        if let Some(bridge) = self.world.bridge(at.leg) {
-            // Between two members everything crosses the appliance.
-            return match self.world.member_of(bridge, 0, link.mac) {
-                Some(port) => port == at.port,
-                None => bridge.members.len() == 1,
-            };
-        }
-        path == ReturnPath::Any || self.view.routes.share_network(packet.header.source(), member.address)
+        let link = self.world.shared.links.get(candidate.request_link);
+        self.reply_way((at.leg, at.port), packet.header.source(), (member.address, link), path).bypasses()
     }
 
     /// Tries to store the session.

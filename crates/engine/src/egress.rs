@@ -189,6 +189,10 @@ impl World<'_> {
         let Attachment::Ring { ring, vlan } = &plan.attachment else { return Err(DropReason::NoEgress) };
         if *vlan != 0 {
             tags::push(frame, *vlan)?;
+        } else if tags::is_tagged(frame.bytes())
+            && self.is_of_another_port(*ring, tags::outer_vlan(frame.bytes()))
+        {
+            return Err(DropReason::VlanUnknown);
         }
         if usize::from(frame.length()) > usize::from(plan.mtu_bytes) + ethernet::LENGTH
             && is_too_long(frame.bytes(), plan.mtu_bytes)
@@ -197,6 +201,13 @@ impl World<'_> {
         }
         self.count_sent(port, frame.length());
         Ok(PortIndex(*ring))
+    }
+
+    /// Whether a VLAN on that ring is a port of its own, which nothing that crosses a bridge beside it may get into.
+    #[cold]
+    fn is_of_another_port(&self, ring: u16, vlan: u16) -> bool {
+        let ring = self.plan.rings.get(usize::from(ring));
+        ring.is_some_and(|ring| ring.tagged.iter().any(|&(own, _)| own == vlan))
     }
 
     #[inline]

@@ -125,6 +125,17 @@ impl MacTable {
         Self { entries: (0..MACS_MAX).map(|_| Entry::default()).collect(), hasher }
     }
 
+    /// A table of its own that knows what this one knows now.
+    pub fn detached(&self) -> Self {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        let entry = |entry: &Entry| Entry {
+            key: copy(&entry.key),
+            place: copy(&entry.place),
+            moves: copy(&entry.moves),
+        };
+        Self { entries: self.entries.iter().map(entry).collect(), hasher: self.hasher }
+    }
+
     fn set(&self, key: u64) -> (&[Entry], u16) {
         let hash = self.hasher.dispatch(PURPOSE_MAC, &key.to_le_bytes());
         let first = (hash >> 16) as usize % SETS * SET_ENTRIES;

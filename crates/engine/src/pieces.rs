@@ -15,6 +15,10 @@ use session::{Lookup, Probe};
 use wire::Fragment;
 use wire::ethernet::Ethernet;
 
+/// What became of a first piece: later ones share its way, or its end, whatever they could be taken for on their own.
+const FOLLOWED: u64 = 0;
+const REFUSED: u64 = 1;
+
 impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
 where
     F: Family + Fits<KEY, PAYLOAD>,
@@ -46,19 +50,25 @@ where
             // It comes back once its next hop is known, and is noted then.
             Step::Park { .. } => step,
             Step::Send(_) | Step::Wrap(..) => {
-                self.note_first(&datagram, ports, piece).map_or(step, Step::Drop)
+                self.note_first(&datagram, ports, piece, FOLLOWED).map_or(step, Step::Drop)
             }
             refused => {
-                let _also_dropped = self.note_first(&datagram, ports, piece);
+                let _also_dropped = self.note_first(&datagram, ports, piece, REFUSED);
                 refused
             }
         }
     }
 
-    /// Keeps the ports of a first piece; the reason if the piece must not go on.
-    fn note_first(&self, datagram: &DatagramKey, ports: (u16, u16), piece: Fragment) -> Option<DropReason> {
+    /// Keeps the ports of a first piece, and its fate; the reason if the piece must not go on.
+    fn note_first(
+        &self,
+        datagram: &DatagramKey,
+        ports: (u16, u16),
+        piece: Fragment,
+        fate: u64,
+    ) -> Option<DropReason> {
         let shared = self.world.shared;
-        let payload = [u64::from(ports.0) << 16 | u64::from(ports.1), 0];
+        let payload = [u64::from(ports.0) << 16 | u64::from(ports.1), fate];
         let source = shared.hasher.source_hash(datagram);
         match shared.fragments.note_first(source, datagram, payload, piece, self.world.now_ns) {
             Noted::Fresh => None,
@@ -80,7 +90,8 @@ where
         let shared = self.world.shared;
         let source = shared.hasher.source_hash(datagram);
         let word = match shared.fragments.find(source, datagram, piece, self.world.now_ns) {
-            Found::Payload([word, _]) => word,
+            Found::Payload([word, FOLLOWED]) => word,
+            Found::Payload(_) => return DropReason::FragmentUnmatched.into(),
             Found::Unknown => return Step::AwaitFirst { source },
             Found::Duplicate => return DropReason::FragmentDuplicate.into(),
             Found::Overlaps => return DropReason::FragmentOverlap.into(),
@@ -103,7 +114,7 @@ where
         }
     }
 
-    /// The first piece was refused, or placed by its hash alone, or is nobody's but the routes'.
+    /// The first piece was placed by its hash alone, or is nobody's but the routes', or its session has ended since.
     fn later_piece_without_session(
         &self,
         scratch: &mut Scratch,

@@ -133,7 +133,7 @@ where
         };
         Some(match about {
             About::Session(hit, quote) => self.about_session(scratch, error, frame, (&hit, &quote), ends),
-            About::Flow(key) => self.about_flow(scratch, error, frame, &key),
+            About::Flow(key) => self.about_flow(scratch, error, frame, &key, ends),
             About::Tunnel { inner, offset_bytes } => self.about_tunnel(error, frame, (&inner, offset_bytes)),
         })
     }
@@ -194,7 +194,7 @@ where
         };
         let is_direct = hit.direction.activity.flags().contains(Flags::ONE_WAY);
         let translation = match is_direct {
-            true => translation,
+            true => carried(&translation, ends),
             false => match self.turn_back((error, frame), &translation, quote, ends) {
                 Some(translation) => translation,
                 None => return DropReason::AnswerImpossible.into(),
@@ -218,15 +218,7 @@ where
         // Where the session hides its sender, it hides whoever speaks for that side too.
         let is_hidden = translation.source.0 != quote.destination.0;
         let new_source = if is_hidden { translation.source.0 } else { source };
-        let new_destination = translation.destination.0;
-        let address_delta =
-            F::address_delta(source, new_source).plus(F::address_delta(destination, new_destination));
-        Some(Translation {
-            source: (new_source, 0),
-            destination: (new_destination, 0),
-            address_delta,
-            ..*translation
-        })
+        Some(readdressed(translation, (source, destination), new_source))
     }
 
     /// Whether the quoted segment is one that its sender can have sent of late (RFC 5927 section 4.1).
@@ -239,7 +231,14 @@ where
     }
 
     /// An error about a flow that was placed by its hash goes where its packets go.
-    fn about_flow(&self, scratch: &mut Scratch, error: &Error, frame: &mut Frame<'_>, key: &F::Key) -> Step {
+    fn about_flow(
+        &self,
+        scratch: &mut Scratch,
+        error: &Error,
+        frame: &mut Frame<'_>,
+        key: &F::Key,
+        ends: (F::Address, F::Address),
+    ) -> Step {
         let (vip, port) = key.destination();
         let service = self.view.owned.get(vip).and_then(|vip| vip.service(key.protocol(), port));
         let hasher = &self.world.shared.hasher;
@@ -249,7 +248,7 @@ where
         match self.candidate((key, key.hash(hasher)), service, choice.member) {
             Ok(candidate) => {
                 let request = candidate.request_now(self.world.now_ns);
-                self.emit_again(scratch, error, frame, (&request, request.link))
+                self.emit_again(scratch, error, frame, (&carried(&request, ends), request.link))
             }
             Err(step) => step,
         }
@@ -316,6 +315,28 @@ where
             None => DropReason::ProtocolUnknown.into(),
         }
     }
+}
+
+/// What becomes of an error that goes to a server which answers directly: it is carried as requests are, and still says
+/// who speaks, which no request's source address does.
+fn carried<F: Family>(translation: &Translation<F>, ends: (F::Address, F::Address)) -> Translation<F> {
+    match translation.shape.keeps_addresses() {
+        true => *translation,
+        false => readdressed(translation, ends, ends.0),
+    }
+}
+
+/// The translation of a message from and to `ends` that is to come from `new_source`.
+fn readdressed<F: Family>(
+    translation: &Translation<F>,
+    (source, destination): (F::Address, F::Address),
+    new_source: F::Address,
+) -> Translation<F> {
+    let new_destination = translation.destination.0;
+    let address_delta =
+        F::address_delta(source, new_source).plus(F::address_delta(destination, new_destination));
+    let (source, destination) = ((new_source, 0), (new_destination, 0));
+    Translation { source, destination, address_delta, ..*translation }
 }
 
 /// Takes the outer header off the quotation of an error, and sends it from `ends.0` to `ends.1`: what was too big for the

@@ -1,7 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
-use crate::path::{Answer, Egress, Fits, NO_PORT, Path, Step};
+use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::wrapping::{Outer, Wrapping};
@@ -261,15 +261,19 @@ where
         if shape.takes_hop() && packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
         }
-        // A switch leaves the sender's address, but what was sent to us goes on from us.
-        let goes_on_from_us = shape.has_own_source_mac() || !shape.has_link_mac();
+        let keeps_sender = shape.has_link_mac() && !shape.has_own_source_mac();
         let egress = match leg.members() {
             None => Egress::Port(link.port),
-            Some(_) => {
-                let except = if goes_on_from_us { NO_PORT } else { at.port };
-                self.world.egress_but(link.port, link.mac, except)
-            }
+            Some([_, _, ..]) if keeps_sender => self.world.egress_but(link.port, link.mac, at.port),
+            Some(_) => self.world.egress(link.port, link.mac),
         };
+        // A switch leaves the sender's address where a frame crosses from one member of a bridge to another. What goes
+        // back to where its sender is, or on to another link, goes on from us: no switch may see an address on two ports.
+        let crosses = at.leg == link.port
+            && match egress {
+                Egress::Port(port) => port != at.port,
+                _ => leg.members().is_some_and(|members| members.len() > 1),
+            };
         let mtu_bytes = match egress {
             Egress::Port(port) if port != link.port => self.world.port(port).map_or(0, |port| port.mtu_bytes),
             _ => leg.mtu_bytes,
@@ -291,7 +295,7 @@ where
         let wrapping = Wrapping { outer, mss_bytes_max, split_to_bytes };
         apply(translation, packet);
         ethernet.set_destination(link.mac);
-        if goes_on_from_us {
+        if !(keeps_sender && crosses) {
             ethernet.set_source(leg.mac);
         }
         self.count_packet(translation.member, translation.direction, packet.length_bytes);

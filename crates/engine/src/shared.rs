@@ -113,4 +113,19 @@ impl Shared {
             hasher,
         }
     }
+
+    /// Tables of their own for a few sessions and fragments: links and stations are known there as they are here now,
+    /// and no session is.
+    pub(crate) fn detached(&self, sessions: usize) -> Self {
+        Self {
+            sessions_v4: TableV4::with_capacity(sessions),
+            sessions_v6: TableV6::with_capacity(sessions),
+            macs: self.macs.detached(),
+            fragments: FragmentTable::with_capacity(1),
+            links: self.links.detached(),
+            quarantine: Quarantine::default(),
+            reports: ArrayQueue::new(REPORTS_MAX),
+            hasher: self.hasher,
+        }
+    }
 }

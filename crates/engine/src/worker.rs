@@ -165,7 +165,12 @@ impl World<'_> {
         let length = usize::from(parked.length);
         // The frame was copied in at that place and is no longer than the buffer, so there always is one.
         let mut frame = Frame::new(&mut parked.bytes[..], HEAD_ROOM_BYTES, length)?;
-        let step = match self.decide_one(scratch, ingress, frame.bytes_mut()) {
+        let decided = match self.decide_one(scratch, ingress, frame.bytes_mut()) {
+            // What it quotes may have to wait as well, and not for longer than it has.
+            Step::Quoting => self.quoting(scratch, ingress, &mut frame),
+            step => step,
+        };
+        let step = match decided {
             Step::Park { port, next_hop } if self.now_ns < deadline_ns => {
                 parked.awaited = Awaited::NextHop(port, next_hop);
                 return Some(parked);

@@ -139,6 +139,15 @@ pub enum MssClamp {
 }
 
 impl Plan {
+    /// A plan that decides as this one does and moves nothing of it: its schedulers go on by themselves from where they
+    /// stand now. Everything else is shared or copied. Control thread only.
+    pub fn detached(&self) -> Self {
+        let mut detached = self.clone();
+        detached.v4.owned = self.v4.owned.detached();
+        detached.v6.owned = self.v6.owned.detached();
+        detached
+    }
+
     /// How the member of a session fares. A row that has passed to somebody else since counts as dead.
     #[inline]
     pub fn member_state(&self, member: MemberId) -> MemberState {

@@ -32,6 +32,12 @@ impl LinkTable {
         Self { rows: (0..rows.min(Self::ROWS)).map(|_| AtomicU64::new(0)).collect() }
     }
 
+    /// A table of its own in which every link leads where it leads here now.
+    pub fn detached(&self) -> Self {
+        let copy = |row: &AtomicU64| AtomicU64::new(row.load(Ordering::Relaxed));
+        Self { rows: self.rows.iter().map(copy).collect() }
+    }
+
     /// How many rows there are, row 0 included.
     pub fn rows(&self) -> usize {
         self.rows.len()

@@ -8,6 +8,7 @@
 //! All arithmetic is on integers: two machines must never disagree over a rounding.
 
 use flow::FlowHasher;
+use std::sync::Arc;
 
 /// Rows for each member at the least: shares are then exact to within 1 %.
 const ROWS_PER_MEMBER: usize = 128;
@@ -33,8 +34,9 @@ pub struct RowMember {
 /// Which member serves each row; a row's index comes from a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreferenceRows {
-    /// Position of the member in force in the list that the table was built from, or [`NOBODY`].
-    in_force: Box<[u16]>,
+    /// Position of the member in force in the list that the table was built from, or [`NOBODY`]. Shared by whoever holds
+    /// a copy of the table.
+    in_force: Arc<[u16]>,
 }
 
 /// Stands for "no member takes this row".

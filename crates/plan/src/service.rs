@@ -50,6 +50,11 @@ impl Cursor {
     fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// A cursor of its own that stands where this one does.
+    fn detached(&self) -> Self {
+        Self(Arc::new(AtomicU64::new(self.0.load(Ordering::Relaxed))))
+    }
 }
 
 /// Which parts of a flow decide under `scheduler = "hash"`.
@@ -227,6 +232,15 @@ pub struct Choice<'a, F: Family> {
 const PURPOSE_DISPATCH: u64 = 0x6469_7370_6174_6368;
 
 impl<F: Family> Service<F> {
+    /// The same service with a scheduler of its own, so that choosing there moves no round here.
+    pub fn detached(&self) -> Self {
+        let scheduler = match &self.scheduler {
+            Scheduler::RoundRobin(cursor) => Scheduler::RoundRobin(cursor.detached()),
+            hash @ Scheduler::Hash { .. } => hash.clone(),
+        };
+        Self { scheduler, ..self.clone() }
+    }
+
     /// Whether the service takes packets of this protocol.
     pub fn takes(&self, protocol: u8) -> bool {
         match self.protocol {

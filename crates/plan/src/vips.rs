@@ -70,6 +70,12 @@ impl<F: Family> OwnedAddresses<F> {
         self.by_address.get(&address)
     }
 
+    /// The same with services of its own ([`Service::detached`]).
+    pub fn detached(&self) -> Self {
+        let detached = self.by_address.iter().map(|(&address, vip)| (address, vip.detached()));
+        Self { by_address: detached.collect() }
+    }
+
     /// Every owned address.
     pub fn addresses(&self) -> impl Iterator<Item = (F::Address, &Vip<F>)> {
         self.by_address.iter().map(|(&address, vip)| (address, vip))
@@ -77,6 +83,20 @@ impl<F: Family> OwnedAddresses<F> {
 }
 
 impl<F: Family> Vip<F> {
+    fn detached(&self) -> Self {
+        let own = |service: &Arc<Service<F>>| Arc::new(service.detached());
+        Self {
+            exact: self.exact.iter().map(|(&place, service)| (place, own(service))).collect(),
+            ranges: self.ranges.iter().map(own).collect(),
+            announce: self.announce,
+        }
+    }
+
+    /// Every service that listens there.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service<F>>> {
+        self.exact.values().chain(&self.ranges)
+    }
+
     /// The service that listens on `protocol` and `port`.
     pub fn service(&self, protocol: u8, port: u16) -> Option<&Arc<Service<F>>> {
         self.exact.get(&(protocol, port)).or_else(|| {

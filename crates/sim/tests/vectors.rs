@@ -1,11 +1,11 @@
-//! Odd frames out of other people's captures: what is malformed reaches no server and makes no session, and a frame may
-//! end anywhere.
+//! Odd frames out of other people's captures, in every mode: what is malformed reaches no server and makes no session, a
+//! frame may end anywhere, and connections that live go on.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use sim::{World, hostile};
+mod modes;
 
-const OUTSIDE: usize = 0;
-const INSIDE: usize = 1;
+use modes::{MODES, Mode, Opened, SERVER_MAC, VIP_V4, VIP_V6};
+use sim::golden::Bench;
 
 struct Vector {
     id: u64,
@@ -13,7 +13,7 @@ struct Vector {
     frame: Vec<u8>,
 }
 
-/// The vectors, addressed to the port outside; `None` when they are not there.
+/// The vectors as they were captured; `None` when they are not there.
 fn vectors() -> Option<Vec<Vector>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/frames/frames.jsonl");
     let Ok(text) = std::fs::read_to_string(path) else {
@@ -24,48 +24,125 @@ fn vectors() -> Option<Vec<Vector>> {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let digits = value["hex"].as_str().unwrap();
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        let mut frame: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
-        frame.iter_mut().zip([2, 0, 0, 0, 1, 1]).for_each(|(byte, own)| *byte = own);
+        let frame = (0..digits.len()).step_by(2).map(byte).collect();
         Vector { id: value["id"].as_u64().unwrap(), verdict: value["v"].as_str().unwrap().to_owned(), frame }
     };
-    Some(text.lines().map(of_line).filter(|vector| vector.frame.len() <= port::FRAME_BYTES_MAX).collect())
+    let carried = |vector: &Vector| vector.frame.len() + 4 <= port::FRAME_BYTES_MAX;
+    Some(text.lines().map(of_line).filter(carried).collect())
 }
 
-fn dropped(world: &World) -> u64 {
-    world.manager.counters().map(engine::WorkerCounters::dropped).sum()
+impl Mode {
+    /// The frame as it is, to the appliance's MAC address, and to the VIP as well: each as clients would send it.
+    fn aimed(&self, frame: &[u8]) -> [Vec<u8>; 3] {
+        let mut to_us = frame.to_vec();
+        to_us.iter_mut().zip(self.mac).for_each(|(byte, own)| *byte = own);
+        let mut to_vip = to_us.clone();
+        call_vip(&mut to_vip);
+        [frame.to_vec(), to_us, to_vip].map(|frame| self.tagged(frame))
+    }
+
+    fn tagged(&self, mut frame: Vec<u8>) -> Vec<u8> {
+        if self.vlan != 0 && frame.len() >= 12 {
+            let [high, low] = self.vlan.to_be_bytes();
+            frame.splice(12..12, [0x81, 0x00, high, low]);
+        }
+        frame
+    }
+}
+
+/// Writes the VIP where the destination of an IP packet is. A right IPv4 header checksum stays right, and a wrong one
+/// wrong (RFC 1624).
+fn call_vip(frame: &mut [u8]) -> Option<()> {
+    match *frame.get(12..14)? {
+        [0x08, 0x00] => {
+            let header = frame.get_mut(14..34)?;
+            let word = |at: usize, header: &[u8]| u32::from(u16::from_be_bytes([header[at], header[at + 1]]));
+            let (old, checksum) = ([16, 18].map(|at| word(at, header)), word(10, header));
+            header[16..].copy_from_slice(&VIP_V4);
+            let new = [16, 18].map(|at| word(at, header));
+            let sum = (0xffff - checksum) + old.map(|old| 0xffff - old).iter().chain(&new).sum::<u32>();
+            let folded = (sum & 0xffff) + (sum >> 16);
+            let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        }
+        [0x86, 0xdd] => frame.get_mut(38..54)?.copy_from_slice(&VIP_V6),
+        _ => {}
+    }
+    Some(())
+}
+
+fn dropped(opened: &mut Opened) -> u64 {
+    opened.bench.world().manager.counters().map(engine::WorkerCounters::dropped).sum()
+}
+
+/// Everything that any ring has sent since it was asked last.
+fn sent(opened: &mut Opened) -> Vec<Vec<u8>> {
+    let rings = opened.bench.world().manager.rings();
+    let world = opened.bench.world();
+    (0..rings).flat_map(|ring| std::iter::from_fn(|| world.take(ring)).collect::<Vec<_>>()).collect()
 }
 
 #[test]
-fn a_malformed_frame_reaches_no_server_and_is_counted() {
+fn a_malformed_frame_reaches_no_server_and_makes_no_session_in_any_mode() {
     let Some(vectors) = vectors() else { return };
-    let mut world = hostile::world();
-    for Vector { id, frame, .. } in vectors.iter().filter(|vector| vector.verdict == "drop") {
-        let before = dropped(&world);
-        assert!(world.push(0, OUTSIDE, frame));
-        world.settle();
-        world.check_books().unwrap();
-        let answered = world.take(OUTSIDE).is_some();
-        assert_eq!(world.take(INSIDE), None, "vector {id} reached the servers");
-        assert_eq!(world.sessions(), 0, "vector {id} made a session");
-        assert!(dropped(&world) > before || answered, "vector {id} was neither dropped nor answered");
+    for mode in MODES {
+        let mut opened = mode.open();
+        let sessions = opened.bench.world().sessions();
+        for Vector { id, frame, .. } in vectors.iter().filter(|vector| vector.verdict == "drop") {
+            let [_, to_us, to_vip] = mode.aimed(frame);
+            for frame in [to_us, to_vip] {
+                let what = format!("{}: vector {id}", mode.name);
+                let before = dropped(&mut opened);
+                assert!(opened.bench.world().push(0, opened.clients, &frame), "{what}");
+                opened.bench.settle();
+                let sent = sent(&mut opened);
+                let served = sent.iter().find(|frame| frame.starts_with(&SERVER_MAC));
+                assert_eq!(served, None, "{what} reached the server");
+                assert_eq!(opened.bench.world().sessions(), sessions, "{what} made a session");
+                let counted = dropped(&mut opened) > before || !sent.is_empty();
+                assert!(counted, "{what} was neither dropped nor answered");
+                opened.go_on(&what);
+            }
+        }
     }
 }
 
 #[test]
-fn a_frame_may_end_anywhere() {
+fn connections_live_through_every_frame_in_any_mode() {
     let Some(vectors) = vectors() else { return };
-    let mut world = hostile::world();
-    for Vector { id, frame, .. } in &vectors {
-        for length in 0..frame.len() {
-            assert!(world.push(0, OUTSIDE, &frame[..length]));
-            if length % 32 == 31 {
-                world.settle();
-                world.discard_sent();
+    for mode in MODES {
+        let mut opened = mode.open();
+        for Vector { id, frame, .. } in &vectors {
+            for frame in mode.aimed(frame) {
+                assert!(opened.bench.world().push(0, opened.clients, &frame));
             }
+            opened.bench.settle();
+            opened.bench.world().discard_sent();
+            opened.go_on(&format!("{}: vector {id}", mode.name));
         }
-        world.settle();
-        world.discard_sent();
-        world.check_books().unwrap_or_else(|wrong| panic!("vector {id}: {wrong}"));
-        world.check_buffers().unwrap_or_else(|wrong| panic!("vector {id}: {wrong}"));
+    }
+}
+
+#[test]
+fn a_frame_may_end_anywhere_in_any_mode() {
+    let Some(vectors) = vectors() else { return };
+    for mode in MODES {
+        let mut opened = mode.open();
+        for Vector { id, frame, .. } in &vectors {
+            for frame in mode.aimed(frame) {
+                for length in 0..frame.len() {
+                    assert!(opened.bench.world().push(0, opened.clients, &frame[..length]));
+                    if length % 32 == 31 {
+                        opened.bench.settle();
+                        opened.bench.world().discard_sent();
+                    }
+                }
+                opened.bench.settle();
+                opened.bench.world().discard_sent();
+            }
+            opened.go_on(&format!("{}: vector {id}", mode.name));
+            let world = opened.bench.world();
+            world.check_buffers().unwrap_or_else(|wrong| panic!("{}: vector {id}: {wrong}", mode.name));
+        }
     }
 }

@@ -21,6 +21,7 @@ mod session_rows;
 mod totals;
 mod world;
 
+pub(crate) use session_rows::session_row;
 pub use totals::MemberTotals;
 pub use world::{ControlWaker, Loss, RingFacts, Rings, WorkerHandle};
 

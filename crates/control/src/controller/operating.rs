@@ -1,11 +1,15 @@
-//! What an operator asks for: show, reload, servers in and out.
+//! What an operator asks for: show, explain, reload, servers in and out.
 
 use super::publishing::Dirty;
 use super::{Controller, Rings};
+use crate::explain::{Question, Surroundings, explain};
 use crate::members::{ServerKey, Wish};
-use crate::operator::{Action, Request, Response, What};
+use crate::operator::{Action, RealServerFacts, Request, Response, What};
 use config::Config;
+use hashbrown::HashMap;
 use mio::Token;
+use rewrite::MemberId;
+use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use tracing::{info, warn};
@@ -27,15 +31,35 @@ impl<R: Rings> Controller<R> {
             Request::Ping {} => Response::Done("pong".into()),
             Request::Show { what: What::Sessions } => Response::Rows(Box::new(self.session_rows(now))),
             Request::Show { what } => Response::Done(self.show(now, what)),
+            Request::Explain { source, destination, protocol, port } => {
+                let question = Question::new(&source, &destination, &protocol);
+                match question.and_then(|question| self.explain(now, &question, port.as_deref())) {
+                    Ok(account) => Response::Done(account),
+                    Err(reason) => Response::wrong_input(reason),
+                }
+            }
             Request::Reload {} => match self.reload(now) {
                 Ok(changes) => Response::Done(changes.into()),
                 Err(reason) => Response::wrong_input(reason),
             },
             Request::Server { action, service, server } => self.wish(action, &service, &server),
+            Request::RealServerFacts { service } => self.real_server_facts(&service),
         }
     }
 
-    fn show(&self, now: Instant, what: What) -> serde_json::Value {
+    fn explain(&self, now: Instant, question: &Question, port: Option<&str>) -> Result<Value, String> {
+        let members: HashMap<MemberId, &'static str> =
+            self.members.all().map(|(_, member)| (member.id, member.shown().word())).collect();
+        let around = Surroundings {
+            plan: self.publisher.current(),
+            shared: &self.shared,
+            now_ns: now.duration_since(self.clock).as_nanos() as u64,
+            state_of: &|member| members.get(&member).copied(),
+        };
+        explain(&around, question, port)
+    }
+
+    fn show(&self, now: Instant, what: What) -> Value {
         match what {
             What::Status => self.show_status(now),
             What::Services => self.show_services().into(),
@@ -91,6 +115,14 @@ impl<R: Rings> Controller<R> {
         // Answered only when it is in force.
         self.bring_up_to_date(now);
         Ok(changes)
+    }
+
+    fn real_server_facts(&self, service: &str) -> Response {
+        match RealServerFacts::of(&self.config, service).map(serde_json::to_value) {
+            Ok(Ok(facts)) => Response::Done(facts),
+            Ok(Err(error)) => Response::failed(error.to_string()),
+            Err(reason) => Response::wrong_input(reason),
+        }
     }
 
     fn wish(&mut self, action: Action, service: &str, server: &str) -> Response {

@@ -50,14 +50,18 @@ impl Iterator for SessionRows {
             if set < v4.set_count() {
                 let end = (set + SETS_PER_ROW).min(v4.set_count());
                 v4.inspect(set..end, |session| {
-                    waiting.push_back(row::<V4, 2, 3>(session, services, *now_ns))
+                    let request = Translation::<V4>::from_words(&session.client.payload);
+                    let service = services.get(&request.member).map(String::as_str);
+                    waiting.push_back(session_row(session, &request, service, *now_ns));
                 });
                 *next_set = end;
             } else {
                 let (set, count) = (set - v4.set_count(), v6.set_count());
                 let end = (set + SETS_PER_ROW).min(count);
                 v6.inspect(set..end, |session| {
-                    waiting.push_back(row::<V6, 5, 8>(session, services, *now_ns))
+                    let request = Translation::<V6>::from_words(&session.client.payload);
+                    let service = services.get(&request.member).map(String::as_str);
+                    waiting.push_back(session_row(session, &request, service, *now_ns));
                 });
                 *next_set = v4.set_count() + end;
             }
@@ -66,16 +70,16 @@ impl Iterator for SessionRows {
     }
 }
 
-fn row<F, const KEY: usize, const PAYLOAD: usize>(
+/// A session as people and programs are shown it; `request` is the translation of its client side.
+pub(crate) fn session_row<F, const KEY: usize, const PAYLOAD: usize>(
     session: &Session<KEY, PAYLOAD>,
-    services: &HashMap<MemberId, String>,
+    request: &Translation<F>,
+    service: Option<&str>,
     now_ns: u64,
 ) -> Value
 where
     F: Family<Key: FlowKey<Words = [u64; KEY]>>,
-    Translation<F>: Words<Array = [u64; PAYLOAD]>,
 {
-    let request = Translation::<F>::from_words(&session.client.payload);
     let called = F::Key::from_words(session.client.key);
     let (client, vip) = (called.source(), called.destination());
     let is_translated = !request.shape.keeps_addresses() && request.source != client;
@@ -83,8 +87,8 @@ where
     json!({
         "client": endpoint::<F>(client),
         "vip": endpoint::<F>(vip),
-        "server": endpoint::<F>(server::<F>(&request, vip.1)),
-        "service": services.get(&request.member),
+        "server": endpoint::<F>(server::<F>(request, vip.1)),
+        "service": service,
         "source_nat": is_translated.then(|| endpoint::<F>(request.source)),
         "firewall": null,
         "protocol": protocol_name(called.protocol()),

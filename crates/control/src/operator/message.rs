@@ -14,6 +14,19 @@ pub enum Request {
         /// What to show.
         what: What,
     },
+    /// `{"command":"explain","source":"198.18.0.50:40000","destination":"198.18.0.10:80","protocol":"tcp"}`: what becomes
+    /// of such a packet, and why.
+    Explain {
+        /// Where it comes from: ADDRESS:PORT, IPv6 as `[ADDRESS]:PORT`; of ICMP without a port, or with the identifier.
+        source: String,
+        /// Where it goes, written alike.
+        destination: String,
+        /// `tcp`, `udp` or `icmp`.
+        protocol: String,
+        /// The port or bridge that it comes in by; without one the routes to its source say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+    },
     /// `{"command":"reload"}`: read the configuration again.
     Reload {},
     /// `{"command":"server","action":"drain","service":"web","server":"198.18.1.11:80"}`.
@@ -24,6 +37,13 @@ pub enum Request {
         service: String,
         /// The server's address, with its port if the address alone is ambiguous.
         server: String,
+    },
+    /// `{"command":"real-server-facts","service":"web"}`: what the set-up of its servers depends on, as
+    /// [`RealServerFacts`](super::RealServerFacts).
+    #[serde(rename = "real-server-facts")]
+    RealServerFacts {
+        /// The service's name.
+        service: String,
     },
 }
 

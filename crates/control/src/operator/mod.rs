@@ -17,9 +17,11 @@ mod client;
 mod connection;
 mod listener;
 mod message;
+mod real_server;
 mod server;
 
 pub use client::{AskError, ask};
 pub use listener::Place;
 pub use message::{Action, Handler, Request, Response, What};
+pub use real_server::{RealServer, RealServerFacts};
 pub use server::{CLIENTS_MAX, Server};

@@ -2,6 +2,8 @@
 //! checks and the operator do. The same seed gives the same trace.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod bridge;
+mod chaos;
 mod traffic;
 
 use control::facts::Facts;
