@@ -130,11 +130,22 @@ pub(crate) fn overhead_bytes(is_v4: bool, is_gue: bool) -> u16 {
     bytes as u16
 }
 
-/// What tells the fragments of one outer packet from those of the next: the inner packet's own identification, mixed
-/// with its flow (RFC 6864 section 4.3 asks for uniqueness only where fragments may be made).
+/// Where the IPv4 word of flags and fragment offset has the offset (RFC 791 section 3.1).
+const FRAGMENT_PLACE: u16 = 0x1fff;
+
+/// Spreads the places of fragments over all identifications: odd, so that no two places of a packet have one.
+const PLACE_SPREAD: u16 = 0x9e37;
+
+/// What tells the fragments of one outer packet from those of the next: the inner packet's own identification and, of a
+/// fragment, its place, mixed with its flow (RFC 6864 section 4.3 asks for uniqueness only where fragments may be made).
+/// The fragments of an inner packet have one identification, and each that is wrapped may be split again.
 fn identification(entropy: u32, packet: &[u8]) -> u16 {
-    let inner = packet.get(4..6).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or_default();
-    u16::from_be_bytes(inner) ^ (entropy >> 16) as u16
+    let word = |at: usize| {
+        let bytes = packet.get(at..at + 2).and_then(|bytes| bytes.first_chunk()).copied();
+        u16::from_be_bytes(bytes.unwrap_or_default())
+    };
+    let place = word(6) & FRAGMENT_PLACE;
+    word(4).wrapping_add(place.wrapping_mul(PLACE_SPREAD)) ^ (entropy >> 16) as u16
 }
 
 /// Bytes in front of the packet: addresses, tags, EtherType.
@@ -152,4 +163,24 @@ fn clamp(frame: &mut Frame<'_>, mss_bytes_max: u16) -> Result<(), DropReason> {
         header.update_checksum(delta);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_fragments_of_an_inner_packet_share_an_outer_identification() {
+        let inner = |identification: u16, place: u16| {
+            let words = [0x4500, 1500, identification, 0x2000 | place];
+            words.map(u16::to_be_bytes).concat()
+        };
+        let places = (0..8_192).map(|place| super::identification(0xabcd_0000, &inner(77, place)));
+        assert_eq!(places.collect::<BTreeSet<u16>>().len(), 8_192);
+        // Nor do those of neighbours, cut as Ethernet cuts them.
+        let cut = (70..80).flat_map(|id| (0..44).map(move |piece| inner(id, piece * 185)));
+        let all: BTreeSet<u16> = cut.map(|packet| super::identification(0, &packet)).collect();
+        assert_eq!(all.len(), 440);
+    }
 }
