@@ -115,6 +115,31 @@ fn turned(frame: &[u8]) -> Option<Vec<u8>> {
     Some(answer)
 }
 
+/// What a router or host that cannot do with a frame says about it: any ICMP error, quoting its first bytes or all of them.
+fn complaint(random: &mut Random, frame: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = frame.to_vec();
+    let (ethernet, rest) = Ethernet::split(&mut copy).ok()?;
+    let link = build::ethernet(ethernet.destination(), ethernet.source());
+    let untagged = ethernet::split_tags(ethernet.ethertype(), rest).ok()?;
+    let link = untagged.outer.as_ref().map_or(link.clone(), |tag| link.vlan(tag.id()));
+    let quoted = untagged.payload.to_vec();
+    let quoted = &quoted[..quoted.len().min(if random.once_in(2) { 48 } else { 500 })];
+    let rest = [0, 0, 2, random.below(256) as u8];
+    Some(match untagged.ethertype {
+        ethernet::ETHERTYPE_IPV4 => {
+            let ip = Ipv4::split(untagged.payload).ok()?.header;
+            let (kind, code) = *pick(random, &[(3, 1), (3, 3), (3, 4), (11, 0)]);
+            link.ipv4(ip.destination(), ip.source()).icmp(kind, code, rest).payload(quoted).finish()
+        }
+        ethernet::ETHERTYPE_IPV6 => {
+            let ip = Ipv6::split(untagged.payload).ok()?.header;
+            let (kind, code) = *pick(random, &[(1, 4), (2, 0), (3, 0)]);
+            link.ipv6(ip.destination(), ip.source()).icmp(kind, code, rest).payload(quoted).finish()
+        }
+        _ => return None,
+    })
+}
+
 struct Chaos {
     world: World,
     random: Random,
@@ -166,9 +191,13 @@ impl Chaos {
             1 => ip.echo_request(random.below(3) as u16, 1).payload(&mark).finish(),
             2 => ip.fragment(0, true).udp(ports.0, ports.1).payload(&mark).finish(),
             3 => ip.fragment(16, random.once_in(2)).raw(17, &mark),
-            4 | 5 => ip.udp(ports.0, ports.1).payload(&mark).finish(),
+            4 => ip
+                .udp(ports.0, ports.1)
+                .payload(&[&[0; 1_500][..random.below(1_500)], &mark].concat())
+                .finish(),
+            5 => ip.udp(ports.0, ports.1).payload(&mark).finish(),
             _ => {
-                let tcp = ip.tcp(ports.0, ports.1).flags(*pick(random, FLAGS));
+                let tcp = ip.tcp(ports.0, ports.1).flags(*pick(random, FLAGS)).options(&[2, 4, 5, 0xb4]);
                 tcp.sequence(random.below(3) as u32).payload(&mark).finish()
             }
         };
@@ -227,9 +256,12 @@ impl Chaos {
             while let Some(frame) = self.world.take(ring) {
                 self.left += 1;
                 self.look(ring, &frame);
-                if self.random.once_in(2) {
-                    answers.extend(turned(&frame).map(|answer| (ring, answer)));
-                }
+                let answer = match self.random.below(5) {
+                    0 => complaint(&mut self.random, &frame),
+                    1 | 2 => turned(&frame),
+                    _ => None,
+                };
+                answers.extend(answer.map(|answer| (ring, answer)));
             }
         }
         let counted: u64 = self
@@ -239,7 +271,7 @@ impl Chaos {
             .map(|counters| counters.transmitted.get() + counters.copied.get() + counters.injected.get())
             .sum();
         assert_eq!(self.left, counted, "frames that left are not those that were counted");
-        // Answers to answers end by chance alone: one in two is given.
+        // Answers to answers end by chance alone: three in five are given.
         answers.into_iter().for_each(|(ring, answer)| self.push(ring, &answer));
     }
 

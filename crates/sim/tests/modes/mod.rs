@@ -32,6 +32,8 @@ pub const MODES: &[Mode] = &[
     Mode { name: "outbound", clients: "outside", mac: PORT_MAC, vlan: 0 },
     Mode { name: "l2-dsr", clients: "outside", mac: PORT_MAC, vlan: 0 },
     Mode { name: "dscp", clients: "outside", mac: PORT_MAC, vlan: 0 },
+    Mode { name: "ipip", clients: "outside", mac: PORT_MAC, vlan: 0 },
+    Mode { name: "gue", clients: "outside", mac: PORT_MAC, vlan: 0 },
     Mode { name: "vlan", clients: "eth1", mac: PORT_MAC, vlan: 10 },
     Mode { name: "transparent", clients: "west", mac: BRIDGE_MAC, vlan: 0 },
     Mode { name: "one-arm-bridge", clients: "arm", mac: BRIDGE_MAC, vlan: 0 },
