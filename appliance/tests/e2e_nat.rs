@@ -1,0 +1,181 @@
+//! Source NAT where topology wants it, servers that reach out, routing between VLANs, and servers that claim what they
+//! should only hold.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod e2e;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use e2e::modes::{Mode, Scene, start};
+use e2e::{FAMILIES, PATIENCE, Stage, on_both_drivers, run_in, show, wait_for};
+use lab::topology::traps::{Variant, traps};
+use lab::topology::{HTTP_PORT, Hop, Options, UDP_PORT};
+use lab::{Capture, Direction, Failure, Load, Namespace, NginxServer, Report, Testbed, UdpEcho};
+
+on_both_drivers! {
+    where_replies_would_bypass_the_appliance_the_client_is_hidden_also_from_itself,
+    servers_reach_out_under_the_outbounds_address,
+    between_vlans_everything_is_tagged_answers_too,
+    a_server_that_claims_the_virtual_address_is_named_once,
+}
+
+fn ask(from: &Namespace, target: (IpAddr, u16)) -> Report {
+    let load = Load { count: 30, timeout: PATIENCE, ..Load::default() };
+    match target.1 {
+        UDP_PORT => lab::ask_udp(from, target.into(), load).unwrap(),
+        _ => lab::run_requests(from, target.into(), load).unwrap(),
+    }
+}
+
+/// One arm and one network: a client behind the router, a host beside the servers, and a server that calls the virtual
+/// address it serves.
+fn where_replies_would_bypass_the_appliance_the_client_is_hidden_also_from_itself(driver: &str) {
+    let testbed = Testbed::new(&format!("nat-{}", driver.replace('_', "-"))).unwrap();
+    let lab = traps(&testbed, Variant::SourceNat, Hop::None).unwrap();
+    let _peers = lab.site.start_peers().unwrap();
+    let options = Options { driver: driver.into(), ..Options::default() };
+    let _appliance = start(&lab.site, &lab.site.write_configuration(&options).unwrap());
+    for vip in lab.site.vips {
+        for caller in [&lab.site.client, &lab.caller, &lab.site.servers[0], &lab.site.servers[2]] {
+            for port in [HTTP_PORT, UDP_PORT] {
+                let report = ask(caller.namespace(), (vip, port));
+                assert_eq!(report.answered(), 30, "{} to {vip}:{port}: {report}", caller.name);
+                assert_eq!(report.per_server.len(), 3, "{} to {vip}:{port}: {report}", caller.name);
+                assert_eq!(report.clients_seen, BTreeMap::from([(vip, 30)]), "{}: {report}", caller.name);
+            }
+        }
+    }
+}
+
+fn servers_reach_out_under_the_outbounds_address(driver: &str) {
+    let stage = Stage::new(driver);
+    let (_web, pool) = (stage.web(), ["198.18.0.250", "2001:db8::250"]);
+    let mut text = stage.text(&stage.web_services());
+    for (name, network, address) in [("v4", "198.18.1.0/24", pool[0]), ("v6", "2001:db8:1::/64", pool[1])] {
+        writeln!(
+            text,
+            "\n[[outbound]]\nname = \"{name}\"\nnetworks = [\"{network}\"]\nsource_addresses = [\"{address}\"]"
+        )
+        .unwrap();
+    }
+    let outside = stage.lab.client.namespace();
+    let _web_outside = NginxServer::start(outside, "outside", &[8080]).unwrap();
+    let _echo_outside = UdpEcho::start(outside, "outside", UDP_PORT).unwrap();
+    // Nobody outside knows a way to the servers' network.
+    for family in ["-4", "-6"] {
+        run_in(outside, "ip", &[family, "route", "del", "default"]);
+    }
+    let _appliance = stage.start_with(&text);
+    let at_client = Capture::start(&stage.lab.client, "outside", Direction::Both).unwrap();
+    for ((vip, client), pool) in FAMILIES.into_iter().zip(pool) {
+        let pool: IpAddr = pool.parse().unwrap();
+        for server in &stage.lab.servers {
+            assert!(server.namespace().ping(client, PATIENCE).unwrap(), "{} pings {client}", server.name);
+            for port in [8080, UDP_PORT] {
+                let report = ask(server.namespace(), (client, port));
+                assert_eq!(report.clients_seen, BTreeMap::from([(pool, 30)]), "{}: {report}", server.name);
+            }
+            let nobody =
+                ask(server.namespace(), (client, 9)).failures().into_keys().cloned().collect::<Vec<_>>();
+            assert_eq!(nobody, [Failure::Refused], "a refusal finds its way back");
+        }
+        assert_eq!(stage.ask((vip, HTTP_PORT), 30).answered(), 30);
+        // And what a router on the way says about it.
+        let server = &stage.lab.servers[0];
+        let far = if vip.is_ipv4() { "198.18.0.77" } else { "2001:db8::77" };
+        let words = run_in(server.namespace(), "ping", &["-n", "-c", "1", "-t", "1", "-W", "5", far]);
+        let words = String::from_utf8_lossy(&words.stdout).into_owned();
+        assert!(words.contains("exceeded"), "{words}");
+    }
+    let captured = at_client.stop().unwrap();
+    captured.verify_checksums().unwrap();
+    let inside =
+        |address: IpAddr| stage.lab.servers.iter().any(|server| [server.v4, server.v6].contains(&address));
+    assert!(captured.packets().all(|packet| !inside(packet.source) && !inside(packet.destination)));
+}
+
+fn between_vlans_everything_is_tagged_answers_too(driver: &str) {
+    let scene = Scene::new(driver, Mode::RoutedInVlans, Hop::None);
+    let _appliance = scene.start();
+    let trunk = scene.site.ports[0].opposite();
+    let sent = Capture::start(&trunk, "sent", Direction::In).unwrap();
+    let at_client = Capture::start(&scene.site.client.end, "client", Direction::In).unwrap();
+    let own = ["198.18.0.1", "2001:db8::1"];
+    for (vip, own) in scene.site.vips.into_iter().zip(own) {
+        let server = &scene.site.servers[1];
+        let report = ask(scene.client(), (server.address_like(vip), HTTP_PORT));
+        assert_eq!(report.per_server, BTreeMap::from([("server2".into(), 30)]), "{report}");
+        assert_eq!(report.clients_seen, BTreeMap::from([(scene.client_like(vip), 30)]));
+        // A reset and an unreachable port, by the appliance; a hop limit that ends at it.
+        let closed = |udp: bool| {
+            let target = (vip, 9).into();
+            let load = Load { count: 2, timeout: PATIENCE, ..Load::default() };
+            let report = match udp {
+                true => lab::ask_udp(scene.client(), target, load),
+                false => lab::run_requests(scene.client(), target, load),
+            };
+            report.unwrap().failures().into_keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!((closed(true), closed(false)), (vec![Failure::Refused], vec![Failure::Refused]));
+        let target = server.address_like(vip).to_string();
+        let words = run_in(scene.client(), "ping", &["-n", "-c", "1", "-t", "1", "-W", "5", &target]);
+        let words = String::from_utf8_lossy(&words.stdout).into_owned();
+        assert!(words.contains(&format!("From {own} ")) && words.contains("exceeded"), "{words}");
+        let words = run_in(scene.client(), "ping", &["-n", "-c", "1", "-t", "2", "-W", "5", &target]);
+        assert!(words.status.success(), "{}", String::from_utf8_lossy(&words.stdout));
+    }
+    let captured = sent.stop().unwrap();
+    captured.verify_checksums().unwrap();
+    at_client.stop().unwrap().verify_checksums().unwrap();
+    for packet in captured.packets() {
+        let is_for = |host: &lab::topology::Host| host.wire.mac() == packet.destination_mac;
+        match packet.vlan {
+            Some(10) => assert!(!scene.site.servers.iter().any(is_for), "{packet:?}"),
+            Some(20) => assert!(!is_for(&scene.site.client), "{packet:?}"),
+            other => panic!("a frame with tag {other:?}: {packet:?}"),
+        }
+    }
+    let of_vlan = |vlan| captured.packets().filter(|packet| packet.vlan == Some(vlan)).count();
+    assert!(of_vlan(10) > 100 && of_vlan(20) > 100);
+    assert_eq!(captured.packets().count(), captured.frames.len());
+}
+
+fn a_server_that_claims_the_virtual_address_is_named_once(driver: &str) {
+    let scene = Scene::new(driver, Mode::L2Dsr, Hop::None);
+    let appliance = scene.start();
+    let [vip, _] = scene.site.vips;
+    let leaking = &scene.site.servers[1];
+    let conflicts = || -> Vec<serde_json::Value> {
+        let rows = show(&appliance, "neighbours");
+        rows.as_array().unwrap().iter().filter(|row| row["kind"] == "conflict").cloned().collect()
+    };
+    assert!(conflicts().is_empty());
+    // Set up in part: the server's own questions come from the virtual address.
+    for place in ["all", "lo", "eth0"] {
+        let name = format!("net.ipv4.conf.{place}.arp_announce");
+        leaking.namespace().set_parameter(&name, "0").unwrap();
+    }
+    let provoke = || {
+        run_in(leaking.namespace(), "ip", &["neigh", "flush", "dev", "eth0"]);
+        assert_eq!(ask(scene.client(), (vip, HTTP_PORT)).answered(), 30);
+    };
+    wait_for("the leak to be shown", || {
+        provoke();
+        !conflicts().is_empty()
+    });
+    let [conflict] = &conflicts()[..] else { panic!("one conflict") };
+    assert_eq!(conflict["address"], vip.to_string());
+    assert_eq!(conflict["mac"], leaking.end.mac().to_string());
+    let times = || conflicts()[0]["state"].clone();
+    let before = times();
+    wait_for("it to be noticed again", || {
+        provoke();
+        times() != before
+    });
+    let mac = leaking.end.mac().to_string();
+    let said = appliance.log().lines().filter(|line| line.contains(&mac) && line.contains("claims")).count();
+    assert_eq!(said, 1, "{}", appliance.log());
+}
