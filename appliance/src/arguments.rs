@@ -21,8 +21,8 @@ const SOCKET_DEFAULT: &str = "/run/jeoul/control.sock";
 
 /// A poll-mode L4 switch: server load balancing on AF_XDP and AF_PACKET rings.
 ///
-/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show`
-/// and `server` talk to the running appliance through its control socket. `jeoul lab` shows everything at
+/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show`,
+/// `explain` and `server` talk to the running appliance through its control socket. `jeoul lab` shows everything at
 /// work in network namespaces of its own, with real peers.
 #[derive(Debug, Parser)]
 #[command(name = "jeoul", version, max_term_width = 100, after_help = EXIT_STATUS)]
@@ -32,6 +32,14 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong input.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  jeoul explain 198.18.0.50:40000 198.18.0.10:80/tcp
+  jeoul explain [2001:db8::50]:5000 [2001:db8::10]:53/udp
+  jeoul explain 198.18.0.50 198.18.1.11/icmp --port outside
+
+Exit status: 0 explained, also a packet that is dropped; 1 failed, 2 wrong input.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -58,6 +66,10 @@ pub(crate) enum Command {
     /// Prints every error and warning with its line, a caret and what would be right, all in one pass, and
     /// compares the file with this machine: interfaces, addresses, routes and CPUs. A missing interface is a
     /// warning here, so that a file can be checked where it is written; it is an error in `run`.
+    ///
+    /// It also finds what is valid and does not work: replies that go past the appliance or cannot be told
+    /// apart, servers that a mode does not reach, virtual addresses that nobody asks for, packets that are
+    /// too long once wrapped. Each comes with what to write instead.
     ///
     /// Findings go to standard error, the verdict to standard output. Exit status: 0 valid, 1 this machine
     /// could not be asked, 2 errors.
@@ -91,6 +103,33 @@ pub(crate) enum Command {
         /// What to show
         what: What,
         /// Print JSON, exact and for programs
+        #[arg(long, short)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+
+    /// Say what becomes of a packet, and why
+    ///
+    /// Which service and server it gets, whether its source is translated, where it goes out and how it is
+    /// rewritten; or why it is dropped, answered or waits. Then the same for the answer. The very code of the
+    /// workers says it, on a copy of what they work by: nothing is sent, and no session, counter or turn moves.
+    /// A session that is there already is named, and explains its own packets.
+    ///
+    /// A packet of TCP is a SYN, or a later segment where there is a session; of ICMP an echo request, whose
+    /// identifier may be given in place of a port.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// Where it comes from; IPv6 as [ADDRESS]:PORT
+        #[arg(value_name = "SRC:PORT")]
+        source: String,
+        /// Where it goes, and its protocol: tcp, udp or icmp
+        #[arg(value_name = "DST:PORT/PROTO")]
+        destination: Destination,
+        /// The port or bridge that it comes in by; default: the one that its source is reached by
+        #[arg(long, value_name = "NAME")]
+        port: Option<String>,
+        /// Print JSON, for programs
         #[arg(long, short)]
         json: bool,
         #[command(flatten)]
@@ -281,6 +320,24 @@ impl FromStr for ServerAddress {
     }
 }
 
+/// Where a packet goes, as it is written on the command line: an end and a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub end: String,
+    pub protocol: String,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (end, protocol) = text
+            .rsplit_once('/')
+            .ok_or("a protocol is wanted behind the port: 198.18.0.10:80/tcp or [2001:db8::10]:53/udp")?;
+        Ok(Self { end: end.into(), protocol: protocol.into() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +377,8 @@ mod tests {
             "jeoul reload --socket /run/x",
             "jeoul show services --json",
             "jeoul show bridge",
+            "jeoul explain 198.18.0.50:40000 198.18.0.10:80/tcp --json --port outside --socket /run/x",
+            "jeoul explain 2001:db8::50 2001:db8::10/icmp",
             "jeoul server drain web [2001:db8::11]:80 --socket /run/x",
             "jeoul lab slb-routed --driver af_xdp --keep --requests 30",
             "jeoul lab slb-groups",
@@ -344,6 +403,8 @@ mod tests {
             ("jeoul run --config a.toml --log-level loud", ErrorKind::ValueValidation),
             ("jeoul check", ErrorKind::MissingRequiredArgument),
             ("jeoul show everything", ErrorKind::InvalidValue),
+            ("jeoul explain 198.18.0.50:40000", ErrorKind::MissingRequiredArgument),
+            ("jeoul explain 198.18.0.50:40000 198.18.0.10:80", ErrorKind::ValueValidation),
             ("jeoul server stop web 198.18.1.11", ErrorKind::InvalidValue),
             ("jeoul server drain web example", ErrorKind::ValueValidation),
             ("jeoul real-server web", ErrorKind::MissingRequiredArgument),

@@ -11,6 +11,7 @@ use clap::Parser;
 
 mod arguments;
 mod check;
+mod explain;
 mod labs;
 mod logging;
 mod machine;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         Command::Check { file, offline, strict } => check::check(&file, offline, strict),
         Command::Reload { at } => operator::reload(&at.socket),
         Command::Show { what, json, at } => operator::show(&at.socket, what, json),
+        Command::Explain { source, destination, port, json, at } => {
+            operator::explain(&at.socket, (&source, &destination), port, json)
+        }
         Command::Server { action, service, server, at } => {
             operator::server(&at.socket, action, &service, server)
         }

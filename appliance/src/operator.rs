@@ -7,11 +7,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use control::explain::Question;
 use control::operator::{self, Request, ask};
 use serde_json::Value;
 
-use crate::arguments::{Action, ServerAddress, What};
-use crate::{FAILED, WRONG_INPUT, show};
+use crate::arguments::{Action, Destination, ServerAddress, What};
+use crate::{FAILED, WRONG_INPUT, explain, show};
 
 /// `jeoul reload`.
 pub(crate) fn reload(socket: &Path) -> ExitCode {
@@ -27,6 +28,31 @@ pub(crate) fn show(socket: &Path, what: What, json: bool) -> ExitCode {
     finish(socket, &Request::Show { what: asked }, |result| match json {
         true => format!("{result:#}\n"),
         false => show::render(what, result),
+    })
+}
+
+/// `jeoul explain`.
+pub(crate) fn explain(
+    socket: &Path,
+    (source, destination): (&str, &Destination),
+    port: Option<String>,
+    json: bool,
+) -> ExitCode {
+    let Destination { end, protocol } = destination;
+    // Refused here as the appliance would refuse it, whether one runs or not.
+    if let Err(reason) = Question::new(source, end, protocol) {
+        eprintln!("jeoul: {reason}");
+        return ExitCode::from(WRONG_INPUT);
+    }
+    let request = Request::Explain {
+        source: source.to_owned(),
+        destination: end.clone(),
+        protocol: protocol.clone(),
+        port,
+    };
+    finish(socket, &request, |account| match json {
+        true => format!("{account:#}\n"),
+        false => explain::render(account),
     })
 }
 

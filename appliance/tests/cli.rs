@@ -125,8 +125,10 @@ fn without_an_appliance_its_commands_say_so() {
     for words in [
         vec!["show", "status", "--json"],
         vec!["show", "sessions"],
+        vec!["explain", "198.18.0.50:40000", "198.18.0.10:80/tcp"],
         vec!["reload"],
         vec!["server", "drain", "web", "198.18.1.11"],
+        vec!["real-server", "web", "--os", "debian"],
     ] {
         let (status, stdout, stderr) = said(&[&words[..], &["--socket", socket]].concat());
         assert_eq!((status, stdout.as_str()), (1, ""), "{words:?}");
@@ -136,10 +138,52 @@ fn without_an_appliance_its_commands_say_so() {
 }
 
 #[test]
+fn the_set_up_of_a_real_server_is_read_from_a_file_too() {
+    let dsr = VALID.replace("mode = \"routed\"", "mode = \"l2-dsr\"");
+    let file = File::new("real-server", &dsr);
+    let print = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        said(&[&["real-server", "web", "--config", file.name()][..], &words].concat())
+    };
+    for (os, part) in [("debian", "interfaces.d"), ("rhel", "ifcfg-lo"), ("windows", "weakhostsend")] {
+        let (status, stdout, stderr) = print(&format!("--os {os}"));
+        assert_eq!((status, stderr.as_str()), (0, ""), "{os}");
+        assert!(stdout.contains(part) && stdout.contains("198.18.0.10"), "{stdout}");
+        let (_, undo, _) = print(&format!("--os {os} --undo"));
+        assert!(undo.len() < stdout.len() && stdout.ends_with(&undo), "{undo}");
+    }
+    let (status, stdout, stderr) = print("--os debian --interface $(id)");
+    assert_eq!((status, stdout.as_str()), (2, ""));
+    assert!(stderr.starts_with("jeoul: --interface \"$(id)\" is no interface"), "{stderr}");
+    let routed = File::new("real-server-routed", VALID);
+    let (status, stdout, stderr) = said(&["real-server", "web", "--os", "debian", "--config", routed.name()]);
+    assert_eq!((status, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("service \"web\" is of mode \"routed\""), "{stderr}");
+    let wrong = File::new("real-server-wrong", "[[port]]\n");
+    let (status, _, stderr) = said(&["real-server", "web", "--os", "debian", "--config", wrong.name()]);
+    assert_eq!(status, 2);
+    assert!(stderr.contains("error[E0103]"), "{stderr}");
+}
+
+#[test]
 fn what_is_not_built_is_wrong_input() {
     let (status, _, stderr) = said(&["show", "firewalls"]);
     assert_eq!(status, 2);
     assert_eq!(stderr, "jeoul: `show firewalls` is not built in this version\n");
+}
+
+#[test]
+fn a_flow_that_is_none_is_wrong_input_whether_an_appliance_runs_or_not() {
+    for (source, destination, words) in [
+        ("198.18.0.50", "198.18.0.10:80/tcp", "198.18.0.50 needs a port"),
+        ("198.18.0.50:40000", "[2001:db8::10]:80/tcp", "two families"),
+        ("198.18.0.50:40000", "198.18.0.10:80/sctp", "tcp, udp or icmp"),
+        ("198.18.0.50:40000", "198.18.0.10:80", "a protocol is wanted"),
+    ] {
+        let (status, stdout, stderr) = said(&["explain", source, destination]);
+        assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
 }
 
 #[test]

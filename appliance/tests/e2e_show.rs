@@ -15,6 +15,7 @@ on_both_drivers! {
     every_table_has_its_promised_fields_and_counts_what_happened,
     received_frames_are_transmitted_parked_or_dropped_for_one_reason,
     what_is_asked_wrongly_is_refused_with_status_two,
+    a_dsr_service_tells_the_set_up_of_its_servers_as_its_file_does,
 }
 
 /// The fields of every row, and whether a row must be there.
@@ -151,4 +152,23 @@ fn what_is_asked_wrongly_is_refused_with_status_two(driver: &str) {
     }
     appliance.stop(e2e::PATIENCE).unwrap();
     assert_eq!(refused(&appliance, &["show", "status"]).0, Some(1), "nobody is there");
+}
+
+fn a_dsr_service_tells_the_set_up_of_its_servers_as_its_file_does(driver: &str) {
+    let stage = Stage::new(driver);
+    let routed = format!("mode = \"routed\"\nsource_nat = \"{}\"", stage.options.source_nat);
+    let text = stage.text(&stage.web_services()).replacen(&routed, "mode = \"l2-dsr\"", 1);
+    let file = stage.write(&text);
+    let appliance = stage.launch(&file);
+    let words = ["real-server", "web-v4", "--os", "debian"];
+    let asked = appliance.command(&words).unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let read = stage.in_appliance(e2e::JEOUL, &[&words[..], &["--config", file.to_str().unwrap()]].concat());
+    assert!(read.status.success() && read.stdout == asked.stdout);
+    assert!(String::from_utf8(asked.stdout).unwrap().contains(&format!("{}/32 dev lo", FAMILIES[0].0)));
+    for (service, why) in [("web-v6", "mode \"routed\""), ("nothing", "web-v4, web-v6")] {
+        let (exit, answer) = refused(&appliance, &["real-server", service, "--os", "debian"]);
+        assert_eq!(exit, Some(2), "{answer}");
+        assert!(answer.contains(why), "{answer}");
+    }
 }

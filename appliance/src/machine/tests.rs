@@ -115,6 +115,23 @@ fn an_address_of_the_kernel_cannot_be_claimed() {
 }
 
 #[test]
+fn outer_sources_and_what_servers_reach_out_behind_are_claimed_too() {
+    let mode = "mode = \"l3-dsr\"\nencapsulation = \"ipip\"\nencapsulation_source = \"198.18.1.251\"";
+    let routed = "mode = \"routed\"\nsource_nat = \"always\"\nsource_addresses = [\"198.18.1.250\"]";
+    let outbound =
+        "[[outbound]]\nname = \"out\"\nnetworks = [\"198.18.1.0/24\"]\nsource_addresses = [\"198.19.0.9\"]\n";
+    let text = FILE.replace(routed, mode) + outbound;
+    let mut facts = machine();
+    facts.interfaces.get_mut(&3).unwrap().mtu = 9_000;
+    add_address(&mut facts, 4, "198.18.1.251", 32);
+    add_address(&mut facts, 4, "198.19.0.9", 32);
+    let found = check(&config(&text), &facts, Strictness::Run);
+    let codes: Vec<_> = found.iter().map(|found| (found.code, found.line)).collect();
+    assert_eq!(codes, [("E0503", 16), ("E0503", 22), ("W0504", 22), ("W0513", 14)]);
+    assert!(found[0].message.starts_with("the outer source 198.18.1.251 is"), "{}", found[0].message);
+}
+
+#[test]
 fn an_announced_vip_lies_in_a_network_of_a_port() {
     let text = FILE.replace("198.18.0.10", "198.19.0.10");
     assert_eq!(

@@ -107,8 +107,9 @@ impl Needs {
             let family = if source.is_ipv4() { "-4" } else { "-6" };
             self.steps.push(Step {
                 why: "The UDP port on which generic UDP encapsulation is taken off; the device above takes the rest.",
+                // It cannot be asked for by family: what cannot be added has to be there.
                 up: format!(
-                    "ip {family} fou show | grep -q \"port {gue_port} \" || ip {family} fou add port {gue_port} gue"
+                    "ip {family} fou add port {gue_port} gue 2>/dev/null || ip fou show | grep -q \"port {gue_port} \""
                 ),
                 down: format!("ip {family} fou del port {gue_port} 2>/dev/null || true"),
                 shared: Some(format!("ip {family} fou add port {gue_port} gue")),

@@ -4,7 +4,7 @@
 //! variables of the test and the [`Stage`] is the first of them, so that it is taken down last, also by a panic.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
-#![allow(dead_code, reason = "every binary of tests takes what it needs")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "every binary of tests takes what it needs")]
 
 pub mod modes;
 pub mod sides;

@@ -142,7 +142,7 @@ where
         match self.candidate((&packet.key, packet.hash), service, member) {
             Ok(candidate) => {
                 let request = candidate.request_now(self.world.now_ns);
-                let step = self.emit(scratch, at, ethernet, packet, &request, request.link);
+                let step = self.emit_unusual(scratch, at, ethernet, packet, &request, request.link);
                 if let Step::Send(_) | Step::Wrap(..) = step {
                     self.world.counters.sessionless.add(1);
                 }

@@ -4,6 +4,7 @@ use crate::mac_table::Station;
 use crate::path::{NO_PORT, World};
 use crate::reason::DropReason;
 use crate::tags;
+use flow::Zone;
 use plan::{Attachment, PortPlan};
 use port::Frame;
 use session::tick_from_ns;
@@ -28,6 +29,35 @@ pub(crate) struct Ingress {
     pub port: u16,
     /// Whether the host sent it.
     pub is_host: bool,
+}
+
+/// What is the same for every frame that comes in by one port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    pub ingress: Ingress,
+    /// The port or bridge at which the appliance has its addresses there.
+    pub leg: u16,
+    /// The appliance's MAC address there.
+    pub own: Mac,
+    pub zone: Zone,
+}
+
+impl Door {
+    /// Where a frame came in that has these link-layer fields left, and whom it is for.
+    #[inline]
+    pub fn arrival(&self, ethernet: &Ethernet<'_>, vlan: u16) -> Result<Arrival, DropReason> {
+        let (port, leg) = (self.ingress.port, self.leg);
+        if vlan != 0 && leg == port {
+            return Err(DropReason::VlanUnknown);
+        }
+        let destination = ethernet.destination();
+        let reach = match () {
+            () if destination == self.own => Reach::Own,
+            () if destination.is_multicast() => Reach::Group,
+            () => Reach::Other,
+        };
+        Ok(Arrival { port, leg, vlan, reach })
+    }
 }
 
 impl Ingress {
@@ -57,40 +87,32 @@ pub(crate) struct BridgeView<'p> {
 }
 
 impl<'w> World<'w> {
-    /// Whose a frame is that ring `ring` received. The tag of a VLAN that is a port is taken off.
-    #[inline]
-    pub fn ingress(&self, ring: u16, frame: &mut Frame<'_>) -> Result<Ingress, DropReason> {
-        let plan = self.plan.rings.get(usize::from(ring)).ok_or(DropReason::VlanUnknown)?;
-        if let (Some(port), true) = (plan.untagged, plan.tagged.is_empty()) {
-            return Ok(Ingress { port, is_host: false });
-        }
+    /// Whose a frame is that ring `ring` received, if anybody's. The tag of a VLAN that is a port is taken off.
+    pub fn ingress(&self, ring: u16, frame: &mut Frame<'_>) -> Option<Ingress> {
+        let plan = self.plan.rings.get(usize::from(ring))?;
         if let Some(port) = plan.host_leg_of {
-            return Ok(Ingress { port, is_host: true });
+            return Some(Ingress { port, is_host: true });
         }
-        let vlan = tags::outer_vlan(frame.bytes());
-        let port = plan.port(vlan).ok_or(DropReason::VlanUnknown)?;
+        let port = plan.port(tags::outer_vlan(frame.bytes()))?;
         if self.port(port).is_some_and(|port| port.vlan() != 0) {
             tags::pop(frame);
         }
-        Ok(Ingress { port, is_host: false })
+        Some(Ingress { port, is_host: false })
+    }
+
+    /// What is the same for every frame that comes in there.
+    #[inline]
+    pub fn door(&self, ingress: Ingress) -> Option<Door> {
+        let plan = self.port(ingress.port)?;
+        let leg = plan.bridge.unwrap_or(ingress.port);
+        let own = if leg == ingress.port { plan.mac } else { self.port(leg)?.mac };
+        Some(Door { ingress, leg, own, zone: plan.zone })
     }
 
     /// Where a frame came in that has these link-layer fields left, and whom it is for.
-    #[inline]
     pub fn arrival(&self, port: u16, ethernet: &Ethernet<'_>, vlan: u16) -> Result<Arrival, DropReason> {
-        let plan = self.port(port).ok_or(DropReason::VlanUnknown)?;
-        let leg = plan.bridge.unwrap_or(port);
-        if vlan != 0 && leg == port {
-            return Err(DropReason::VlanUnknown);
-        }
-        let own = if leg == port { plan.mac } else { self.port(leg).map_or(Mac::ZERO, |leg| leg.mac) };
-        let destination = ethernet.destination();
-        let reach = match () {
-            () if destination == own => Reach::Own,
-            () if destination.is_multicast() => Reach::Group,
-            () => Reach::Other,
-        };
-        Ok(Arrival { port, leg, vlan, reach })
+        let door = self.door(Ingress { port, is_host: false }).ok_or(DropReason::VlanUnknown)?;
+        door.arrival(ethernet, vlan)
     }
 
     /// A port or bridge of the plan.

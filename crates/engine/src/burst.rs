@@ -8,7 +8,7 @@
 //!   each ×64:  parse ─▶ load tags ─▶ compare tags ─▶ load slots ─▶ look up, rewrite ─▶ finish
 //! ```
 
-use crate::arrival::{Arrival, Ingress};
+use crate::arrival::{Arrival, Door, Ingress};
 use crate::egress::Outcome;
 use crate::path::{Answer, Step, World};
 use crate::reason::DropReason;
@@ -20,15 +20,16 @@ use port::{BURST_FRAMES_MAX, Burst, Frame, Verdict};
 use session::Probe;
 use std::hint::black_box;
 use std::net::IpAddr;
-use wire::Mac;
 use wire::arp::Arp;
+use wire::{Mac, Refusal};
 
 pub(crate) type Verdicts = ArrayVec<Verdict, BURST_FRAMES_MAX>;
 
 /// A frame on its way through the stages.
 struct Staged<'a> {
+    /// Where it came in; [`Ingress::NOWHERE`] where nobody has such frames.
     ingress: Ingress,
-    parsed: Result<Parsed<'a>, DropReason>,
+    parsed: Result<Parsed<'a>, Refusal>,
     /// Where its session may be; filled in by a later stage than `parsed`, for IP only.
     probe: Option<Probe>,
 }
@@ -60,9 +61,19 @@ impl World<'_> {
         ring: u16,
         burst: &mut Burst<'_>,
     ) -> ArrayVec<(Ingress, Step), BURST_FRAMES_MAX> {
+        let only = self.only_door(ring, burst);
         let mut staged = ArrayVec::<Staged<'_>, BURST_FRAMES_MAX>::new();
-        for frame in burst.iter_mut() {
-            staged.push(self.stage(ring, frame));
+        match only {
+            Some(door) => {
+                for frame in burst.iter_mut() {
+                    staged.push(self.parse(door.ingress, door.zone, frame.bytes_mut()));
+                }
+            }
+            None => {
+                for frame in burst.iter_mut() {
+                    staged.push(self.stage(ring, frame));
+                }
+            }
         }
         let tags = staged.iter().fold(0, |sum, staged| sum ^ self.touch_tags(staged));
         for staged in &mut staged {
@@ -72,36 +83,54 @@ impl World<'_> {
         black_box((tags, slots));
         let mut steps = ArrayVec::new();
         for staged in &mut staged {
-            steps.push((staged.ingress, self.step(scratch, staged)));
+            let ingress = staged.ingress;
+            let step = match &only {
+                Some(door) => self.step(scratch, door, staged),
+                None => self.step_alone(scratch, staged),
+            };
+            steps.push((ingress, step));
         }
         steps
     }
 
+    /// The door of a ring all of whose frames are one port's; the burst is counted for it.
     #[inline]
+    fn only_door(&self, ring: u16, burst: &Burst<'_>) -> Option<Door> {
+        let port = self.plan.rings.get(usize::from(ring))?.only_port()?;
+        let door = self.door(Ingress { port, is_host: false })?;
+        let bytes = burst.iter().map(|frame| u64::from(frame.length())).sum();
+        self.count_received(port, burst.len() as u64, bytes);
+        Some(door)
+    }
+
+    /// A frame of a ring that several ports have their frames from, or of a host leg.
+    #[inline(never)]
     fn stage<'a>(&self, ring: u16, frame: &'a mut Frame<'_>) -> Staged<'a> {
-        match self.ingress(ring, frame) {
-            Ok(ingress) => {
-                self.count_received(ingress, frame.length());
-                self.parse(ingress, frame.bytes_mut())
-            }
-            Err(reason) => Staged { ingress: Ingress::NOWHERE, parsed: Err(reason), probe: None },
+        let ingress = self.ingress(ring, frame).unwrap_or(Ingress::NOWHERE);
+        if !ingress.is_host {
+            self.count_received(ingress.port, 1, u64::from(frame.length()));
         }
-    }
-
-    #[inline]
-    fn parse<'a>(&self, ingress: Ingress, bytes: &'a mut [u8]) -> Staged<'a> {
         let zone = self.port(ingress.port).map_or(Zone::default(), |port| port.zone);
-        let parsed = parse(bytes, zone, &self.shared.hasher).map_err(DropReason::from);
-        Staged { ingress, parsed, probe: None }
+        self.parse(ingress, zone, frame.bytes_mut())
+    }
+
+    /// Not inlined, so that it writes what it finds where that is to stay.
+    #[inline(never)]
+    fn parse<'a>(&self, ingress: Ingress, zone: Zone, bytes: &'a mut [u8]) -> Staged<'a> {
+        Staged { ingress, parsed: parse(bytes, zone, &self.shared.hasher), probe: None }
+    }
+
+    /// Takes a frame apart outside the stages of a burst.
+    #[inline(never)]
+    pub fn parse_alone<'a>(&self, zone: Zone, bytes: &'a mut [u8]) -> Result<Parsed<'a>, Refusal> {
+        parse(bytes, zone, &self.shared.hasher)
     }
 
     #[inline]
-    fn count_received(&self, ingress: Ingress, length_bytes: u16) {
-        if let Some(counters) = self.counters.ports.get(usize::from(ingress.port))
-            && !ingress.is_host
-        {
-            counters.rx_packets.add(1);
-            counters.rx_bytes.add(u64::from(length_bytes));
+    fn count_received(&self, port: u16, packets: u64, bytes: u64) {
+        if let Some(counters) = self.counters.ports.get(usize::from(port)) {
+            counters.rx_packets.add(packets);
+            counters.rx_bytes.add(bytes);
         }
     }
 
@@ -142,18 +171,27 @@ impl World<'_> {
         }
     }
 
+    /// The same for a frame whose door nobody has looked up.
+    #[inline(never)]
+    fn step_alone(&self, scratch: &mut Scratch, staged: &mut Staged<'_>) -> Step {
+        match self.door(staged.ingress) {
+            Some(door) => self.step(scratch, &door, staged),
+            None => DropReason::VlanUnknown.into(),
+        }
+    }
+
     #[inline]
-    fn step(&self, scratch: &mut Scratch, staged: &mut Staged<'_>) -> Step {
-        let Staged { ingress, parsed, probe } = staged;
+    fn step(&self, scratch: &mut Scratch, door: &Door, staged: &mut Staged<'_>) -> Step {
+        let Staged { parsed, probe, .. } = staged;
         let parsed = match parsed {
             Ok(parsed) => parsed,
-            Err(reason) => return Step::Malformed(*reason),
+            Err(refusal) => return Step::Malformed(DropReason::from(*refusal)),
         };
         let ethernet = &mut parsed.ethernet;
-        if ingress.is_host {
-            return self.of_host(ingress.port, ethernet);
+        if door.ingress.is_host {
+            return self.of_host(door.ingress.port, ethernet);
         }
-        let at = match self.arrival(ingress.port, ethernet, parsed.vlan) {
+        let at = match door.arrival(ethernet, parsed.vlan) {
             Ok(at) => at,
             Err(reason) => return reason.into(),
         };
@@ -178,9 +216,10 @@ impl World<'_> {
     /// Decides about one frame alone, outside any burst.
     pub fn decide_one(&self, scratch: &mut Scratch, ingress: Ingress, bytes: &mut [u8]) -> Step {
         scratch.wrappings.clear();
-        let mut staged = self.parse(ingress, bytes);
+        let zone = self.port(ingress.port).map_or(Zone::default(), |port| port.zone);
+        let mut staged = self.parse(ingress, zone, bytes);
         staged.probe = self.probe(&staged);
-        self.step(scratch, &mut staged)
+        self.step_alone(scratch, &mut staged)
     }
 
     fn arp(&self, scratch: &mut Scratch, at: &Arrival, message: &Arp<'_>) -> Step {

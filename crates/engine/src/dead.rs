@@ -10,7 +10,7 @@ use crate::arrival::{Arrival, Ingress, Reach};
 use crate::egress::Outcome;
 use crate::path::{Fits, Path, Step};
 use crate::scratch::Scratch;
-use flow::{Family, FlowKey, parse};
+use flow::{Family, FlowKey};
 use plan::{Link, MemberState, Resolution};
 use port::{Frame, HEAD_ROOM_BYTES, Ports};
 use session::{Flags, Protocol, Session, State, Visit};
@@ -146,9 +146,11 @@ where
         let Some(mut frame) = Frame::new(&mut buffer, HEAD_ROOM_BYTES, length) else { return true };
         let at = Arrival { port: link.port, leg: link.port, vlan: 0, reach: Reach::Own };
         scratch.wrappings.clear();
-        let step = match parse(frame.bytes_mut(), key.zone(), &self.world.shared.hasher) {
+        let step = match self.world.parse_alone(key.zone(), frame.bytes_mut()) {
             Ok(mut parsed) => match F::packet(&mut parsed.network) {
-                Some(packet) => self.emit(scratch, &at, &mut parsed.ethernet, packet, &request, index),
+                Some(packet) => {
+                    self.emit_unusual(scratch, &at, &mut parsed.ethernet, packet, &request, index)
+                }
                 None => return true,
             },
             Err(_) => return true,

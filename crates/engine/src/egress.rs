@@ -183,15 +183,13 @@ impl World<'_> {
     }
 
     /// Makes `frame` ready for the wire of `port`.
-    #[inline]
+    #[inline(always)]
     fn out_of(&self, port: u16, frame: &mut Frame<'_>) -> Result<PortIndex, DropReason> {
         let plan = self.port(port).ok_or(DropReason::NoEgress)?;
         let Attachment::Ring { ring, vlan } = &plan.attachment else { return Err(DropReason::NoEgress) };
         if *vlan != 0 {
             tags::push(frame, *vlan)?;
-        } else if tags::is_tagged(frame.bytes())
-            && self.is_of_another_port(*ring, tags::outer_vlan(frame.bytes()))
-        {
+        } else if plan.bridge.is_some() && self.is_of_another_port(*ring, tags::outer_vlan(frame.bytes())) {
             return Err(DropReason::VlanUnknown);
         }
         if usize::from(frame.length()) > usize::from(plan.mtu_bytes) + ethernet::LENGTH
@@ -204,9 +202,8 @@ impl World<'_> {
     }
 
     /// Whether a VLAN on that ring is a port of its own, which nothing that crosses a bridge beside it may get into.
-    #[cold]
     fn is_of_another_port(&self, ring: u16, vlan: u16) -> bool {
-        let ring = self.plan.rings.get(usize::from(ring));
+        let ring = self.plan.rings.get(usize::from(ring)).filter(|_| vlan != 0);
         ring.is_some_and(|ring| ring.tagged.iter().any(|&(own, _)| own == vlan))
     }
 

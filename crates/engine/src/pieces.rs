@@ -41,7 +41,7 @@ where
             return self.later_piece(scratch, at, ethernet, packet, (piece, &datagram));
         }
         let ports = (packet.key.source().1, packet.key.destination().1);
-        let step = match self.look_up(scratch, at, ethernet, packet, probe) {
+        let step = match self.look_up_alone(scratch, at, ethernet, packet, probe) {
             // What answers it would answer a packet that is not whole; an error about it is as good as about a whole one.
             Step::Answer(Answer::Echo | Answer::Reset) => return DropReason::FragmentForService.into(),
             step => step,
@@ -110,7 +110,7 @@ where
         match self.table.find(&probe, packet.key.words()) {
             Lookup::Miss => self.later_piece_without_session(scratch, at, ethernet, packet),
             Lookup::Busy => DropReason::SessionBusy.into(),
-            Lookup::Hit(_) => self.look_up(scratch, at, ethernet, packet, &probe),
+            Lookup::Hit(_) => self.look_up_alone(scratch, at, ethernet, packet, &probe),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::wrapping::overhead_bytes;
 use flow::quote::{Quote, icmp_checksum_is_valid, rewrite_quote, set_icmp_checksum};
-use flow::{Family, FlowKey, Network, NetworkHeader, Quoted, Zone, parse};
+use flow::{Family, FlowKey, Network, NetworkHeader, Quoted, Zone};
 use plan::{Mode, Resolution};
 use port::Frame;
 use rewrite::{LinkIndex, Translation};
@@ -63,7 +63,7 @@ impl World<'_> {
         };
         translated.unwrap_or_else(|| {
             let zone = self.port(ingress.port).map_or(Zone::default(), |port| port.zone);
-            let mut parsed = match parse(frame.bytes_mut(), zone, &self.shared.hasher) {
+            let mut parsed = match self.parse_alone(zone, frame.bytes_mut()) {
                 Ok(parsed) => parsed,
                 Err(refusal) => return DropReason::from(refusal).into(),
             };
@@ -81,7 +81,7 @@ impl World<'_> {
         let zone = self.port(ingress.port)?.zone;
         let frame_bytes = usize::from(frame.length());
         let (at, is_v4, length_bytes) = {
-            let parsed = parse(frame.bytes_mut(), zone, &self.shared.hasher).ok()?;
+            let parsed = self.parse_alone(zone, frame.bytes_mut()).ok()?;
             let at = self.arrival(ingress.port, &parsed.ethernet, parsed.vlan).ok()?;
             match parsed.network {
                 Network::V4(packet) => (at, true, packet.length_bytes),
@@ -306,12 +306,14 @@ where
         frame: &mut Frame<'_>,
         (translation, link): (&Translation<F>, LinkIndex),
     ) -> Step {
-        let mut parsed = match parse(frame.bytes_mut(), error.zone, &self.world.shared.hasher) {
+        let mut parsed = match self.world.parse_alone(error.zone, frame.bytes_mut()) {
             Ok(parsed) => parsed,
             Err(refusal) => return DropReason::from(refusal).into(),
         };
         match F::packet(&mut parsed.network) {
-            Some(packet) => self.emit(scratch, &error.at, &mut parsed.ethernet, packet, translation, link),
+            Some(packet) => {
+                self.emit_unusual(scratch, &error.at, &mut parsed.ethernet, packet, translation, link)
+            }
             None => DropReason::ProtocolUnknown.into(),
         }
     }

@@ -42,8 +42,6 @@ pub struct Played {
     pub sent: Vec<(u16, Vec<u8>)>,
     /// The member that it was counted for, by its row.
     pub member: Option<u16>,
-    /// Whether a service placed it by its hash alone.
-    pub is_sessionless: bool,
 }
 
 /// What became of a frame, in a word.
@@ -69,7 +67,6 @@ pub enum Fate {
 /// The counters that tell what became of a frame.
 struct Counted {
     answered: u64,
-    sessionless: u64,
     drops: Vec<u64>,
     members: Vec<u64>,
 }
@@ -120,8 +117,7 @@ impl Rehearsal {
         let grown = |before: &[u64], after: &[u64]| {
             before.iter().zip(after).position(|(before, after)| before != after)
         };
-        let dropped =
-            grown(&before.drops, &after.drops).and_then(|index| DropReason::all().nth(index));
+        let dropped = grown(&before.drops, &after.drops).and_then(|index| DropReason::all().nth(index));
         let unresolved = std::iter::from_fn(|| self.shared.reports.pop()).find_map(|report| match report {
             Report::Unresolved { port, address } => Some(Fate::Parked { port, next_hop: address }),
             _ => None,
@@ -133,12 +129,7 @@ impl Rehearsal {
             (None, None) if after.answered > before.answered => Fate::Answered,
             (None, None) => Fate::Sent,
         };
-        Played {
-            fate,
-            sent,
-            member: grown(&before.members, &after.members).map(|index| index as u16),
-            is_sessionless: after.sessionless > before.sessionless,
-        }
+        Played { fate, sent, member: grown(&before.members, &after.members).map(|index| index as u16) }
     }
 
     /// How the reply of `server` would find `client`, whose request came in by `port`; `hash` is that of its flow. `None`
@@ -184,7 +175,6 @@ impl Rehearsal {
         let packets = |member: &crate::MemberCounters| member.packets_in.get() + member.packets_out.get();
         Counted {
             answered: counters.answered.get(),
-            sessionless: counters.sessionless.get(),
             drops: counters.drops.iter().map(metrics::Counter::get).collect(),
             members: counters.members.iter().map(packets).collect(),
         }

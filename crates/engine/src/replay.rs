@@ -28,6 +28,11 @@ pub(crate) fn segment_of(transport: &Transport<'_>) -> Option<Segment> {
     }
 }
 
+#[inline]
+fn is_syn(transport: &Transport<'_>) -> bool {
+    matches!(transport, Transport::Tcp { header, .. } if header.flags().0 & header_flags::SYN != 0)
+}
+
 impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
 where
     F: Family + Fits<KEY, PAYLOAD>,
@@ -55,9 +60,22 @@ where
         self.look_up(scratch, at, ethernet, packet, probe)
     }
 
+    /// The same for a packet that is not decided about in its turn of a burst.
+    #[inline(never)]
+    pub fn look_up_alone(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        probe: &Probe,
+    ) -> Step {
+        self.look_up(scratch, at, ethernet, packet, probe)
+    }
+
     /// Finds the packet's session and replays it, or decides anew.
-    #[inline]
-    pub fn look_up(
+    #[inline(always)]
+    fn look_up(
         &self,
         scratch: &mut Scratch,
         at: &Arrival,
@@ -82,6 +100,7 @@ where
     }
 
     /// A packet of a session that passes a bridge and needs nothing: it is counted, and switched.
+    #[inline(never)]
     fn pass_on(
         &self,
         at: &Arrival,
@@ -129,7 +148,7 @@ where
     }
 
     /// Notes a packet of a session that was forwarded.
-    #[inline]
+    #[inline(always)]
     fn record(&self, hit: &Hit<PAYLOAD>, member: MemberId, segment: Option<&Segment>) {
         let mut seen = match segment {
             Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
@@ -202,6 +221,7 @@ where
     }
 
     /// Replays the translation of a session that `packet` itself has just opened, which counted it already.
+    #[inline(never)]
     pub fn replay_first(
         &self,
         scratch: &mut Scratch,
@@ -214,7 +234,7 @@ where
     }
 
     /// Finds the link of a session's packet, and gives the packet to it.
-    #[inline]
+    #[inline(always)]
     fn leave(
         &self,
         scratch: &mut Scratch,
@@ -237,9 +257,38 @@ where
         self.emit(scratch, at, ethernet, packet, translation, index)
     }
 
-    /// Rewrites the packet and gives it to the link, if nothing speaks against it.
-    #[inline]
-    pub fn emit(
+    /// Rewrites the packet and gives it to the link, if nothing speaks against it. What a router does to a packet that is
+    /// neither odd nor long, towards a port that is no bridge, is all that most packets ever need.
+    #[inline(always)]
+    fn emit(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        translation: &Translation<F>,
+        index: LinkIndex,
+    ) -> Step {
+        if translation.shape.is_routed()
+            && let Some(link) = self.world.shared.links.get(index)
+            && let Some(leg) = self.world.port(link.port)
+            && leg.members().is_none()
+            && packet.length_bytes <= leg.mtu_bytes
+            && packet.header.hop_limit() > 1
+            && !is_syn(&packet.transport)
+        {
+            apply(translation, packet);
+            ethernet.set_destination(link.mac);
+            ethernet.set_source(leg.mac);
+            self.count_packet(translation.member, translation.direction, packet.length_bytes);
+            return Step::Send(Egress::Port(link.port));
+        }
+        self.emit_unusual(scratch, at, ethernet, packet, translation, index)
+    }
+
+    /// The same for every packet, whatever its shape, its length and its way.
+    #[inline(never)]
+    pub fn emit_unusual(
         &self,
         scratch: &mut Scratch,
         at: &Arrival,
@@ -308,7 +357,6 @@ where
 
     /// The largest segment that a SYN may announce: what the operator wants, else what fits through a tunnel of
     /// `mtu_bytes`.
-    #[inline]
     fn mss_bytes_max(
         &self,
         packet: &Packet<'_, F>,
@@ -316,8 +364,7 @@ where
         is_tunnelled: bool,
         mtu_bytes: u16,
     ) -> Option<u16> {
-        let Transport::Tcp { header, .. } = &packet.transport else { return None };
-        if header.flags().0 & header_flags::SYN == 0 {
+        if !is_syn(&packet.transport) {
             return None;
         }
         match self.world.plan.mss_clamp(member) {

@@ -11,12 +11,6 @@ fn outermost(bytes: &[u8]) -> Option<Tag> {
     ethernet::is_tag(ethertype).then_some(Tag { ethertype, control })
 }
 
-/// Whether the frame bears a tag.
-#[inline]
-pub(crate) fn is_tagged(bytes: &[u8]) -> bool {
-    tag(bytes).is_some()
-}
-
 /// The VLAN of the outermost tag; 0 when there is none, or one that says a priority only.
 pub(crate) fn outer_vlan(bytes: &[u8]) -> u16 {
     outermost(bytes).map_or(0, Tag::id)

@@ -167,7 +167,7 @@ fn clamp(frame: &mut Frame<'_>, mss_bytes_max: u16) -> Result<(), DropReason> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::identification;
     use std::collections::BTreeSet;
 
     #[test]
@@ -176,11 +176,11 @@ mod tests {
             let words = [0x4500, 1500, identification, 0x2000 | place];
             words.map(u16::to_be_bytes).concat()
         };
-        let places = (0..8_192).map(|place| super::identification(0xabcd_0000, &inner(77, place)));
+        let places = (0..8_192).map(|place| identification(0xabcd_0000, &inner(77, place)));
         assert_eq!(places.collect::<BTreeSet<u16>>().len(), 8_192);
         // Nor do those of neighbours, cut as Ethernet cuts them.
         let cut = (70..80).flat_map(|id| (0..44).map(move |piece| inner(id, piece * 185)));
-        let all: BTreeSet<u16> = cut.map(|packet| super::identification(0, &packet)).collect();
+        let all: BTreeSet<u16> = cut.map(|packet| identification(0, &packet)).collect();
         assert_eq!(all.len(), 440);
     }
 }

@@ -4,7 +4,7 @@ use crate::family::{Family, NetworkHeader, V4, V6};
 use crate::hash::FlowHasher;
 use crate::key::{DatagramKey, FlowKey, KeyV4, KeyV6, Zone};
 use wire::arp::Arp;
-use wire::ethernet::{self, Ethernet, Tag, Untagged};
+use wire::ethernet::{self, Ethernet, Untagged};
 use wire::icmp::{self, Icmp};
 use wire::ipv4::{Ipv4, Ipv4Split};
 use wire::ipv6::{Ipv6, Ipv6Split};
@@ -19,21 +19,8 @@ pub struct Parsed<'a> {
     pub ethernet: Ethernet<'a>,
     /// VLAN of the outermost tag; 0 when there is none, or a priority tag only (IEEE 802.1Q section 9.6).
     pub vlan: u16,
-    /// How many tags lie between the Ethernet header and what it carries: 0, 1 or 2.
-    pub tag_count: u8,
-    /// Priority, drop eligibility and VLAN of the outermost tag, a priority tag or not; 0 when there is none.
-    tag_control: u16,
     /// What the frame carries.
     pub network: Network<'a>,
-}
-
-impl Parsed<'_> {
-    /// The outermost tag, a priority tag or not.
-    #[inline]
-    pub fn tag(&self) -> Option<Tag> {
-        let Self { ethernet, tag_control, .. } = self;
-        (self.tag_count > 0).then(|| Tag { ethertype: ethernet.ethertype(), control: *tag_control })
-    }
 }
 
 /// What an Ethernet frame carries.
@@ -94,17 +81,17 @@ pub enum Transport<'a> {
 }
 
 /// Takes `frame` apart. Refuses what is malformed, by name.
-#[inline]
+#[inline(always)]
 pub fn parse<'a>(frame: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Parsed<'a>, Refusal> {
     let (ethernet, rest) = Ethernet::split(frame)?;
     match ethernet.ethertype() {
         ethernet::ETHERTYPE_IPV4 => {
             let network = parse_v4(rest, zone, hasher)?;
-            Ok(Parsed { ethernet, vlan: 0, tag_count: 0, tag_control: 0, network })
+            Ok(Parsed { ethernet, vlan: 0, network })
         }
         ethernet::ETHERTYPE_IPV6 => {
             let network = parse_v6(rest, zone, hasher)?;
-            Ok(Parsed { ethernet, vlan: 0, tag_count: 0, tag_control: 0, network })
+            Ok(Parsed { ethernet, vlan: 0, network })
         }
         _ => parse_tagged(ethernet, rest, zone, hasher),
     }
@@ -133,15 +120,13 @@ fn parse_tagged<'a>(
     hasher: &FlowHasher,
 ) -> Result<Parsed<'a>, Refusal> {
     let untagged = ethernet::split_tags(ethernet.ethertype(), rest)?;
-    let tag_count = untagged.tag_count();
     let Untagged { outer, inner, ethertype, payload } = untagged;
-    let tag_control = outer.map_or(0, |tag| tag.control());
     // A tag with VLAN 0 says a priority and nothing else.
-    let vlan = match tag_control & 0x0fff {
+    let vlan = match outer.map_or(0, |tag| tag.id()) {
         0 => inner.map_or(0, |tag| tag.id()),
         id => id,
     };
-    let parsed = |network| Parsed { ethernet, vlan, tag_count, tag_control, network };
+    let parsed = |network| Parsed { ethernet, vlan, network };
     match ethertype {
         ethernet::ETHERTYPE_IPV4 => parse_v4(payload, zone, hasher).map(parsed),
         ethernet::ETHERTYPE_IPV6 => parse_v6(payload, zone, hasher).map(parsed),
@@ -150,7 +135,7 @@ fn parse_tagged<'a>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_v4<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
     let Ipv4Split { header, payload, .. } = Ipv4::split(bytes)?;
     if header.is_fragment() {
@@ -172,7 +157,7 @@ fn piece_v4<'a>(
     Ok(packet_v4(header, transport, piece, zone, hasher))
 }
 
-#[inline]
+#[inline(always)]
 fn packet_v4<'a>(
     header: Ipv4<'a>,
     (transport, source_port, destination_port): (Transport<'a>, u16, u16),
@@ -187,7 +172,7 @@ fn packet_v4<'a>(
     Network::V4(Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes, piece })
 }
 
-#[inline]
+#[inline(always)]
 fn parse_v6<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
     let split = Ipv6::split(bytes)?;
     // An atomic fragment is whole (RFC 6946).
@@ -204,7 +189,7 @@ fn piece_v6<'a>(split: Ipv6Split<'a>, zone: Zone, hasher: &FlowHasher) -> Result
     Ok(packet_v6(split.header, split.protocol, transport, split.fragment, zone, hasher))
 }
 
-#[inline]
+#[inline(always)]
 fn packet_v6<'a>(
     header: Ipv6<'a>,
     protocol: u8,
@@ -325,22 +310,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_says_how_many_tags_it_has_and_what_the_outermost_is() {
+    fn a_frame_says_the_vlan_of_its_outermost_tag_that_names_one() {
         let ip = |ethernet: build::EthernetBuilder| {
             ethernet.ipv4([198, 18, 0, 1].into(), [198, 18, 0, 10].into()).udp(1, 2).finish()
         };
         let link = || build::ethernet(A, B);
-        let priority = Tag { ethertype: ethernet::ETHERTYPE_VLAN, control: 0xa000 };
-        let service = Tag { ethertype: ethernet::ETHERTYPE_QINQ, control: 0x7064 };
-        for (mut frame, count, tag, vlan) in [
-            (ip(link()), 0, None, 0),
-            (ip(link().tag(priority.ethertype, priority.control)), 1, Some(priority), 0),
-            (ip(link().tag(priority.ethertype, priority.control).vlan(20)), 2, Some(priority), 20),
-            (ip(link().tag(service.ethertype, service.control).vlan(20)), 2, Some(service), 100),
-            (link().service_vlan(9).raw(0x88cc, &[0; 46]), 1, Some(Tag { control: 9, ..service }), 9),
+        let (vlan, service) = (ethernet::ETHERTYPE_VLAN, ethernet::ETHERTYPE_QINQ);
+        for (mut frame, id) in [
+            (ip(link()), 0),
+            (ip(link().tag(vlan, 0xa000)), 0),
+            (ip(link().tag(vlan, 0xa000).vlan(20)), 20),
+            (ip(link().tag(service, 0x7064).vlan(20)), 100),
+            (link().service_vlan(9).raw(0x88cc, &[0; 46]), 9),
         ] {
-            let parsed = parse(&mut frame, Zone(0), &hasher()).unwrap();
-            assert_eq!((parsed.tag_count, parsed.tag(), parsed.vlan), (count, tag, vlan));
+            assert_eq!(parse(&mut frame, Zone(0), &hasher()).unwrap().vlan, id);
         }
     }
 

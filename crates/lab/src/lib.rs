@@ -38,8 +38,8 @@ pub use capture::{
 };
 pub use client::{
     Answer, Echoed, Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Report,
-    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, run_requests, transfer, udp_ask,
-    udp_ask_sized,
+    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, run_requests, send_frames, transfer,
+    udp_ask, udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};

@@ -96,6 +96,12 @@ impl RingPlan {
         Self { untagged: Some(port), ..Self::default() }
     }
 
+    /// The port that has every frame of the ring, tags or not, if there is one.
+    #[inline]
+    pub fn only_port(&self) -> Option<u16> {
+        if self.tagged.is_empty() { self.untagged } else { None }
+    }
+
     /// The port that has the frames of `vlan`, which is 0 for those without one.
     #[inline]
     pub fn port(&self, vlan: u16) -> Option<u16> {

@@ -135,7 +135,7 @@ pub fn translate<F: Family>(
 /// Replays `translation` on `packet`: addresses, ports, hop limit, mark and every checksum. The caller has seen that the
 /// hop limit is above 1 where it falls, sets the MAC addresses itself from the link's row, and puts another header in
 /// front where the shape wants one.
-#[inline]
+#[inline(always)]
 pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>) {
     let shape = translation.shape;
     if shape.keeps_addresses() {

@@ -214,14 +214,6 @@ pub struct Untagged<'a> {
     pub payload: &'a mut [u8],
 }
 
-impl Untagged<'_> {
-    /// How many tags there were: 0, 1 or 2.
-    #[inline]
-    pub fn tag_count(&self) -> u8 {
-        u8::from(self.outer.is_some()) + u8::from(self.inner.is_some())
-    }
-}
-
 /// Takes up to two tags off what follows the Ethernet header whose `ethertype` is given.
 #[inline]
 pub fn split_tags(ethertype: u16, bytes: &mut [u8]) -> Result<Untagged<'_>, Refusal> {

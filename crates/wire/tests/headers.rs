@@ -219,16 +219,13 @@ fn a_tag_is_put_in_front_changed_and_taken_off_again() {
 
 #[test]
 fn a_tag_says_priority_eligibility_and_vlan_as_its_header_does() {
-    for (frame, count) in [
-        (build::ethernet(A, B).raw(ETHERTYPE_IPV4, &[]), 0),
-        (build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).raw(ETHERTYPE_IPV4, &[]), 1),
-        (build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).vlan(7).raw(ETHERTYPE_IPV4, &[]), 2),
+    for mut frame in [
+        build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).raw(ETHERTYPE_IPV4, &[]),
+        build::ethernet(A, B).tag(ETHERTYPE_QINQ, 0xb123).vlan(7).raw(ETHERTYPE_IPV4, &[]),
     ] {
-        let mut frame = frame;
         let (ethernet, rest) = Ethernet::split(&mut frame).unwrap();
         let untagged = split_tags(ethernet.ethertype(), rest).unwrap();
-        assert_eq!(untagged.tag_count(), count);
-        let Some(header) = untagged.outer else { continue };
+        let header = untagged.outer.unwrap();
         let tag = Tag { ethertype: ethernet.ethertype(), control: header.control() };
         assert_eq!((tag.id(), tag.priority()), (header.id(), header.priority()));
         assert_eq!((tag.id(), tag.priority(), tag.is_drop_eligible()), (0x123, 5, true));

@@ -4,11 +4,11 @@ use super::entrance::Entrance;
 use super::picture::Picture;
 use super::recall::Kept;
 use super::scene::Scene;
+use super::words::{field_names, mode_name, scheduler_name, way_words};
 use engine::{DropReason, Fate, Played, Rehearsal, ReplyWay};
 use flow::{Family, FlowKey};
 use plan::{
-    HashFields, MemberState, Mode, Outbound, Plan, PortPlan, ReturnPath, Scheduler, Service, ServiceMember,
-    SourceNat,
+    MemberState, Mode, Outbound, Plan, PortPlan, ReturnPath, Scheduler, Service, ServiceMember, SourceNat,
 };
 use rewrite::Direction;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,8 @@ where
                 mode = mode_name(own.mode).into();
                 scheduler = scheduler_name(&own.scheduler).into();
                 server = member.map_or(Value::Null, |member| self.server(own, member));
-                let others_of = own.members.iter().filter(|other| member.is_none_or(|member| member.id != other.id));
+                let others_of =
+                    own.members.iter().filter(|other| member.is_none_or(|member| member.id != other.id));
                 others = others_of.map(|other| self.member(own, other)).collect();
                 source_nat = member.map_or(Value::Null, |member| self.source_nat(own, member));
             }
@@ -111,16 +112,22 @@ where
             })
         });
         let dropped = match self.played.fate {
-            Fate::Dropped(reason) => Some(reason.name()),
+            Fate::Dropped(reason) if !self.is_kernels() => Some(reason.name()),
             _ => None,
         };
+        let mut notes = self.entrance.notes.clone();
+        let opens = matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
+        if opens && !self.is_reply() && self.scene.is_crowded() {
+            notes.push("the session table is full: a new session may find no room".into());
+        }
         let told = json!({
             "from": {
                 "port": self.port_name(self.entrance.port),
+                "vlan": link.vlan,
                 "source_mac": link.source.to_string(),
                 "destination_mac": link.destination.to_string(),
             },
-            "notes": self.entrance.notes,
+            "notes": notes,
             "outcome": self.outcome(),
             "why": self.why(),
             "drop": dropped,
@@ -148,6 +155,11 @@ where
     pub fn is_hosts(&self) -> bool {
         let ring = |ring: u16| self.plan.rings.get(usize::from(ring));
         self.played.sent.iter().any(|(sent, _)| ring(*sent).is_some_and(|ring| ring.host_leg_of.is_some()))
+    }
+
+    /// Whether no worker sees such a packet but in the moment of a change: the kernel has it.
+    fn is_kernels(&self) -> bool {
+        self.played.fate == Fate::Dropped(DropReason::LateForHost)
     }
 
     /// The mode of the service that it went to a server of.
@@ -211,6 +223,7 @@ where
 
     fn outcome(&self) -> &'static str {
         match self.played.fate {
+            _ if self.is_kernels() => "host",
             Fate::Sent if self.played.sent.len() > 1 => "flooded",
             Fate::Sent if self.is_hosts() => "host",
             Fate::Sent => "forwarded",
@@ -222,6 +235,9 @@ where
 
     fn why(&self) -> String {
         match self.played.fate {
+            _ if self.is_kernels() => {
+                "the address is the host's own: the kernel takes it before a worker sees it".into()
+            }
             Fate::Dropped(reason) => reason.sentence(),
             Fate::Parked { port, next_hop } => {
                 let asked = if next_hop.is_ipv4() { "ARP" } else { "a neighbour solicitation" };
@@ -242,9 +258,6 @@ where
         }
         match self.treatment() {
             _ if self.scene.known.is_some() => "it belongs to a session, which decided once and for all".into(),
-            Treatment::Service(..) if self.played.is_sessionless => {
-                "the service places it by its hash alone, without a session".into()
-            }
             Treatment::Service(..) => "it opens a session of the service".into(),
             Treatment::Outbound(_) => "it opens a session of a masqueraded network".into(),
             Treatment::Own | Treatment::Host => "it is for the host".into(),
@@ -349,11 +362,12 @@ where
         };
         let why = match &service.scheduler {
             _ if self.scene.known.is_some() => "it was chosen when the session opened".to_owned(),
-            _ if self.played.is_sessionless => "chosen by the hash of the whole flow".to_owned(),
             Scheduler::RoundRobin(_) => {
                 format!("its turn, of {} that take sessions{taken}", service.available.len())
             }
-            Scheduler::Hash { fields, .. } => format!("the hash of {} chooses it{taken}", field_names(*fields)),
+            Scheduler::Hash { fields, .. } => {
+                format!("the hash of {} chooses it{taken}", field_names(*fields))
+            }
         };
         let mut told = self.member(service, member);
         told["why"] = why.into();
@@ -394,7 +408,8 @@ where
                 None => "source_nat is auto".into(),
             },
         };
-        let drawn = if lent.is_some() && self.scene.known.is_none() { "; the port is drawn at random" } else { "" };
+        let drawn =
+            if lent.is_some() && self.scene.known.is_none() { "; the port is drawn at random" } else { "" };
         json!({"source": lent.map(|source| source.to_string()), "why": format!("{why}{drawn}")})
     }
 
@@ -408,48 +423,6 @@ where
     fn port_name(&self, port: u16) -> &str {
         self.plan.ports.get(usize::from(port)).map_or("", |port| &port.name)
     }
-}
-
-/// How a reply finds its client, as the end of a sentence.
-fn way_words(way: ReplyWay) -> &'static str {
-    match way {
-        ReplyWay::Gateway => "the appliance is the servers' gateway, so that the reply crosses it",
-        ReplyWay::OtherPort => "the server is at another port than the client, so that the reply crosses the appliance",
-        ReplyWay::OtherMember => "client and server are behind different ports of the bridge, so that the reply crosses it",
-        ReplyWay::Unresolved => "the server's MAC address is not known yet",
-        ReplyWay::Elsewhere => "return_path says that replies bypass the appliance",
-        ReplyWay::SameNetwork => "client and server are in one network, so that the reply would bypass the appliance",
-        ReplyWay::SamePort => "the server is at the client's own port, so that the reply would bypass the appliance",
-        ReplyWay::SameMember => "client and server are behind one port of the bridge, so that the reply would bypass it",
-    }
-}
-
-fn mode_name<F: Family>(mode: Mode<F>) -> &'static str {
-    match mode {
-        Mode::Transparent => "transparent",
-        Mode::Routed => "routed",
-        Mode::L2Direct => "l2-dsr",
-        Mode::IpInIp { .. } => "l3-dsr ipip",
-        Mode::Gue { .. } => "l3-dsr gue",
-        Mode::Marked => "l3-dsr dscp",
-    }
-}
-
-fn scheduler_name(scheduler: &Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::RoundRobin(_) => "round-robin",
-        Scheduler::Hash { .. } => "hash",
-    }
-}
-
-fn field_names(fields: HashFields) -> String {
-    let named = [
-        (fields.source_address, "source-address"),
-        (fields.destination_address, "destination-address"),
-        (fields.source_port, "source-port"),
-        (fields.destination_port, "destination-port"),
-    ];
-    named.iter().filter(|(is_used, _)| *is_used).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }
 
 /// An end in words; one without a port is an address.

@@ -39,6 +39,9 @@ pub(super) fn find<F: Family>(
         return Err("the question is of another family".into());
     };
     let mut notes = Vec::new();
+    if view.host.contains(&source) {
+        notes.push("its source is an address of this host, whose packets come in by no port".to_owned());
+    }
     let way_back = view.routes.next_hop(source, 0);
     let place = match (wanted, way_back) {
         (Some(name), _) => named(&plan.ports, name)?,
@@ -113,11 +116,15 @@ pub(super) fn member_of(around: &Surroundings<'_>, leg: u16, mac: Mac) -> Option
     };
     let mut found = None;
     let ageing_ticks = tick_from_ns(*ageing_ns);
-    around.shared.macs.inspect(tick_from_ns(around.now_ns), |_| ageing_ticks, |sighting| {
-        let station = sighting.station;
-        if (station.bridge, station.vlan, station.mac) == (*number, 0, mac) {
-            found = Some(sighting.port);
-        }
-    });
+    around.shared.macs.inspect(
+        tick_from_ns(around.now_ns),
+        |_| ageing_ticks,
+        |sighting| {
+            let station = sighting.station;
+            if (station.bridge, station.vlan, station.mac) == (*number, 0, mac) {
+                found = Some(sighting.port);
+            }
+        },
+    );
     found.filter(|port| members.contains(port))
 }

@@ -13,6 +13,7 @@ mod picture;
 mod question;
 mod recall;
 mod scene;
+mod words;
 
 pub use question::{Protocol, Question};
 
@@ -37,11 +38,7 @@ pub struct Surroundings<'a> {
 
 /// What becomes of the packet that `question` asks about, coming in by the port of that name, or by the way back to its
 /// source when there is none. An error says what is wrong with the question.
-pub fn explain(
-    around: &Surroundings<'_>,
-    question: &Question,
-    port: Option<&str>,
-) -> Result<Value, String> {
+pub fn explain(around: &Surroundings<'_>, question: &Question, port: Option<&str>) -> Result<Value, String> {
     if question.source.is_ipv4() {
         Scene::<V4, 2, 3, 1>::new(around, *question, port)?.explain()
     } else {

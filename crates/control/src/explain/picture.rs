@@ -144,9 +144,7 @@ impl Picture {
 
     /// What became of each field from this frame to `after`, as rows for people and programs.
     pub fn rewritten(&self, after: &Self) -> Vec<Value> {
-        let row = |field: &str, before: String, after: String| {
-            json!({"field": field, "before": before, "after": after})
-        };
+        let row = |field: &str, before: String, after: String| json!({"field": field, "before": before, "after": after});
         let number = |number: u16| if number == 0 { "none".to_owned() } else { number.to_string() };
         let end = |end: Option<SocketAddr>| match end {
             None => "none".to_owned(),
@@ -220,9 +218,7 @@ fn segment(protocol: u8, payload: &mut [u8]) -> Option<Segment> {
             let answer = if tcp.flags().contains(TcpFlags::RST) { "TCP reset" } else { "TCP segment" };
             Segment { ports: (tcp.source_port(), tcp.destination_port()), mss, answer }
         }
-        protocol::UDP => {
-            Segment { ports: udp_ports(payload)?, answer: "UDP datagram", ..Segment::default() }
-        }
+        protocol::UDP => Segment { ports: udp_ports(payload)?, answer: "UDP datagram", ..Segment::default() },
         protocol::ICMP | protocol::ICMPV6 => {
             let (icmp, _) = Icmp::split(payload).ok()?;
             let answer = icmp_name(protocol == protocol::ICMP, icmp.kind(), icmp.code());

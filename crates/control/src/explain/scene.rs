@@ -17,8 +17,13 @@ use session::{Session, tick_from_ns};
 const RIVALS_MAX: usize = 8;
 
 /// A question with what is needed to answer it, for one family. The constants are those of its session table.
-pub(super) struct Scene<'a, F: Kept<KEY, PAYLOAD, LINES>, const KEY: usize, const PAYLOAD: usize, const LINES: usize>
-{
+pub(super) struct Scene<
+    'a,
+    F: Kept<KEY, PAYLOAD, LINES>,
+    const KEY: usize,
+    const PAYLOAD: usize,
+    const LINES: usize,
+> {
     pub around: &'a Surroundings<'a>,
     pub question: Question,
     pub key: F::Key,
@@ -141,11 +146,10 @@ where
         };
         let link = LinkLayer { source: picture.link.destination, destination: receiver, vlan: *vlan };
         let entrance = Entrance { port: *port, ring: *ring, link, notes: remark.into_iter().collect() };
-        let stage = if self.known.is_some_and(|(_, is_reply)| is_reply) { Stage::Opening } else { Stage::Answering };
-        let stage = match self.question.protocol {
-            Protocol::Icmp => stage,
-            _ if self.known.is_some() => Stage::Later,
-            _ => stage,
+        let stage = match (&self.known, self.question.protocol) {
+            (Some((_, true)), Protocol::Icmp) => Stage::Opening,
+            (Some(_), Protocol::Tcp | Protocol::Udp) => Stage::Later,
+            _ => Stage::Answering,
         };
         let frame = draw(&question, entrance.link, stage);
         let played = performance.rehearsal.play(*ring, &frame, self.around.now_ns);
@@ -170,6 +174,12 @@ where
     fn receiver_at(&self, port: u16) -> Option<wire::Mac> {
         let port = self.around.plan.ports.get(usize::from(port))?;
         if port.bridge.is_some() { None } else { Some(port.mac) }
+    }
+
+    /// Whether a new session may find no room in the live table. The rehearsal's own has room always.
+    pub fn is_crowded(&self) -> bool {
+        let table = F::table(self.around.shared);
+        self.known.is_none() && table.len() >= table.capacity_sessions()
     }
 
     fn service_of(&self, member: MemberId) -> Option<&str> {

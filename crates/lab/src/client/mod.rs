@@ -1,6 +1,7 @@
 //! Clients: traffic with a bound in requests and in seconds, and what came of it.
 
 mod fragments;
+mod frames;
 mod held;
 mod http;
 mod report;
@@ -8,6 +9,7 @@ mod transfer;
 mod udp;
 
 pub use fragments::{FragmentedQuestion, Order, ask_in_fragments, fragment_udp};
+pub use frames::send_frames;
 pub use held::{HeldConnections, HeldState};
 pub use http::{Load, http_get, run_requests};
 pub use report::{Answer, Failed, Failure, Report};
