@@ -12,6 +12,10 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+mod lab;
+
+pub(crate) use lab::{Driver, Encapsulation, Lab, Topology, Wiring};
+
 /// Where a running appliance listens unless its file says otherwise.
 const SOCKET_DEFAULT: &str = "/run/jeoul/control.sock";
 
@@ -201,20 +205,7 @@ pub(crate) enum Command {
     /// nftables, nginx and tcpdump.
     ///
     /// Exit status: 0 all was as expected, 1 something was not.
-    Lab {
-        /// Which lab
-        topology: Topology,
-        /// How the appliance takes its frames
-        #[arg(long, value_enum, default_value_t = Driver::Auto)]
-        driver: Driver,
-        /// Leave the lab standing at the end, to look around, until Ctrl-C
-        #[arg(long)]
-        keep: bool,
-        /// Requests per web service
-        #[arg(long, value_name = "N", default_value_t = 300)]
-        #[arg(value_parser = clap::value_parser!(u32).range(3..=100_000))]
-        requests: u32,
-    },
+    Lab(Lab),
 }
 
 /// Which appliance is meant.
@@ -329,15 +320,6 @@ impl FromStr for ServerAddress {
     }
 }
 
-/// The labs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Topology {
-    /// A client, the appliance and three servers: shares, a reload, a death under load, a return
-    SlbRouted,
-    /// One virtual address, two services on different pairs of servers; one service of a server dies
-    SlbGroups,
-}
-
 /// Where a packet goes, as it is written on the command line: an end and a protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Destination {
@@ -353,31 +335,6 @@ impl FromStr for Destination {
             .rsplit_once('/')
             .ok_or("a protocol is wanted behind the port: 198.18.0.10:80/tcp or [2001:db8::10]:53/udp")?;
         Ok(Self { end: end.into(), protocol: protocol.into() })
-    }
-}
-
-/// How frames are taken, as the configuration spells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Driver {
-    /// AF_XDP, else AF_PACKET
-    #[value(name = "auto")]
-    Auto,
-    /// AF_PACKET rings
-    #[value(name = "af_packet")]
-    AfPacket,
-    /// AF_XDP or nothing
-    #[value(name = "af_xdp")]
-    AfXdp,
-}
-
-impl Driver {
-    /// The word of the configuration.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Driver::Auto => "auto",
-            Driver::AfPacket => "af_packet",
-            Driver::AfXdp => "af_xdp",
-        }
     }
 }
 
@@ -428,6 +385,12 @@ mod tests {
             "jeoul real-server web --os debian --interface eth0 --undo",
             "jeoul real-server web --os rhel --config a.toml",
             "jeoul real-server web --os windows --loopback vip --socket /run/x",
+            "jeoul lab transparent-inline",
+            "jeoul lab transparent-one-arm --driver af_packet",
+            "jeoul lab l2-dsr --requests 9",
+            "jeoul lab l3-dsr --encapsulation gue",
+            "jeoul lab one-arm-routed --wiring two-vlans",
+            "jeoul lab traps",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -448,6 +411,7 @@ mod tests {
             ("jeoul real-server web --os plan9", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --requests 0", ErrorKind::ValueValidation),
+            ("jeoul lab l3-dsr --encapsulation vxlan", ErrorKind::InvalidValue),
         ] {
             assert_eq!(parse(line).unwrap_err(), why, "{line}");
         }

@@ -48,6 +48,6 @@ fn main() -> ExitCode {
             let wanted = real_server::Wanted { service: &service, os, interface, loopback, undo };
             real_server::print(&wanted, config.as_deref(), &at.socket)
         }
-        Command::Lab { topology, driver, keep, requests } => labs::run(topology, driver, keep, requests),
+        Command::Lab(lab) => labs::run(lab),
     }
 }

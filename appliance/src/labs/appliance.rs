@@ -1,13 +1,15 @@
 //! The appliance of a lab, seen through its own commands.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::topology::slb_routed::{Options, Service, SlbRouted};
-use lab::{Appliance, Testbed};
+use lab::topology::slb_routed::{Options, Service, SlbRouted, VIP_V4};
+use lab::{Appliance, Namespace, Testbed};
 use serde_json::Value;
 
 use super::report::Report;
@@ -27,27 +29,37 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Running {
     appliance: Appliance,
-    options: Options,
+    wish: Wish,
     file: PathBuf,
     socket: PathBuf,
 }
 
 impl Running {
-    /// Writes the file, starts this very program with it and waits until it forwards and all servers are up.
-    pub(super) fn start(
+    /// Writes the file of a routed lab and starts the appliance with it.
+    pub(super) fn start_routed(
         lab: &SlbRouted,
         services: &[Service],
         wish: Wish,
         report: &mut Report,
     ) -> Result<Self, Stopped> {
-        let options = options(wish);
-        let file = lab.write_config(&options, services)?;
-        let (binary, socket) = (std::env::current_exe()?, lab.socket());
+        let file = lab.write_config(&options(wish), services)?;
+        Self::start(lab.outside.namespace(), file, lab.socket(), wish, report)
+    }
+
+    /// Starts this very program with a file and waits until it forwards and all servers are up.
+    pub(super) fn start(
+        namespace: &Namespace,
+        file: PathBuf,
+        socket: PathBuf,
+        wish: Wish,
+        report: &mut Report,
+    ) -> Result<Self, Stopped> {
+        let binary = std::env::current_exe()?;
         let started = Instant::now();
-        let appliance = Appliance::start(lab.outside.namespace(), &binary, &file, &socket, PATIENCE)?;
-        report.note(format!("jeoul run --config {}", file.display()));
+        let appliance = Appliance::start(namespace, &binary, &file, &socket, PATIENCE)?;
+        report.note(format!("jeoul run --config {}", file_name(&file)));
         report.note(format!("forwards {:.0?} after its start", started.elapsed()));
-        let running = Self { appliance, options, file, socket };
+        let running = Self { appliance, wish, file, socket };
         running.quote("ports", report)?;
         if !running.wait_for_servers(|server| server["state"] == "up")? {
             running.quote("servers", report)?;
@@ -57,9 +69,9 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts other services into the file and reloads; what the command says, or its refusal.
+    /// Puts other services into the file of a routed lab and reloads; what the command says, or its refusal.
     pub(super) fn reload(&self, lab: &SlbRouted, services: &[Service]) -> Result<String, Stopped> {
-        lab.write_config(&self.options, services)?;
+        lab.write_config(&options(self.wish), services)?;
         self.ask_to_reload()
     }
 
@@ -122,10 +134,42 @@ impl Running {
     }
 }
 
-/// Tells what came of the lab and how to look around, and stands still until Ctrl-C removes it.
+/// What `jeoul check` says of a file, asked where the appliance would run.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// Its exit status.
+    pub status: Option<i32>,
+    /// Its last line.
+    pub verdict: String,
+    /// The code of each finding, each once, with the words of the first that has it.
+    pub findings: BTreeMap<String, String>,
+}
+
+/// Runs `jeoul check` in a namespace.
+pub(super) fn check(namespace: &Namespace, file: &Path) -> Result<Checked, Stopped> {
+    let mut command = namespace.command(&std::env::current_exe()?.to_string_lossy())?;
+    command.arg("check").arg(file_name(file));
+    if let Some(directory) = file.parent() {
+        command.current_dir(directory);
+    }
+    let output = command.output()?;
+    let mut findings = BTreeMap::new();
+    for words in text(&output.stderr).split("\n\n") {
+        let code = words.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+        if let Some((code, _)) = code {
+            findings.entry(code.to_owned()).or_insert_with(|| words.trim().to_owned());
+        }
+    }
+    let verdict = text(&output.stdout).trim_end().to_owned();
+    Ok(Checked { status: output.status.code(), verdict, findings })
+}
+
+/// Tells what came of the lab and how to look around, and stands still until Ctrl-C removes it. The first of
+/// `ends` is the client, which can call `vip`.
 pub(super) fn keep(
     testbed: Testbed,
-    lab: &SlbRouted,
+    ends: &[&Namespace],
+    vip: IpAddr,
     running: &Running,
     seen: Result<(), Stopped>,
     report: &mut Report,
@@ -137,22 +181,46 @@ pub(super) fn keep(
     let socket = running.socket.display();
     report.text("\nThe lab stands until Ctrl-C, which removes it. From another terminal:\n");
     report.text(format!("  jeoul show status --socket {socket}"));
-    report.text(format!("  ip netns exec {} curl http://198.18.0.10/", lab.client.namespace().name()));
-    let ends = [&lab.client, &lab.outside].into_iter().chain(lab.servers.iter().map(|server| &server.end));
-    ends.for_each(|end| report.text(format!("  ip netns exec {} bash", end.namespace().name())));
+    report.text(format!("  less {}", running.file.display()));
+    if let Some(client) = ends.first() {
+        report.text(format!("  ip netns exec {} curl http://{vip}/", client.name()));
+    }
+    ends.iter().for_each(|end| report.text(format!("  ip netns exec {} bash", end.name())));
     testbed.stay()
 }
 
-fn options(wish: Wish) -> Options {
-    // Workers and the control thread get different CPUs where there are two.
+/// As [`keep`], of a routed lab.
+pub(super) fn keep_routed(
+    testbed: Testbed,
+    lab: &SlbRouted,
+    running: &Running,
+    seen: Result<(), Stopped>,
+    report: &mut Report,
+) -> ! {
+    let ends = [&lab.client, &lab.outside].into_iter().chain(lab.servers.iter().map(|server| &server.end));
+    let ends: Vec<&Namespace> = ends.map(|end| end.namespace()).collect();
+    keep(testbed, &ends, VIP_V4, running, seen, report)
+}
+
+/// The CPUs of the workers: the last one, so that they and the control thread get different ones where there
+/// are two.
+pub(super) fn workers() -> Vec<u16> {
     let last = available_cpus().into_iter().max().unwrap_or_default();
-    let worker = u16::try_from(last).unwrap_or(u16::MAX);
+    vec![u16::try_from(last).unwrap_or(u16::MAX)]
+}
+
+fn options(wish: Wish) -> Options {
     Options {
         driver: wish.driver.word().into(),
-        workers: vec![worker],
+        workers: workers(),
         source_nat: "never".into(),
         ..Options::default()
     }
+}
+
+/// The file without its directory, which is another one in each run.
+fn file_name(file: &Path) -> String {
+    file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@ use lab::topology::slb_groups::GROUPS;
 use lab::topology::slb_routed::{SlbRouted, VIP_V4, slb_routed};
 use lab::{Load, NginxServer, Testbed, run_requests};
 
-use super::appliance::{Running, keep};
+use super::appliance::{Running, keep_routed};
 use super::report::Report;
 use super::{Stopped, Wish};
 use crate::table::{Align, Table};
@@ -24,13 +24,13 @@ pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(
             peers.push(NginxServer::start(server.namespace(), &name, &[port])?);
         }
     }
-    let running = Running::start(&lab, &lab.group_services(), wish, report)?;
+    let running = Running::start_routed(&lab, &lab.group_services(), wish, report)?;
     let seen = watch(&lab, &running, &mut peers, wish, report);
     if seen.is_err() || !report.is_good() {
         running.quote_last_words(report);
     }
     if wish.keep {
-        keep(testbed, &lab, &running, seen, report);
+        keep_routed(testbed, &lab, &running, seen, report);
     }
     seen?;
     running.stop(report)

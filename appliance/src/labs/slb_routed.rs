@@ -10,10 +10,10 @@ use lab::topology::slb_routed::{
 };
 use lab::{Load, NginxServer, TcpHold, Testbed, UdpEcho, ask_udp, run_requests};
 
-use super::appliance::{Running, keep};
+use super::appliance::{Running, keep_routed};
 use super::report::Report;
+use super::shares::{self, Run};
 use super::{Stopped, Wish};
-use crate::table::{Align, Table};
 use captures::Wire;
 use kernel::Kernel;
 
@@ -40,13 +40,13 @@ pub(super) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(
     let lab = slb_routed(&testbed)?;
     let mut peers = Peers::start(&lab)?;
     let kernel = Kernel::watch(&lab.outside, &lab.inside)?;
-    let running = Running::start(&lab, &services(&lab), wish, report)?;
+    let running = Running::start_routed(&lab, &services(&lab), wish, report)?;
     let seen = watch(&lab, &mut peers, &running, kernel, wish, report);
     if seen.is_err() || !report.is_good() {
         running.quote_last_words(report);
     }
     if wish.keep {
-        keep(testbed, &lab, &running, seen, report);
+        keep_routed(testbed, &lab, &running, seen, report);
     }
     seen?;
     running.stop(report)
@@ -98,35 +98,14 @@ fn services(lab: &SlbRouted) -> Vec<Service> {
 fn ask(lab: &SlbRouted, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
     let client = lab.client.namespace();
     let load = |count| Load { count, ..Load::default() };
+    let run = |service: &str, sees, seen| Run { service: service.into(), servers_see: sees, seen };
+    let http = |vip| run_requests(client, (vip, HTTP_PORT).into(), load(wish.requests));
     let runs = [
-        ("http-v4", CLIENT_V4, run_requests(client, (VIP_V4, HTTP_PORT).into(), load(wish.requests))?),
-        ("http-v6", CLIENT_V6, run_requests(client, (VIP_V6, HTTP_PORT).into(), load(wish.requests))?),
-        ("udp-v4", CLIENT_V4, ask_udp(client, (VIP_V4, UDP_PORT).into(), load(UDP_QUESTIONS))?),
+        run("http-v4", CLIENT_V4, http(VIP_V4)?),
+        run("http-v6", CLIENT_V6, http(VIP_V6)?),
+        run("udp-v4", CLIENT_V4, ask_udp(client, (VIP_V4, UDP_PORT).into(), load(UDP_QUESTIONS))?),
     ];
-    let left = [("SERVICE", Align::Left), ("ASKED", Align::Right), ("ANSWERED", Align::Right)];
-    let names = lab.servers.iter().map(|server| (server.name.as_str(), Align::Right));
-    let right = [("P50", Align::Right), ("P99", Align::Right), ("SERVERS SEE", Align::Left)];
-    let mut table = Table::new(left.into_iter().chain(names).chain(right));
-    for (service, _, seen) in &runs {
-        let shares = lab.servers.iter().map(|server| seen.per_server.get(&server.name).copied().unwrap_or(0));
-        let latency = |percent| seen.latency(percent).map_or("-".into(), |latency| format!("{latency:.0?}"));
-        let clients = seen.clients_seen.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let head = [service.to_string(), seen.sent().to_string(), seen.answered().to_string()];
-        let tail = [latency(50.0), latency(99.0), clients];
-        table.row(head.into_iter().chain(shares.map(|share| share.to_string())).chain(tail));
-    }
-    report.table(&table);
-    for (service, address, seen) in &runs {
-        report.expect_or(seen.failed.is_empty(), format!("{service}: every request is answered"), seen);
-        let share = seen.sent() / lab.servers.len();
-        // A UDP client may get a port again that still has its session, and then its old server.
-        let tolerance = if service.starts_with("udp") { 1 + share / 10 } else { 1 };
-        let even = lab.servers.iter().all(|server| {
-            seen.per_server.get(&server.name).is_some_and(|answered| answered.abs_diff(share) <= tolerance)
-        });
-        report.expect(even, format!("{service}: every server has its equal share"));
-        let own = seen.clients_seen.keys().eq([address]);
-        report.expect(own, format!("{service}: the servers see the client's own address"));
-    }
+    let servers: Vec<&str> = lab.servers.iter().map(|server| server.name.as_str()).collect();
+    shares::judge(&runs, &servers, "the client's own address", report);
     Ok(())
 }

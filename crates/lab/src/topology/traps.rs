@@ -118,13 +118,14 @@ pub fn traps(testbed: &Testbed, variant: Variant, hop: Hop) -> Result<Traps> {
         SERVER_NETWORK.host(ROUTER).iter().try_for_each(|gateway| appliance.add_default_route(*gateway))?;
     }
     let (mode, source_nat, return_path) = variant.words();
-    let line = format!("return_path = \"{return_path}\"");
+    // The other modes have no choice of it.
+    let lines = if mode == "routed" { vec![format!("return_path = \"{return_path}\"")] } else { Vec::new() };
     let wording = Wording {
         ports: ports.iter().map(PortWording::of).collect(),
         bridge: own_ports.then_some(own),
         mode,
         source_nat,
-        lines: [vec![line.clone()], vec![line]],
+        lines: [lines.clone(), lines],
         ..Wording::default()
     };
     Ok(Traps { site: Site { client, appliance, ports, servers, vips, wording }, caller, router })
