@@ -172,6 +172,6 @@ pub fn run_all(label: &str, scripts: Vec<Script>, driver: Driver, attach: Attach
         }
     }
     drop(links);
-    assert!(count > 80, "only {count} scripts were run");
+    assert!(count > 150, "only {count} scripts were run");
     assert!(failures.is_empty(), "{} of {count} scripts failed\n{}", failures.len(), failures.join("\n"));
 }
