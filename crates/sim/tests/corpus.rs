@@ -29,6 +29,11 @@ fn no_seed_breaks_a_turn() {
 }
 
 #[test]
+fn no_seed_breaks_a_turn_in_any_mode() {
+    replay("modes", hostile::modes);
+}
+
+#[test]
 fn no_seed_breaks_the_configuration() {
     replay("config", hostile::config);
 }
