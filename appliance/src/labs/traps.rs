@@ -48,6 +48,7 @@ client ──────── router ── uplink ┌── appliance ──�
 pub(super) fn run(wish: Wish, report: &mut Report) -> Result<(), Stopped> {
     report.section("Two traps");
     report.quote(PICTURE);
+    report.text("");
     report.note(
         "The first trap: the servers' replies go to the client past the appliance, from an address that",
     );

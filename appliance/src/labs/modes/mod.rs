@@ -73,6 +73,7 @@ pub(super) fn tell(
     let site = mode.site;
     report.section(mode.title);
     report.quote(mode.picture);
+    report.text("");
     mode.legend.iter().for_each(|line| report.note(line));
     report.text("");
     let _peers = site.start_peers()?;

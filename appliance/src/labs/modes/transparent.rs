@@ -16,15 +16,15 @@ use super::{Mode, Replies, Rewrites, Seen, tell};
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
 const INLINE_PICTURE: &str = "\
-                            VIP 198.18.0.10, 2001:db8::10
 client .50 ──┐                                               ┌── server1 .11
              │              ┌─────────────────┐              │
 hosta  .21 ──┼── switch ────┤outside   inside ├──── switch ──┼── server2 .12
              │              │  appliance  .2  │              │
 router .1  ──┘              └── bridge br0 ───┘              ├── server3 .13
    │                                                         │
-remote 198.18.5.50          one network, 198.18.0.0/24       └── hostb   .22
-                            and 2001:db8::/64
+remote 198.18.5.50        VIP 198.18.0.10, 2001:db8::10      └── hostb   .22
+
+one network: 198.18.0.0/24, 2001:db8::/64
 ";
 
 const INLINE_LEGEND: [&str; 3] = [
@@ -45,15 +45,15 @@ const INLINE_FRAMES: [&str; 8] = [
 ];
 
 const ONE_ARM_PICTURE: &str = "\
-             VIP 198.18.0.10, 2001:db8::10
-                ┌─────────────────┐
-                │ appliance  .2   │
-                │   bridge br0    │
-                └──────┬──────────┘
-                       │ arm
 client .50 ───────── switch ─────┬── server1 .11
-                                 ├── server2 .12
-198.18.0.0/24, 2001:db8::/64     └── server3 .13
+                        │        ├── server2 .12
+                        │ arm    └── server3 .13
+               ┌────────┴────────┐
+               │  appliance  .2  │
+               └── bridge br0 ───┘
+         VIP 198.18.0.10, 2001:db8::10
+
+one network: 198.18.0.0/24, 2001:db8::/64
 ";
 
 const ONE_ARM_LEGEND: [&str; 4] = [
