@@ -22,8 +22,11 @@ on_both_drivers! {
     a_server_that_claims_the_virtual_address_is_named_once,
 }
 
+/// Requests of one load.
+const COUNT: usize = 12;
+
 fn ask(from: &Namespace, target: (IpAddr, u16)) -> Report {
-    let load = Load { count: 30, timeout: PATIENCE, ..Load::default() };
+    let load = Load { count: COUNT, concurrency: 3, timeout: PATIENCE, ..Load::default() };
     match target.1 {
         UDP_PORT => lab::ask_udp(from, target.into(), load).unwrap(),
         _ => lab::run_requests(from, target.into(), load).unwrap(),
@@ -42,9 +45,9 @@ fn where_replies_would_bypass_the_appliance_the_client_is_hidden_also_from_itsel
         for caller in [&lab.site.client, &lab.caller, &lab.site.servers[0], &lab.site.servers[2]] {
             for port in [HTTP_PORT, UDP_PORT] {
                 let report = ask(caller.namespace(), (vip, port));
-                assert_eq!(report.answered(), 30, "{} to {vip}:{port}: {report}", caller.name);
+                assert_eq!(report.answered(), COUNT, "{} to {vip}:{port}: {report}", caller.name);
                 assert_eq!(report.per_server.len(), 3, "{} to {vip}:{port}: {report}", caller.name);
-                assert_eq!(report.clients_seen, BTreeMap::from([(vip, 30)]), "{}: {report}", caller.name);
+                assert_eq!(report.clients_seen, BTreeMap::from([(vip, COUNT)]), "{}: {report}", caller.name);
             }
         }
     }
@@ -76,7 +79,7 @@ fn servers_reach_out_under_the_outbounds_address(driver: &str) {
             assert!(server.namespace().ping(client, PATIENCE).unwrap(), "{} pings {client}", server.name);
             for port in [8080, UDP_PORT] {
                 let report = ask(server.namespace(), (client, port));
-                assert_eq!(report.clients_seen, BTreeMap::from([(pool, 30)]), "{}: {report}", server.name);
+                assert_eq!(report.clients_seen, BTreeMap::from([(pool, COUNT)]), "{}: {report}", server.name);
             }
             let nobody =
                 ask(server.namespace(), (client, 9)).failures().into_keys().cloned().collect::<Vec<_>>();
@@ -107,8 +110,8 @@ fn between_vlans_everything_is_tagged_answers_too(driver: &str) {
     for (vip, own) in scene.site.vips.into_iter().zip(own) {
         let server = &scene.site.servers[1];
         let report = ask(scene.client(), (server.address_like(vip), HTTP_PORT));
-        assert_eq!(report.per_server, BTreeMap::from([("server2".into(), 30)]), "{report}");
-        assert_eq!(report.clients_seen, BTreeMap::from([(scene.client_like(vip), 30)]));
+        assert_eq!(report.per_server, BTreeMap::from([("server2".into(), COUNT)]), "{report}");
+        assert_eq!(report.clients_seen, BTreeMap::from([(scene.client_like(vip), COUNT)]));
         // A reset and an unreachable port, by the appliance; a hop limit that ends at it.
         let closed = |udp: bool| {
             let target = (vip, 9).into();
@@ -139,7 +142,7 @@ fn between_vlans_everything_is_tagged_answers_too(driver: &str) {
         }
     }
     let of_vlan = |vlan| captured.packets().filter(|packet| packet.vlan == Some(vlan)).count();
-    assert!(of_vlan(10) > 100 && of_vlan(20) > 100);
+    assert!(of_vlan(10) > 20 && of_vlan(20) > 20);
     assert_eq!(captured.packets().count(), captured.frames.len());
 }
 
@@ -160,7 +163,7 @@ fn a_server_that_claims_the_virtual_address_is_named_once(driver: &str) {
     }
     let provoke = || {
         run_in(leaking.namespace(), "ip", &["neigh", "flush", "dev", "eth0"]);
-        assert_eq!(ask(scene.client(), (vip, HTTP_PORT)).answered(), 30);
+        assert_eq!(ask(scene.client(), (vip, HTTP_PORT)).answered(), COUNT);
     };
     wait_for("the leak to be shown", || {
         provoke();
