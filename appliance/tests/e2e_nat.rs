@@ -163,7 +163,8 @@ fn a_server_that_claims_the_virtual_address_is_named_once(driver: &str) {
     }
     let provoke = || {
         run_in(leaking.namespace(), "ip", &["neigh", "flush", "dev", "eth0"]);
-        assert_eq!(ask(scene.client(), (vip, HTTP_PORT)).answered(), COUNT);
+        // The router may believe the claim, and then hand the server what the appliance would have given to another.
+        ask(scene.client(), (vip, HTTP_PORT));
     };
     wait_for("the leak to be shown", || {
         provoke();
