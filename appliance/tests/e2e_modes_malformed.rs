@@ -25,6 +25,7 @@ macro_rules! against {
 against! {
     transparent_inline TransparentInline "af_packet",
     transparent_one_arm TransparentOneArm "af_xdp",
+    routed Routed "af_xdp",
     routed_one_arm RoutedOneArm "af_packet",
     routed_bypassed RoutedBypassed "af_xdp",
     routed_in_vlans RoutedInVlans "af_packet",

@@ -171,7 +171,8 @@ impl Flow<'_> {
                 assert_eq!(old_source, new_source);
             }
             assert_eq!(new.vlan, old.vlan.map(|_client_vlan| 20));
-            let own = self.scene.site.ports[0].mac();
+            // Servers are behind the last port.
+            let own = self.scene.site.ports.last().unwrap().mac();
             assert_eq!(new.source_mac, if mode == Mode::TransparentInline { old.source_mac } else { own });
             assert_eq!(new.destination_mac, self.next_hop());
             if mode == Mode::L2Dsr {

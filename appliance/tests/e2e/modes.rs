@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lab::topology::l2_dsr::l2_dsr;
 use lab::topology::l3_dsr::{Encapsulation, l3_dsr};
 use lab::topology::one_arm_routed::{Wiring, one_arm_routed};
+use lab::topology::routed_two_ports::routed_two_ports;
 use lab::topology::transparent_inline::transparent_inline;
 use lab::topology::transparent_one_arm::transparent_one_arm;
 use lab::topology::{Hop, Host, Options, Peers, Router, Site};
@@ -23,6 +24,8 @@ pub enum Mode {
     TransparentInline,
     /// A bridge with one port: source NAT.
     TransparentOneArm,
+    /// A router between clients and servers.
+    Routed,
     /// One port, and the servers' gateway.
     RoutedOneArm,
     /// One port, and the servers' gateway is elsewhere: source NAT.
@@ -50,6 +53,9 @@ macro_rules! in_every_mode {
             pub fn transparent_one_arm(driver: &str) {
                 super::$test(driver, Mode::TransparentOneArm);
             }
+            pub fn routed(driver: &str) {
+                super::$test(driver, Mode::Routed);
+            }
             pub fn routed_one_arm(driver: &str) {
                 super::$test(driver, Mode::RoutedOneArm);
             }
@@ -76,6 +82,7 @@ macro_rules! in_every_mode {
         crate::e2e::on_both_drivers! {
             transparent_inline,
             transparent_one_arm,
+            routed,
             routed_one_arm,
             routed_bypassed,
             routed_in_vlans,
@@ -138,6 +145,7 @@ impl Scene {
             Mode::Ipip => tunnelled(Encapsulation::Ipip),
             Mode::Gue => tunnelled(Encapsulation::Gue),
             Mode::Dscp => tunnelled(Encapsulation::Dscp),
+            Mode::Routed => routed_two_ports(&testbed, hop).unwrap(),
             Mode::TransparentInline => transparent_inline(&testbed, hop).unwrap().site,
             Mode::TransparentOneArm => transparent_one_arm(&testbed, hop).unwrap(),
             Mode::L2Dsr => {
