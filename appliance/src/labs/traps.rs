@@ -22,7 +22,7 @@ use story::{Outcome, Story};
 const REQUESTS: usize = 3;
 
 /// Long enough for any machine, since nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where no answer can come, so long it is waited for: less than until the first retransmission.
 const SILENCE: Duration = Duration::from_millis(500);

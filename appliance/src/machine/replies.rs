@@ -67,7 +67,7 @@ fn same_network(site: &Site<'_>, service: &Service, findings: &mut Vec<Diagnosti
     let Some((server, network)) = wrong.next() else { return };
     let message = format!(
         "service {:?} port {}: the VIP {} and server {}{} are on {network}, where clients are answered past the \
-         appliance, their gateway or not; a server that calls the VIP itself is refused (counted: reply-bypasses)",
+         appliance, their gateway or not; a server that calls the VIP itself is refused with a reset",
         service.name,
         service.ports,
         service.address,

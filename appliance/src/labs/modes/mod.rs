@@ -22,7 +22,7 @@ pub(super) use one_arm_routed::one_arm_routed;
 pub(super) use transparent::{inline as transparent_inline, one_arm as transparent_one_arm};
 
 /// Long enough for any machine, since nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A mode's lab, and what is to be seen in it.
 pub(super) struct Mode<'a> {
@@ -114,7 +114,7 @@ pub(super) fn start(
 }
 
 fn watch(mode: &Mode<'_>, running: &Running, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
-    traffic::warm_up(mode.site)?;
+    let warm = traffic::warm_up(mode.site)?;
     report.section("One request and its reply, frame by frame");
     let caller = Caller::of(mode.site, &mode.site.client, mode.router, mode.others)?;
     let watch = Watch::start(&caller, "one")?;
@@ -123,6 +123,8 @@ fn watch(mode: &Mode<'_>, running: &Running, wish: Wish, report: &mut Report) ->
     for (answer, family) in answers.into_iter().zip(["IPv4", "IPv6"]) {
         report.expect_or(answer.is_ok(), format!("{family}: the request is answered"), format!("{answer:?}"));
     }
+    // Waiting in vain for each of many requests would tell no more.
+    warm.map_err(|failures| format!("the very first requests were not answered: {failures}"))?;
     traffic::requests(mode, wish, report)?;
     traffic::transfers(mode, report)?;
     traffic::datagrams(mode, report)?;

@@ -33,20 +33,30 @@ const CROSSING_PERCENT_MIN: f64 = 90.0;
 /// So many requests that every server has had one, and switches and hosts know each other.
 const WARM_UP_REQUESTS: usize = 3;
 
-/// Lets everybody learn where everybody is, so that captures show the traffic alone.
-pub(super) fn warm_up(site: &Site) -> Result<(), Stopped> {
+/// Lets everybody learn where everybody is, so that captures show the traffic alone. Whether all were
+/// answered; if not, what was not.
+pub(super) fn warm_up(site: &Site) -> Result<Result<(), String>, Stopped> {
+    let (client, mut failures) = (site.client.namespace(), Vec::new());
     for vip in site.vips {
-        let load = Load { count: WARM_UP_REQUESTS, timeout: PATIENCE, ..Load::default() };
-        run_requests(site.client.namespace(), (vip, HTTP_PORT).into(), load)?;
+        let load = Load {
+            count: WARM_UP_REQUESTS,
+            concurrency: WARM_UP_REQUESTS,
+            timeout: PATIENCE,
+            ..Load::default()
+        };
+        let web = run_requests(client, (vip, HTTP_PORT).into(), load)?;
+        let udp = ask_udp(client, (vip, UDP_PORT).into(), load)?;
+        let failed = [("TCP", web), ("UDP", udp)].into_iter().filter(|(_, seen)| !seen.failed.is_empty());
+        failures.extend(failed.map(|(protocol, seen)| format!("{protocol} to {vip}: {seen}")));
     }
-    Ok(())
+    Ok(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) })
 }
 
 /// Requests over both families, by TCP and UDP, and who answered them.
 pub(super) fn requests(mode: &Mode<'_>, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
     report.section(format!("{} requests over IPv4 and over IPv6, {UDP_QUESTIONS} over UDP", wish.requests));
     let (site, client) = (mode.site, mode.site.client.namespace());
-    let load = |count| Load { count, timeout: PATIENCE, ..Load::default() };
+    let load = |count| Load { count, ..Load::default() };
     let mut runs = Vec::new();
     for (vip, family) in site.vips.into_iter().zip(["v4", "v6"]) {
         let (servers_see, _) = seen(mode, vip);

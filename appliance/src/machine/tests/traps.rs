@@ -128,7 +128,7 @@ fn the_gateway_does_not_cure_clients_of_the_servers_network() {
         only(&gateway, &machine()),
         "jeoul.toml:13:14: warning[W0508]: service \"web\" port 80: the VIP 198.18.0.10 and server 198.18.0.11 are \
          on 198.18.0.0/24, where clients are answered past the appliance, their gateway or not; a server that calls \
-         the VIP itself is refused (counted: reply-bypasses) (write `source_nat = \"auto\"`, which translates for \
+         the VIP itself is refused with a reset (write `source_nat = \"auto\"`, which translates for \
          these clients alone; or give VIP and servers networks of their own)"
     );
     let cured = with(&gateway, &[("source_nat = \"never\"\n", "")]);
