@@ -69,7 +69,8 @@ impl World<'_> {
                 let wrapping = *scratch.wrapping(place).ok_or(DropReason::AnswerImpossible)?;
                 wrapping.put_on(frame)?;
                 if let Some(mtu_bytes) = wrapping.split_to_bytes {
-                    split(frame, mtu_bytes, &mut scratch.copies, &self.ways(egress))?;
+                    let identification = scratch.random(&self.shared.hasher, 0) as u32;
+                    split(frame, (mtu_bytes, identification), &mut scratch.copies, &self.ways(egress))?;
                 }
                 self.send(scratch, frame, egress)
             }

@@ -26,6 +26,7 @@ mod first;
 mod mac_table;
 mod park;
 mod path;
+mod path_mtu;
 mod pieces;
 mod quoting;
 mod reason;

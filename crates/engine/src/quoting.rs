@@ -18,6 +18,7 @@
 use crate::answer::HOP_LIMIT;
 use crate::arrival::{Arrival, Ingress, Reach};
 use crate::path::{Fits, Path, Step, World};
+use crate::path_mtu::MTU_BYTES_MIN;
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::wrapping::overhead_bytes;
@@ -36,7 +37,7 @@ use wire::protocol;
 
 /// The smallest MTU that a path really has: below it somebody jokes (RFC 791, RFC 8200 section 5).
 const MTU_BYTES_TINY_V4: u32 = 576;
-const MTU_BYTES_TINY_V6: u32 = 1_280;
+const MTU_BYTES_TINY_V6: u32 = MTU_BYTES_MIN as u32;
 
 /// What an error is about.
 enum About<F: Family, const PAYLOAD: usize> {
@@ -50,6 +51,8 @@ enum About<F: Family, const PAYLOAD: usize> {
         inner: Quote<F>,
         /// Bytes of the quotation in front of it.
         offset_bytes: usize,
+        /// Where the tunnel ends.
+        end: F::Address,
     },
 }
 
@@ -134,7 +137,9 @@ where
         Some(match about {
             About::Session(hit, quote) => self.about_session(scratch, error, frame, (&hit, &quote), ends),
             About::Flow(key) => self.about_flow(scratch, error, frame, &key, ends),
-            About::Tunnel { inner, offset_bytes } => self.about_tunnel(error, frame, (&inner, offset_bytes)),
+            About::Tunnel { inner, offset_bytes, end } => {
+                self.about_tunnel(error, frame, (&inner, offset_bytes), end)
+            }
         })
     }
 
@@ -146,7 +151,7 @@ where
         if reach == Reach::Own && self.view.outer_sources.contains(&quote.source.0) {
             let offset_bytes = quote.inner(quoted, quote.destination.1)?.offset_bytes;
             let inner = Quote::<F>::parse(quoted.get_mut(offset_bytes..)?).ok()?;
-            return Some(About::Tunnel { inner, offset_bytes });
+            return Some(About::Tunnel { inner, offset_bytes, end: quote.destination.0 });
         }
         let key = quote.key(error.zone).swapped();
         let probe = self.table.probe(key.hash(&self.world.shared.hasher));
@@ -260,6 +265,7 @@ where
         error: &Error,
         frame: &mut Frame<'_>,
         (inner, offset_bytes): (&Quote<F>, usize),
+        end: F::Address,
     ) -> Step {
         let key = inner.key(error.zone);
         let (vip, client) = (key.destination().0, key.source().0);
@@ -271,11 +277,15 @@ where
             _ => return DropReason::IcmpIgnored.into(),
         };
         let probe = self.table.probe(key.hash(&self.world.shared.hasher));
-        if let Lookup::Hit(hit) = self.table.find(&probe, key.words())
-            && let (Some(sequence), Some(end)) = (inner.tcp_sequence, hit.direction.sequence_end())
-            && end.wrapping_sub(sequence) > tcp::ACKNOWLEDGEMENT_LAG_BYTES_MAX
-        {
-            return DropReason::IcmpOutsideWindow.into();
+        if let Lookup::Hit(hit) = self.table.find(&probe, key.words()) {
+            if let (Some(sequence), Some(sent)) = (inner.tcp_sequence, hit.direction.sequence_end())
+                && sent.wrapping_sub(sequence) > tcp::ACKNOWLEDGEMENT_LAG_BYTES_MAX
+            {
+                return DropReason::IcmpOutsideWindow.into();
+            }
+            if F::translation(&hit.payload).destination.0 == end {
+                self.note_narrow_tunnel(error, frame, end, overhead_bytes);
+            }
         }
         let link = match self.view.routes.resolve(client, 0) {
             Resolution::Link(link) => self.world.shared.links.get(link),
@@ -296,6 +306,24 @@ where
             Some(()) => Step::Send(self.world.egress(link.port, link.mac)),
             None => DropReason::AnswerImpossible.into(),
         }
+    }
+
+    /// Remembers a way that has no room for what IPv6 promises to carry once the tunnel's header is in front.
+    fn note_narrow_tunnel(
+        &self,
+        error: &Error,
+        frame: &mut Frame<'_>,
+        end: F::Address,
+        overhead_bytes: u16,
+    ) -> Option<()> {
+        let IpAddr::V6(end) = end.into() else { return None };
+        let message = F::split_quoted(error.packet(frame)?).ok()?.transport;
+        let (header, _) = Icmp::split(message).ok()?;
+        let mtu_bytes = u16::try_from(header.mtu()).ok().filter(|_| tells_mtu::<F>(&header))?;
+        if mtu_bytes < MTU_BYTES_MIN + overhead_bytes {
+            self.world.shared.path_mtus.note(end, mtu_bytes, self.world.tick);
+        }
+        Some(())
     }
 
     /// Sends the error on as `translation` says.
@@ -379,7 +407,9 @@ fn unwrap_quote<F: Family>(
     let (mut header, _) = Icmp::split(message).ok()?;
     if tells_mtu::<F>(&header) {
         // IPv4 has the MTU in the low half of its word; it never carries into the high one.
-        header.set_mtu(header.mtu().saturating_sub(u32::from(overhead_bytes)));
+        let mtu_bytes = header.mtu().saturating_sub(u32::from(overhead_bytes));
+        // No host of IPv6 sends less; what is too long for the tunnel then enters it in pieces (RFC 2473 section 7.1).
+        header.set_mtu(if F::VERSION == 4 { mtu_bytes } else { mtu_bytes.max(MTU_BYTES_MIN.into()) });
     }
     set_icmp_checksum::<F>(ends.0, ends.1, message).ok()
 }

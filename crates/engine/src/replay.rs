@@ -2,14 +2,16 @@
 
 use crate::arrival::{Arrival, Reach};
 use crate::path::{Answer, Egress, Fits, Path, Step};
+use crate::path_mtu::MTU_BYTES_MIN;
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
-use crate::wrapping::{Outer, Wrapping};
+use crate::wrapping::{Outer, Room, Wrapping};
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{MemberState, MssClamp, Resolution};
 use rewrite::{Carriage, Direction, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
 use session::{Flags, Hit, Lookup, Probe, State};
+use std::net::IpAddr;
 use wire::ethernet::Ethernet;
 use wire::ipv4::Ipv4;
 use wire::ipv6::Ipv6;
@@ -331,14 +333,17 @@ where
             Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
             Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
         };
-        let way_bytes = mtu_bytes;
-        let mtu_bytes = outer.map_or(mtu_bytes, |outer| mtu_bytes.saturating_sub(outer.overhead_bytes()));
+        let room = match &outer {
+            None => Room::of(mtu_bytes),
+            Some(outer) => self.room_in_tunnel(outer, mtu_bytes, packet.length_bytes),
+        };
+        let mtu_bytes = room.packet_bytes;
         let mut split_to_bytes = None;
-        if packet.length_bytes > mtu_bytes {
-            if !packet.header.may_be_split() {
+        if packet.length_bytes > room.whole_bytes {
+            if packet.length_bytes > mtu_bytes && !packet.header.may_be_split() {
                 return Step::Answer(Answer::TooBig { mtu_bytes });
             }
-            split_to_bytes = Some(way_bytes);
+            split_to_bytes = Some(room.way_bytes);
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, outer.is_some(), mtu_bytes);
         let wrapping = Wrapping { outer, mss_bytes_max, split_to_bytes };
@@ -353,6 +358,22 @@ where
         } else {
             Step::Wrap(egress, scratch.keep_wrapping(wrapping))
         }
+    }
+
+    /// How much there is room for behind the outer header. What IPv6 promises to carry enters every tunnel, if in pieces
+    /// (RFC 2473 section 7.1).
+    fn room_in_tunnel(&self, outer: &Outer, link_bytes: u16, length_bytes: u16) -> Room {
+        let overhead_bytes = outer.overhead_bytes();
+        let IpAddr::V6(end) = outer.destination() else {
+            let packet_bytes = link_bytes.saturating_sub(overhead_bytes);
+            return Room { way_bytes: link_bytes, whole_bytes: packet_bytes, packet_bytes };
+        };
+        let way_bytes = match length_bytes.saturating_add(overhead_bytes) > MTU_BYTES_MIN {
+            true => self.world.shared.path_mtus.of(end, self.world.tick).unwrap_or(u16::MAX).min(link_bytes),
+            false => link_bytes,
+        };
+        let whole_bytes = way_bytes.saturating_sub(overhead_bytes);
+        Room { way_bytes, whole_bytes, packet_bytes: whole_bytes.max(MTU_BYTES_MIN) }
     }
 
     /// The largest segment that a SYN may announce: what the operator wants, else what fits through a tunnel of

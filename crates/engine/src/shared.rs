@@ -1,6 +1,7 @@
 //! What all workers and the control thread share: tables of atomics and bounded queues, no lock anywhere.
 
 use crate::mac_table::MacTable;
+use crate::path_mtu::PathMtus;
 use crossbeam::queue::ArrayQueue;
 use flow::FlowHasher;
 use flow::fragments::{DATAGRAMS, FragmentTable};
@@ -28,6 +29,8 @@ pub struct Shared {
     pub macs: MacTable,
     /// Fragmented datagrams under way.
     pub fragments: FragmentTable,
+    /// What narrow ways to tunnels' ends carry.
+    pub path_mtus: PathMtus,
     /// Where each link leads.
     pub links: LinkTable,
     /// Source-NAT ports freed a short while ago.
@@ -107,6 +110,7 @@ impl Shared {
             sessions_v6: TableV6::with_capacity(sessions_v6),
             macs: MacTable::new(hasher),
             fragments: FragmentTable::with_capacity(DATAGRAMS),
+            path_mtus: PathMtus::new(hasher),
             links: LinkTable::new(links),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
@@ -122,6 +126,7 @@ impl Shared {
             sessions_v6: TableV6::with_capacity(sessions),
             macs: self.macs.detached(),
             fragments: FragmentTable::with_capacity(1),
+            path_mtus: PathMtus::new(self.hasher),
             links: self.links.detached(),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),

@@ -39,6 +39,24 @@ pub(crate) struct Outer {
     entropy: u32,
 }
 
+/// What a way out has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Bytes of what goes on the wire, outer header included, in one piece.
+    pub way_bytes: u16,
+    /// The longest packet that leaves in one piece.
+    pub whole_bytes: u16,
+    /// The longest packet whose sender is not told to send less.
+    pub packet_bytes: u16,
+}
+
+impl Room {
+    /// Of a way that carries packets of up to `mtu_bytes`, with nothing put in front of them.
+    pub fn of(mtu_bytes: u16) -> Self {
+        Self { way_bytes: mtu_bytes, whole_bytes: mtu_bytes, packet_bytes: mtu_bytes }
+    }
+}
+
 impl Wrapping {
     /// Whether there is nothing to do.
     pub fn is_nothing(&self) -> bool {
@@ -71,6 +89,11 @@ impl Outer {
             },
             entropy: packet.hash as u32,
         }
+    }
+
+    /// Where the tunnel ends.
+    pub fn destination(&self) -> IpAddr {
+        self.destination
     }
 
     /// How much longer the packet gets.

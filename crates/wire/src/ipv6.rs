@@ -34,6 +34,9 @@ pub struct Ipv6Split<'a> {
 }
 
 impl<'a> Ipv6<'a> {
+    /// Length of a fragment header in bytes.
+    pub const FRAGMENT_LENGTH: usize = 8;
+
     /// Takes a packet apart. Its length agrees with the frame, its extension headers are few, in order and
     /// whole (RFC 7112), no routing header has segments left (the destination would not be the final one, and
     /// RFC 5095 forbids type 0), and as a fragment it neither hides a transport header nor ends past 65,535
@@ -235,6 +238,20 @@ pub const fn is_extension(next_header: u8) -> bool {
             | protocol::AUTHENTICATION
             | protocol::DESTINATION_OPTIONS
     )
+}
+
+/// Writes a fragment header (RFC 8200 section 4.5) in front of data that `next_header` says the kind of.
+/// `offset_bytes` is a multiple of 8.
+#[inline]
+pub fn write_fragment(
+    header: &mut [u8; Ipv6::FRAGMENT_LENGTH],
+    next_header: u8,
+    (offset_bytes, more): (u16, bool),
+    identification: u32,
+) {
+    *header = [next_header, 0, 0, 0, 0, 0, 0, 0];
+    set_u16::<2, _>(header, offset_bytes & !7 | u16::from(more));
+    set_u32::<4, _>(header, identification);
 }
 
 /// Reads a fragment header (RFC 8200 section 4.5) in front of `length_bytes`.

@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     /// A number, or the name of one that the script has learned.
     fn number(&mut self, what: &str) -> Result<u32> {
         let word = self.next()?;
-        let known = word.starts_with('$').then(|| self.scope.number(word)).flatten().map(u32::from);
+        let known = word.starts_with('$').then(|| self.scope.number(word)).flatten();
         known.or_else(|| word.parse().ok()).map_or_else(|| error(format!("{word:?} is no {what}")), Ok)
     }
 
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
             return error(format!("{word:?} has no port"));
         };
         let address = address.trim_start_matches('[').trim_end_matches(']');
-        match (address.parse(), self.scope.number(port)) {
+        match (address.parse(), self.scope.number(port).and_then(|port| port.try_into().ok())) {
             (Ok(address), Some(port)) => Ok((address, port)),
             _ => error(format!("{word:?} is no address with a port")),
         }
@@ -446,12 +446,18 @@ pub(super) fn ports_of(frame: &[u8]) -> Option<[u16; 2]> {
     })
 }
 
-/// The identifier of an echo request or reply.
-pub(super) fn identifier_of(frame: &[u8]) -> Option<u16> {
+/// The identification of an IPv6 fragment, or the identifier of an echo request or reply.
+pub(super) fn identifier_of(frame: &[u8]) -> Option<u32> {
     let mut frame = frame.to_vec();
+    if let Ok((ethernet, packet)) = Ethernet::split(&mut frame)
+        && ethernet.ethertype() == ethernet::ETHERTYPE_IPV6
+        && let Some(place) = Ipv6::split(packet).ok()?.fragment
+    {
+        return Some(place.identification);
+    }
     with_transport(&mut frame, |protocol, payload| {
         let is_icmp = matches!(protocol, protocol::ICMP | protocol::ICMPV6);
-        is_icmp.then(|| Icmp::split(payload).ok().map(|(icmp, _)| icmp.identifier())).flatten()
+        is_icmp.then(|| Icmp::split(payload).ok().map(|(icmp, _)| icmp.identifier().into())).flatten()
     })
 }
 

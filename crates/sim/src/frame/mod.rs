@@ -30,7 +30,7 @@ use wire::Mac;
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     stations: HashMap<String, Mac>,
-    variables: HashMap<String, u16>,
+    variables: HashMap<String, u32>,
 }
 
 impl Scope {
@@ -57,7 +57,7 @@ impl Scope {
         known.min().map_or_else(|| mac.to_string(), str::to_owned)
     }
 
-    /// Learns the ports, or the identifier of an echo, that `expected` leaves open (`$name`) from the frame that came in
+    /// Learns the ports, or the identifier of an echo or an IPv6 fragment, that `expected` leaves open (`$name`) from the frame that came in
     /// its place.
     pub fn learn(&mut self, expected: &str, came: &[u8]) {
         let identifier = expected.split_once(" id $").and_then(|(_, rest)| rest.split_whitespace().next());
@@ -67,13 +67,13 @@ impl Scope {
         let Some(ports) = build::ports_of(came) else { return };
         for (end, port) in expected.split_whitespace().filter(|word| *word != ">").skip(1).zip(ports) {
             if let Some((_, name)) = end.rsplit_once(":$") {
-                self.variables.entry(name.to_owned()).or_insert(port);
+                self.variables.entry(name.to_owned()).or_insert(port.into());
             }
         }
     }
 
     /// The value of a number or of a variable.
-    fn number(&self, word: &str) -> Option<u16> {
+    fn number(&self, word: &str) -> Option<u32> {
         match word.strip_prefix('$') {
             Some(name) => self.variables.get(name).copied(),
             None => word.parse().ok(),

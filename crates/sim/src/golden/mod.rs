@@ -31,8 +31,8 @@
 //! TAP device, so worlds with host legs are for memory only.
 //!
 //! Every frame that a port sends must be expected, in its order: what nobody asked for fails the script as surely as what
-//! is missing. A frame is compared whole, byte for byte; a port number that the appliance draws is written `$name` and
-//! must be the same wherever that name stands.
+//! is missing. A frame is compared whole, byte for byte; a port number or identification that the appliance draws is written
+//! `$name` and must be the same wherever that name stands.
 
 mod memory;
 mod read;
