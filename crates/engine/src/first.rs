@@ -46,8 +46,15 @@ where
         // RFC 1812 section 5.3.7; a packet from an address of ours is a land attack or a loop.
         let is_solicitation = Self::is_solicitation(packet);
         let is_martian = F::is_martian_source(source);
-        if is_martian && !is_solicitation || self.is_forged(packet) {
+        if is_martian && !is_solicitation {
             return DropReason::MartianSource.into();
+        }
+        if self.is_forged(packet) {
+            // Who answers for an address of ours does so in its name: that is said, not only dropped.
+            return match Self::is_neighbour_discovery(packet) {
+                true => Step::Answer(Answer::Neighbour),
+                false => DropReason::MartianSource.into(),
+            };
         }
         if let Some(vip) = self.view.owned.get(destination) {
             return if is_solicitation {
