@@ -13,12 +13,14 @@ use e2e::modes::{Mode, Scene, start};
 use e2e::{FAMILIES, PATIENCE, Stage, on_both_drivers, run_in, show, wait_for};
 use lab::topology::traps::{Variant, traps};
 use lab::topology::{HTTP_PORT, Hop, Options, UDP_PORT};
-use lab::{Capture, Direction, Failure, Load, Namespace, NginxServer, Report, Testbed, UdpEcho};
+use lab::{Appliance, Capture, Direction, Failure, Load, Namespace, NginxServer, Report, Testbed, UdpEcho};
 
 on_both_drivers! {
     where_replies_would_bypass_the_appliance_the_client_is_hidden_also_from_itself,
     servers_reach_out_under_the_outbounds_address,
     between_vlans_everything_is_tagged_answers_too,
+    a_server_that_only_answers_for_the_virtual_address_is_found_by_asking,
+    who_answers_for_a_virtual_address_is_found_in_a_vlan_and_behind_a_bridge_too,
     a_server_that_claims_the_virtual_address_is_named_once,
 }
 
@@ -146,15 +148,74 @@ fn between_vlans_everything_is_tagged_answers_too(driver: &str) {
     assert_eq!(captured.packets().count(), captured.frames.len());
 }
 
+/// The rows of `show neighbours` about hosts that claim an address of the appliance.
+fn conflicts(appliance: &Appliance) -> Vec<serde_json::Value> {
+    let rows = show(appliance, "neighbours");
+    rows.as_array().unwrap().iter().filter(|row| row["kind"] == "conflict").cloned().collect()
+}
+
+/// How often a conflict was noticed.
+fn times_noticed(conflict: &serde_json::Value) -> u64 {
+    let state = conflict["state"].as_str().unwrap();
+    let times = state.strip_prefix("noticed ").and_then(|rest| rest.split(' ').next()).unwrap();
+    times.parse().unwrap()
+}
+
+/// How often the log says that `mac` claims an address.
+fn times_logged(appliance: &Appliance, mac: &str) -> usize {
+    appliance.log().lines().filter(|line| line.contains(mac) && line.contains("claims")).count()
+}
+
+/// Nobody provokes anything here: the server tells nobody of the virtual address, and answers whoever asks for it.
+fn a_server_that_only_answers_for_the_virtual_address_is_found_by_asking(driver: &str) {
+    let scene = Scene::new(driver, Mode::L2Dsr, Hop::None);
+    let leaking = &scene.site.servers[1];
+    let mac = leaking.end.mac().to_string();
+    for place in ["all", "lo", "eth0"] {
+        let setting = |kind| format!("net.ipv4.conf.{place}.{kind}");
+        leaking.namespace().set_parameter(&setting("arp_ignore"), "0").unwrap();
+        leaking.namespace().set_parameter(&setting("arp_announce"), "2").unwrap();
+    }
+    let appliance = scene.start();
+    let found = || conflicts(&appliance).into_iter().next();
+    wait_for("the leak to be shown", || found().is_some());
+    let conflict = found().unwrap();
+    assert_eq!(conflict["address"], scene.site.vips[0].to_string());
+    assert_eq!(conflict["mac"], mac);
+    wait_for("it to be counted again", || times_noticed(&found().unwrap()) > times_noticed(&conflict));
+    assert_eq!(conflicts(&appliance).len(), 1, "{:?}", conflicts(&appliance));
+    assert_eq!(times_logged(&appliance, &mac), 1, "{}", appliance.log());
+}
+
+fn who_answers_for_a_virtual_address_is_found_in_a_vlan_and_behind_a_bridge_too(driver: &str) {
+    for mode in [Mode::Routed, Mode::RoutedInVlans, Mode::TransparentInline] {
+        let scene = Scene::new(driver, mode, Hop::None);
+        // Linux answers ARP for an address of any device, a solicitation only for one of the very device.
+        for (vip, device) in scene.site.vips.into_iter().zip(["lo", "eth0"]) {
+            let length = if vip.is_ipv4() { 32 } else { 128 };
+            let mut words =
+                vec!["addr".into(), "add".into(), format!("{vip}/{length}"), "dev".into(), device.into()];
+            words.extend(vip.is_ipv6().then(|| "nodad".to_owned()));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert!(run_in(scene.client(), "ip", &words).status.success());
+        }
+        let appliance = scene.start();
+        wait_for(&format!("{mode:?}: both claims to be shown"), || conflicts(&appliance).len() == 2);
+        let found = conflicts(&appliance);
+        let mac = scene.site.client.end.mac().to_string();
+        for (conflict, vip) in found.iter().zip(scene.site.vips) {
+            assert_eq!(conflict["address"], vip.to_string(), "{mode:?}");
+            assert_eq!(conflict["mac"], mac, "{mode:?}");
+        }
+    }
+}
+
 fn a_server_that_claims_the_virtual_address_is_named_once(driver: &str) {
     let scene = Scene::new(driver, Mode::L2Dsr, Hop::None);
     let appliance = scene.start();
     let [vip, _] = scene.site.vips;
     let leaking = &scene.site.servers[1];
-    let conflicts = || -> Vec<serde_json::Value> {
-        let rows = show(&appliance, "neighbours");
-        rows.as_array().unwrap().iter().filter(|row| row["kind"] == "conflict").cloned().collect()
-    };
+    let conflicts = || conflicts(&appliance);
     assert!(conflicts().is_empty());
     // Set up in part: the server's own questions come from the virtual address.
     for place in ["all", "lo", "eth0"] {
@@ -173,13 +234,11 @@ fn a_server_that_claims_the_virtual_address_is_named_once(driver: &str) {
     let [conflict] = &conflicts()[..] else { panic!("one conflict") };
     assert_eq!(conflict["address"], vip.to_string());
     assert_eq!(conflict["mac"], leaking.end.mac().to_string());
-    let times = || conflicts()[0]["state"].clone();
+    let times = || times_noticed(&conflicts()[0]);
     let before = times();
     wait_for("it to be noticed again", || {
         provoke();
-        times() != before
+        times() > before
     });
-    let mac = leaking.end.mac().to_string();
-    let said = appliance.log().lines().filter(|line| line.contains(&mac) && line.contains("claims")).count();
-    assert_eq!(said, 1, "{}", appliance.log());
+    assert_eq!(times_logged(&appliance, &leaking.end.mac().to_string()), 1, "{}", appliance.log());
 }

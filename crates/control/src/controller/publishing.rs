@@ -2,6 +2,7 @@
 
 use super::world::Rings;
 use super::{Controller, next_hops};
+use crate::announce::{Place, Speaker, asker};
 use crate::compile::{Epochs, Inputs, compile, host_addresses, legs_by_interface, owned_addresses};
 use crate::facts::Prefix;
 use crate::netlink::Changes;
@@ -61,7 +62,7 @@ impl<R: Rings> Controller<R> {
             self.publish();
         }
         if dirty.addresses || dirty.members {
-            self.announcer.set(now, self.places_to_announce());
+            self.announcer.set(now, &self.places_to_announce());
         }
     }
 
@@ -109,7 +110,7 @@ impl<R: Rings> Controller<R> {
     }
 
     /// Each announced address on every port whose networks hold it and whose link is up.
-    fn places_to_announce(&self) -> BTreeMap<(u16, IpAddr), Mac> {
+    fn places_to_announce(&self) -> BTreeMap<Place, Speaker> {
         let ports = legs_by_interface(&self.config, &self.facts);
         let mut places = BTreeMap::new();
         let silent = |address: &IpAddr| {
@@ -117,19 +118,21 @@ impl<R: Rings> Controller<R> {
                 self.config.services.iter().filter(|service| service.address == *address).peekable();
             users.peek().is_some() && users.all(|service| !service.announce)
         };
-        for address in owned_addresses(&self.config).iter().filter(|address| !silent(address)) {
+        let owned = owned_addresses(&self.config);
+        for address in owned.iter().filter(|address| !silent(address)) {
             for held in &self.facts.addresses {
                 let Some(&port) = ports.get(&held.interface) else { continue };
                 let Some(interface) = self.facts.interfaces.get(&held.interface) else { continue };
                 if interface.carries() && Prefix::new(held.address, held.prefix_length).contains(*address) {
-                    places.insert((port, *address), Mac(interface.mac));
+                    let own = asker(&self.facts, held.interface, *address, &owned);
+                    places.insert((port, *address), Speaker { mac: Mac(interface.mac), own });
                 }
             }
         }
         places
     }
 
-    /// Sends what is to be announced now, through the first worker: every worker has every port.
+    /// Sends what is to be announced and asked for now, through the first worker: every worker has every port.
     pub(super) fn announce(&mut self, now: Instant) {
         let frames = self.announcer.due(now);
         if frames.is_empty() {
@@ -137,7 +140,7 @@ impl<R: Rings> Controller<R> {
         }
         let Some(worker) = self.workers.first() else { return };
         for (port, frame) in frames {
-            // A full queue loses an announcement; three more follow.
+            // A full queue loses one of several announcements, or a question that comes again.
             if let Some(order) = engine::Order::new(port, &frame) {
                 let _lost = worker.orders.push(order);
             }
