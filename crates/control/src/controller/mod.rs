@@ -256,6 +256,7 @@ impl<R: Rings> Controller<R> {
             self.operate(now, None);
             if now >= housekeeping {
                 self.release_members();
+                self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }
             self.bring_up_to_date(now);
@@ -344,6 +345,13 @@ impl<R: Rings> Controller<R> {
             self.facts.interface_named(&port.interface).is_some_and(crate::facts::Interface::carries)
         };
         self.config.ports.iter().map(carries).collect()
+    }
+
+    fn forget_conflicts(&mut self, now: Instant) {
+        for (leg, address, mac) in self.conflicts.forget_old(now) {
+            let leg = self.leg_name(leg).unwrap_or_default();
+            info!("port {leg}: {mac} no longer claims {address}");
+        }
     }
 
     /// What workers asked for or noticed.
