@@ -85,14 +85,8 @@ pub enum Transport<'a> {
 pub fn parse<'a>(frame: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Parsed<'a>, Refusal> {
     let (ethernet, rest) = Ethernet::split(frame)?;
     match ethernet.ethertype() {
-        ethernet::ETHERTYPE_IPV4 => {
-            let network = parse_v4(rest, zone, hasher)?;
-            Ok(Parsed { ethernet, vlan: 0, network })
-        }
-        ethernet::ETHERTYPE_IPV6 => {
-            let network = parse_v6(rest, zone, hasher)?;
-            Ok(Parsed { ethernet, vlan: 0, network })
-        }
+        ethernet::ETHERTYPE_IPV4 => parse_v4((ethernet, 0), rest, zone, hasher),
+        ethernet::ETHERTYPE_IPV6 => parse_v6((ethernet, 0), rest, zone, hasher),
         _ => parse_tagged(ethernet, rest, zone, hasher),
     }
 }
@@ -126,84 +120,108 @@ fn parse_tagged<'a>(
         0 => inner.map_or(0, |tag| tag.id()),
         id => id,
     };
-    let parsed = |network| Parsed { ethernet, vlan, network };
-    match ethertype {
-        ethernet::ETHERTYPE_IPV4 => parse_v4(payload, zone, hasher).map(parsed),
-        ethernet::ETHERTYPE_IPV6 => parse_v6(payload, zone, hasher).map(parsed),
-        ethernet::ETHERTYPE_ARP => Arp::split(payload).map(|(arp, _)| parsed(Network::Arp(arp))),
-        other => Ok(parsed(Network::Other(other))),
-    }
+    let network = match ethertype {
+        ethernet::ETHERTYPE_IPV4 => return parse_v4((ethernet, vlan), payload, zone, hasher),
+        ethernet::ETHERTYPE_IPV6 => return parse_v6((ethernet, vlan), payload, zone, hasher),
+        ethernet::ETHERTYPE_ARP => Network::Arp(Arp::split(payload)?.0),
+        other => Network::Other(other),
+    };
+    Ok(Parsed { ethernet, vlan, network })
 }
 
+/// The link layer's part of a frame: its header, and the VLAN of its tags.
+type Link<'a> = (Ethernet<'a>, u16);
+
+/// What is parsed is large, so each of these writes it where it is to stay; none gives a part of it to another.
 #[inline(always)]
-fn parse_v4<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
+fn parse_v4<'a>(
+    link: Link<'a>,
+    bytes: &'a mut [u8],
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Result<Parsed<'a>, Refusal> {
     let Ipv4Split { header, payload, .. } = Ipv4::split(bytes)?;
     if header.is_fragment() {
-        return piece_v4(header, payload, zone, hasher);
+        return piece_v4(link, header, payload, zone, hasher);
     }
     let transport = parse_transport(header.protocol(), payload)?;
-    Ok(packet_v4(header, transport, None, zone, hasher))
+    Ok(packet_v4(link, header, transport, None, zone, hasher))
 }
 
 #[cold]
+#[inline(never)]
 fn piece_v4<'a>(
+    link: Link<'a>,
     header: Ipv4<'a>,
     payload: &'a mut [u8],
     zone: Zone,
     hasher: &FlowHasher,
-) -> Result<Network<'a>, Refusal> {
+) -> Result<Parsed<'a>, Refusal> {
     let piece = header.fragment();
     let transport = parse_piece(piece, header.protocol(), payload)?;
-    Ok(packet_v4(header, transport, piece, zone, hasher))
+    Ok(packet_v4(link, header, transport, piece, zone, hasher))
 }
 
 #[inline(always)]
 fn packet_v4<'a>(
+    (ethernet, vlan): Link<'a>,
     header: Ipv4<'a>,
     (transport, source_port, destination_port): (Transport<'a>, u16, u16),
     piece: Option<Fragment>,
     zone: Zone,
     hasher: &FlowHasher,
-) -> Network<'a> {
+) -> Parsed<'a> {
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
     let key = KeyV4::new(zone, header.protocol(), source, destination);
     let length_bytes = header.total_length();
-    Network::V4(Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes, piece })
+    let packet = Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes, piece };
+    Parsed { ethernet, vlan, network: Network::V4(packet) }
 }
 
 #[inline(always)]
-fn parse_v6<'a>(bytes: &'a mut [u8], zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
+fn parse_v6<'a>(
+    link: Link<'a>,
+    bytes: &'a mut [u8],
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Result<Parsed<'a>, Refusal> {
     let split = Ipv6::split(bytes)?;
     // An atomic fragment is whole (RFC 6946).
     if split.fragment.is_some_and(|fragment| !fragment.is_atomic()) {
-        return piece_v6(split, zone, hasher);
+        return piece_v6(link, split, zone, hasher);
     }
     let transport = parse_transport(split.protocol, split.payload)?;
-    Ok(packet_v6(split.header, split.protocol, transport, None, zone, hasher))
+    Ok(packet_v6(link, (split.header, split.protocol), transport, None, zone, hasher))
 }
 
 #[cold]
-fn piece_v6<'a>(split: Ipv6Split<'a>, zone: Zone, hasher: &FlowHasher) -> Result<Network<'a>, Refusal> {
+fn piece_v6<'a>(
+    link: Link<'a>,
+    split: Ipv6Split<'a>,
+    zone: Zone,
+    hasher: &FlowHasher,
+) -> Result<Parsed<'a>, Refusal> {
     let transport = parse_piece(split.fragment, split.protocol, split.payload)?;
-    Ok(packet_v6(split.header, split.protocol, transport, split.fragment, zone, hasher))
+    Ok(packet_v6(link, (split.header, split.protocol), transport, split.fragment, zone, hasher))
 }
 
 #[inline(always)]
 fn packet_v6<'a>(
-    header: Ipv6<'a>,
-    protocol: u8,
+    (ethernet, vlan): Link<'a>,
+    (header, protocol): (Ipv6<'a>, u8),
     (transport, source_port, destination_port): (Transport<'a>, u16, u16),
     piece: Option<Fragment>,
     zone: Zone,
     hasher: &FlowHasher,
-) -> Network<'a> {
+) -> Parsed<'a> {
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
     let key = KeyV6::new(zone, protocol, source, destination);
     // The fixed header is 40 bytes, and a payload length past the frame was refused above, so the sum fits.
     let length_bytes = header.payload_length().saturating_add(Ipv6::LENGTH as u16);
-    Network::V6(Packet { header, transport, hash: hasher.flow_v6(&key), key, length_bytes, piece })
+    let packet = Packet { header, transport, hash: hasher.flow_v6(&key), key, length_bytes, piece };
+    Parsed { ethernet, vlan, network: Network::V6(packet) }
 }
 
 /// A piece of a fragmented packet. Only the first holds the transport header, and all of it: a shorter one was refused
