@@ -34,6 +34,7 @@ pub(crate) const APPLIANCE_KEYS: &[&str] = &[
     "polling",
     "session_capacity",
     "session_capacity_ipv6",
+    "persistence_capacity",
     "socket",
     "hash_key",
     "state_directory",
@@ -62,6 +63,7 @@ pub(crate) fn appliance(top: Section<'_>, findings: &Findings) -> Appliance {
         session_capacity,
         session_capacity_ipv6: capacity("session_capacity_ipv6")
             .unwrap_or((session_capacity / 10).max(SESSIONS_MIN)),
+        persistence_capacity: capacity("persistence_capacity").unwrap_or(65_536),
         socket: path("socket", SOCKET_PATH_BYTES_MAX, "/run/jeoul/control.sock"),
         hash_key: value("hash_key").and_then(hash_key),
         state_directory: path("state_directory", PATH_BYTES_MAX, "/var/lib/jeoul"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{CheckKind, HealthCheck};
+use crate::model::{CheckKind, HealthCheck, Probe};
 use crate::section::{Section, Value};
 
 /// Health checks at the most: one for each service that there can be.
@@ -28,12 +28,12 @@ pub(crate) fn health_checks(top: Section<'_>) -> Vec<HealthCheck> {
 }
 
 fn health_check(section: Section<'_>) -> HealthCheck {
-    let kind = section.required("kind", "\"tcp\"").and_then(|value| value.word());
+    let _kind: Option<CheckKind> = section.required("kind", "\"tcp\"").and_then(|value| value.word());
     let duration = |key, bounds| section.optional(key).and_then(|value: Value| value.duration(bounds));
     let interval = duration("interval", INTERVAL_MIN..=INTERVAL_MAX).unwrap_or(Duration::from_secs(3));
     let check = HealthCheck {
         name: section.required("name", "\"web-tcp\"").and_then(|value| value.name()).unwrap_or_default(),
-        kind: kind.unwrap_or(CheckKind::Tcp),
+        probe: Probe::Tcp,
         port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
         interval,
         response_time: duration("response_time", RESPONSE_TIME_MIN..=INTERVAL_MAX)

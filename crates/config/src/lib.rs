@@ -39,8 +39,9 @@ mod way;
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
     Appliance, Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, HashFields, HashKey,
-    HealthCheck, HostAddress, Mode, MssClamp, Network, Outbound, POOL_PORT_FIRST, Polling, Port, PortSet,
-    Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat, Timeouts, Workers,
+    HealthCheck, HostAddress, HttpRequest, Mode, MssClamp, Network, OnDown, Outbound, POOL_PORT_FIRST,
+    Passive, Persistence, Polling, Port, PortSet, Probe, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler,
+    Server, Service, SourceNat, StatusRange, Timeouts, TlsRequest, UdpRequest, Workers,
 };
 pub use source::{Position, Source};
 

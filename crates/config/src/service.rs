@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::code;
 use crate::findings::Findings;
 use crate::model::{
-    DirectAccess, HashField, HashFields, HealthCheck, Mode, MssClamp, PortSet, Protocol, ReturnPath,
+    DirectAccess, HashField, HashFields, HealthCheck, Mode, MssClamp, OnDown, PortSet, Protocol, ReturnPath,
     Scheduler, Server, Service, SourceNat,
 };
 use crate::section::{Section, Value};
@@ -103,6 +103,11 @@ fn service(
             .and_then(|value| value.word())
             .unwrap_or(Scheduler::RoundRobin),
         hash_fields: hash_fields.and_then(read_hash_fields).unwrap_or_default(),
+        persistence: None,
+        slow_start: None,
+        quorum: 1,
+        on_down: OnDown::Reset,
+        passive: None,
         health_check: section.optional("health_check").and_then(|value| reference(value, checks)),
         servers: section
             .tables("server", "service.server", SERVER_KEYS, servers_left)
@@ -199,6 +204,7 @@ fn read_hash_fields(value: Value<'_>) -> Option<HashFields> {
         destination_address: fields.contains(&HashField::DestinationAddress),
         source_port: fields.contains(&HashField::SourcePort),
         destination_port: fields.contains(&HashField::DestinationPort),
+        source_mac: fields.contains(&HashField::SourceMac),
     })
 }
 
@@ -234,6 +240,8 @@ fn server(section: Section<'_>, marks: Option<bool>) -> Server {
             .unwrap_or(NO_ADDRESS),
         port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
         weight: section.optional("weight").and_then(|value| value.integer(0..=WEIGHT_MAX)).unwrap_or(1),
+        max_sessions: None,
+        is_backup: false,
         dscp: dscp.and_then(|value| value.integer(1..=DSCP_MAX)),
         at: section.at("address"),
         port_at: section.at("port"),

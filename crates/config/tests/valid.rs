@@ -103,7 +103,7 @@ fn a_health_check_has_its_documented_defaults() {
     assert_eq!(config.services[0].health_check, Some(0));
     let check = &config.health_checks[0];
     let seconds = Duration::from_secs;
-    assert_eq!((check.kind, check.port, check.timeout), (CheckKind::Tcp, None, None));
+    assert_eq!((check.probe.kind(), check.port, check.timeout), (CheckKind::Tcp, None, None));
     assert_eq!(
         (check.interval, check.response_time, check.dead_interval),
         (seconds(5), seconds(1), seconds(5))
@@ -165,6 +165,7 @@ weight = 65535
     assert_eq!(service.source_addresses, [address("2001:db8::f0"), address("2001:db8::f1")]);
     assert!(!service.announce);
     let fields = HashFields {
+        source_mac: false,
         source_address: false,
         destination_address: true,
         source_port: true,

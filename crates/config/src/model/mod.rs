@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{Position, Source};
 
+mod health_check;
 mod prefix;
 mod service;
 
+pub use health_check::{CheckKind, HealthCheck, HttpRequest, Probe, StatusRange, TlsRequest, UdpRequest};
 pub use prefix::{HostAddress, Network};
 pub(crate) use service::HashField;
 pub use service::{
-    DirectAccess, Encapsulation, HashFields, Mode, MssClamp, PortSet, Protocol, ReturnPath, Scheduler,
-    Server, Service, SourceNat,
+    DirectAccess, Encapsulation, HashFields, Mode, MssClamp, OnDown, Passive, Persistence, PortSet, Protocol,
+    ReturnPath, Scheduler, Server, Service, SourceNat,
 };
 
 /// A whole configuration file.
@@ -69,6 +71,8 @@ pub struct Appliance {
     pub session_capacity: usize,
     /// IPv6 sessions, both directions counted once.
     pub session_capacity_ipv6: usize,
+    /// Clients that are remembered at once for the services with `persistence`.
+    pub persistence_capacity: usize,
     /// The operator socket.
     pub socket: PathBuf,
     /// Key of the flow hash; `None`: made once and kept in `state_directory`.
@@ -217,40 +221,6 @@ pub enum Driver {
     AfPacket,
 }
 
-/// `[[health_check]]`: how a server's life is felt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Its name in `health_check` of a service; unique.
-    pub name: String,
-    /// What is asked.
-    pub kind: CheckKind,
-    /// Which port is asked; `None`: the server's, or else the service's, which is then only one.
-    pub port: Option<u16>,
-    /// From the start of one check to the start of the next.
-    pub interval: Duration,
-    /// A check unanswered for this long has failed; at most `interval` and `dead_interval`.
-    pub response_time: Duration,
-    /// Further failures in a row that are forgiven; one success resets the count.
-    pub retries: u32,
-    /// Down when no check has succeeded for this long, if that comes first; at least `interval +
-    /// response_time`.
-    pub timeout: Option<Duration>,
-    /// `interval` of a server that is down.
-    pub dead_interval: Duration,
-    /// Successes in a row that bring it back; at least 1.
-    pub rise: u32,
-    /// Where the name stands.
-    pub at: Position,
-}
-
-/// What a health check asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckKind {
-    /// A full TCP handshake, then FIN.
-    Tcp,
-}
-
 /// Displays a word as the file spells it: serde's derive is the only place where it is written down.
 macro_rules! display_as_spelt {
     ($($word:ty),*) => {$(
@@ -271,6 +241,7 @@ display_as_spelt!(
     ReturnPath,
     DirectAccess,
     Scheduler,
+    OnDown,
     HashField,
     CheckKind
 );

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,16 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// What [`Scheduler::Hash`] hashes; has no meaning under another scheduler.
     pub hash_fields: HashFields,
+    /// Whether a client comes back to the server that it had; `None`: every session is scheduled anew.
+    pub persistence: Option<Persistence>,
+    /// How long a server that returns takes to get its whole share again; `None`: it has it at once.
+    pub slow_start: Option<Duration>,
+    /// Servers that must take sessions at the least, or the service refuses new ones; at least 1.
+    pub quorum: u32,
+    /// What becomes of the sessions of a server that is down.
+    pub on_down: OnDown,
+    /// What live traffic says of a server; `None`: nobody listens.
+    pub passive: Option<Passive>,
     /// Index into [`Config::health_checks`](crate::Config::health_checks); `None`: its servers always count as up.
     pub health_check: Option<usize>,
     /// `[[service.server]]`, in the order of the file; may be empty (with a warning). One address family with
@@ -229,8 +240,47 @@ pub enum Scheduler {
     /// Each server in turn, counted per service over all workers. Knows of weights only that 0 means no new
     /// sessions.
     RoundRobin,
+    /// Each server in turn, as often as its weight says, evenly spread.
+    WeightedRoundRobin,
+    /// The server with the fewest sessions.
+    LeastConnections,
+    /// The server with the fewest sessions for its weight.
+    WeightedLeastConnections,
     /// The preference rows of the balance table, filled by weight.
     Hash,
+    /// Shares by weight over response time.
+    ResponseTime,
+    /// The server that moves the fewest bytes a second for its weight.
+    Bandwidth,
+}
+
+/// Sticky sessions: what a client opens goes to the server that it had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Persistence {
+    /// How many bits of the client's address count, from the front; at most those of the family.
+    pub prefix_length: u8,
+    /// How long the server is remembered after the last traffic.
+    pub timeout: Duration,
+}
+
+/// What becomes of the sessions of a server that is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDown {
+    /// Both ends of each TCP session are reset, so that clients call again at once.
+    Reset,
+    /// They go on; only new ones go elsewhere.
+    Keep,
+}
+
+/// How failures on live traffic count: with so many of them within the window, and no more successes than failures, a
+/// server is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Passive {
+    /// Sessions that the server reset or did not answer.
+    pub failures: u32,
+    /// Within which they count.
+    pub window: Duration,
 }
 
 /// One field that [`Scheduler::Hash`] can look at.
@@ -241,6 +291,7 @@ pub(crate) enum HashField {
     DestinationAddress,
     SourcePort,
     DestinationPort,
+    SourceMac,
 }
 
 /// What [`Scheduler::Hash`] hashes; at least one field of the request.
@@ -254,6 +305,8 @@ pub struct HashFields {
     pub source_port: bool,
     /// The service's port.
     pub destination_port: bool,
+    /// The MAC address of the client, or of the router in front of it.
+    pub source_mac: bool,
 }
 
 impl Default for HashFields {
@@ -264,6 +317,7 @@ impl Default for HashFields {
             destination_address: false,
             source_port: false,
             destination_port: false,
+            source_mac: false,
         }
     }
 }
@@ -277,6 +331,10 @@ pub struct Server {
     pub port: Option<u16>,
     /// Share of new sessions relative to its neighbours; 0: none.
     pub weight: u32,
+    /// Sessions at once at the most; `None`: no bound.
+    pub max_sessions: Option<u32>,
+    /// Whether it takes sessions only while no server without this mark does.
+    pub is_backup: bool,
     /// What tells the server the VIP, 1..=63; `Some` exactly for [`Encapsulation::Dscp`]. No two VIPs on one
     /// server address share it.
     pub dscp: Option<u8>,

@@ -111,7 +111,13 @@ fn build<F: Family>(
         ports: PortRange { first, last },
         announce: configured.announce,
         scheduler: match configured.scheduler {
-            Named::RoundRobin => Scheduler::RoundRobin(cursor),
+            // The others come with `plan`.
+            Named::RoundRobin
+            | Named::WeightedRoundRobin
+            | Named::LeastConnections
+            | Named::WeightedLeastConnections
+            | Named::ResponseTime
+            | Named::Bandwidth => Scheduler::RoundRobin(cursor),
             Named::Hash => {
                 let rows: Vec<RowMember> = members.iter().map(row_member).collect();
                 let fields = configured.hash_fields;
