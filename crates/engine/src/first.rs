@@ -49,7 +49,7 @@ where
         if is_martian && !is_solicitation {
             return DropReason::MartianSource.into();
         }
-        if self.is_forged(packet) {
+        if self.is_forged(packet) && !self.answers_host(packet) {
             // Who answers for an address of ours does so in its name: that is said, not only dropped.
             return match Self::is_neighbour_discovery(packet) {
                 true => Step::Answer(Answer::Neighbour),
@@ -104,6 +104,13 @@ where
         let Some(vip) = self.view.owned.get(packet.header.source()) else { return false };
         let service = vip.service(packet.key.protocol(), packet.key.source().1);
         !service.is_some_and(|service| service.mode.is_direct())
+    }
+
+    /// Whether a server that holds a VIP tells the host something: it answers what control had carried to it, which may be
+    /// a ping, or about a port that no service has.
+    fn answers_host(&self, packet: &Packet<'_, F>) -> bool {
+        self.view.host.contains(&packet.header.destination())
+            && self.view.owned.get(packet.header.source()).is_some_and(Vip::has_direct_service)
     }
 
     /// Whether the packet would open a flow straight to a server that is to be called by its VIP alone.

@@ -142,7 +142,7 @@ impl<R: Rings> Controller<R> {
         for (port, frame) in frames {
             // A full queue loses one of several announcements, or a question that comes again.
             if let Some(order) = engine::Order::new(port, &frame) {
-                let _lost = worker.orders.push(order);
+                let _lost = worker.orders.frames.push(order);
             }
         }
         (worker.wake)();
