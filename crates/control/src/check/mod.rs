@@ -11,6 +11,7 @@
 
 mod checker;
 mod checks;
+pub mod conversation;
 mod reason;
 mod tcp;
 
