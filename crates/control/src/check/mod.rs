@@ -9,6 +9,7 @@
 //! What is not the server's fault, such as a lack of descriptors here, is no verdict on it: the check is made
 //! a little later.
 
+pub mod carried;
 mod checker;
 mod checks;
 pub mod conversation;
