@@ -46,7 +46,9 @@ where
         // RFC 1812 section 5.3.7; a packet from an address of ours is a land attack or a loop.
         let is_solicitation = Self::is_solicitation(packet);
         let is_martian = F::is_martian_source(source);
-        if is_martian && !is_solicitation {
+        // The host's own address is nobody else's either: a server that forwards what control had carried to it, instead of
+        // taking it, must not have another server answer for it.
+        if is_martian && !is_solicitation || self.view.host.contains(&source) {
             return DropReason::MartianSource.into();
         }
         if self.is_forged(packet) && !self.answers_host(packet) {

@@ -38,21 +38,21 @@ const MODES: [(&str, [&str; 2]); 4] = [
     ("dscp", ["mode = \"l3-dsr\"\nencapsulation = \"dscp\""; 2]),
 ];
 
-/// What is sent to `VIP` by `HOST`.
+/// What is sent to `VIP` by `SOURCE`.
 const PACKETS: [&str; 5] = [
-    "tcp HOST:49152 > VIP:80 A seq 6 ack 1 df data 474554",
-    "tcp HOST:49152 > VIP:80 A seq 6 ack 1 bytes 1200",
-    "tcp HOST:49153 > VIP:80 S seq 5 options 020405b4 df",
-    "udp HOST:5000 > VIP:53 data 01 class 184",
-    "udp HOST:5001 > VIP:53",
+    "tcp SOURCE:49152 > VIP:80 A seq 6 ack 1 df data 474554",
+    "tcp SOURCE:49152 > VIP:80 A seq 6 ack 1 bytes 1200",
+    "tcp SOURCE:49153 > VIP:80 S seq 5 options 020405b4 df",
+    "udp SOURCE:5000 > VIP:53 data 01 class 184",
+    "udp SOURCE:5001 > VIP:53",
 ];
 
 /// The same, longer than a tunnel carries in one piece; over IPv6 it would be answered.
-const LONG: &str = "udp HOST:5002 > VIP:53 bytes 1472";
+const LONG: &str = "udp SOURCE:5002 > VIP:53 bytes 1472";
 
 const SIDES: [(&str, &str, &str); 2] = [
-    ("198.18.0.10", "198.18.1.2", "198.18.1.11"),
-    ("2001:db8:0:1::10", "2001:db8:0:2::2", "2001:db8:0:2::11"),
+    ("198.18.0.10", "198.18.1.77", "198.18.1.11"),
+    ("2001:db8:0:1::10", "2001:db8:0:2::77", "2001:db8:0:2::11"),
 ];
 
 fn services(mode: [&str; 2], dscp: &str) -> String {
@@ -68,7 +68,7 @@ fn services(mode: [&str; 2], dscp: &str) -> String {
 fn packet(template: &str, (vip, host, _): (&str, &str, &str), scope: &Scope) -> Vec<u8> {
     let bracketed =
         |address: &str| if address.contains(':') { format!("[{address}]") } else { address.into() };
-    let text = template.replace("HOST", &bracketed(host)).replace("VIP", &bracketed(vip));
+    let text = template.replace("SOURCE", &bracketed(host)).replace("VIP", &bracketed(vip));
     build(&format!("{text} from CLIENT to OUTSIDE"), scope).unwrap()
 }
 
@@ -124,7 +124,7 @@ fn a_carried_packet_is_what_a_clients_would_be() {
 fn what_cannot_be_carried_is_counted_and_told() {
     let config = services(MODES[0].1, "");
     let (mut world, scope) = world((&config, FACTS), 64, 64);
-    let side = ("198.18.0.10", "198.18.1.2", "198.18.1.11");
+    let side = ("198.18.0.10", "198.18.1.77", "198.18.1.11");
     let frame = packet(PACKETS[2], side, &scope);
     let server = world.manager.server("s-198.18.0.10/198.18.1.11").unwrap();
     world.manager.change_facts(|facts| facts.neighbours.clear());
@@ -139,7 +139,7 @@ fn what_cannot_be_carried_is_counted_and_told() {
 fn a_full_queue_takes_no_more_and_no_turn_takes_all_of_it() {
     let config = services(MODES[1].1, "");
     let (mut world, scope) = world((&config, FACTS), 64, 2_048);
-    let frame = packet(PACKETS[2], ("198.18.0.10", "198.18.1.2", "198.18.1.11"), &scope);
+    let frame = packet(PACKETS[2], ("198.18.0.10", "198.18.1.77", "198.18.1.11"), &scope);
     let server = world.manager.server("s-198.18.0.10/198.18.1.11").unwrap();
     let taken = (0..10_000).take_while(|_| world.manager.carry(&server, &frame[14..])).count();
     assert_eq!(taken, 512);
