@@ -169,6 +169,7 @@ impl<R: Rings> Controller<R> {
             facts: &facts,
             mtu_bytes_max,
             hasher: shared.hasher,
+            now_ns: clock.elapsed().as_nanos() as u64,
         };
         let publisher = Publisher::new(crate::compile::compile(&inputs, epochs, &mut services));
         let now = Instant::now();
