@@ -78,7 +78,7 @@ impl<R: Rings> Controller<R> {
             now_ns: self.clock.elapsed().as_nanos() as u64,
         };
         let plan = compile(&inputs, self.epochs, &mut self.services);
-        self.totals.note(&self.workers, self.members.all().map(|(_, member)| member.id));
+        self.totals.note(&self.workers, &self.shared.loads, self.members.all().map(|(_, member)| member.id));
         self.publisher.publish(plan);
         self.wake_workers();
     }

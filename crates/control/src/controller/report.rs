@@ -127,8 +127,7 @@ impl<R: Rings> Controller<R> {
         };
         let mut servers: Vec<_> = self
             .members
-            .all()
-            .filter(|(key, _)| key.service == service)
+            .of_service(service)
             .map(|(key, member)| (key, member, self.totals.of(&self.workers, &self.shared.loads, member.id)))
             .collect();
         servers.sort_by_key(|(key, ..)| (place(key), (*key).clone()));

@@ -79,14 +79,15 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Notes where the counters of `members` stand, for rows that have a new holder.
-    pub fn note(&mut self, workers: &[WorkerHandle], members: impl Iterator<Item = MemberId>) {
+    /// Notes where the counters of `members` stand, for rows that have a new holder, of whom nothing is known yet.
+    pub fn note(&mut self, workers: &[WorkerHandle], loads: &Loads, members: impl Iterator<Item = MemberId>) {
         for member in members {
             let is_known = self
                 .starts
                 .get(&member.index)
                 .is_some_and(|(generation, _)| *generation == member.generation);
             if !is_known {
+                loads.forget(member);
                 self.starts.insert(member.index, (member.generation, raw(workers, member.index)));
             }
         }
