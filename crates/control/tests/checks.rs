@@ -8,11 +8,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use control::check::{CheckId, Checks, Health, Parameters, Reason, SOCKETS_MAX, Transition, Wanted};
+use config::Probe;
+use control::check::{CheckId, Checks, Health, Parameters, Reason, Target, Transition, Wanted};
 use mio::{Events, Poll, Token};
 use support::Wire;
 
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 const SERVER: &str = "198.18.1.2:8080";
 const SERVER_V6: &str = "[2001:db8:1::2]:8080";
+
+/// Sockets that the checks may hold.
+const SOCKETS: usize = 512;
 
 /// Tests that count descriptors of the process must run alone.
 fn alone() -> MutexGuard<'static, ()> {
@@ -40,7 +44,13 @@ fn parameters() -> Parameters {
 }
 
 fn wanted(address: &str) -> Wanted {
-    Wanted { address: address.parse().unwrap(), parameters: parameters() }
+    asking(Probe::Tcp, address)
+}
+
+fn asking(probe: Probe, address: &str) -> Wanted {
+    let address: SocketAddr = address.parse().unwrap();
+    let target = Target::by_kernel(address.ip(), Some(address.port()));
+    Wanted { target, probe: Arc::new(probe), parameters: parameters() }
 }
 
 /// The checks in a loop whose clock goes only when told.
@@ -55,13 +65,13 @@ struct Clockwork {
 impl Clockwork {
     fn new() -> Self {
         let poll = Poll::new().unwrap();
-        let checks = Checks::new(poll.registry().try_clone().unwrap(), Token(100));
+        let checks = Checks::new(poll.registry(), Token(100), SOCKETS).unwrap();
         let start = Instant::now();
         Self { poll, checks, start, now: start, out: Vec::new() }
     }
 
     fn update(&mut self, wanted: &[Wanted]) -> Vec<CheckId> {
-        let ids = self.checks.update(self.now, wanted, &mut self.out);
+        let ids = self.checks.update(self.now, wanted);
         self.checks.advance(self.now, &mut self.out);
         ids
     }
@@ -72,8 +82,9 @@ impl Clockwork {
         self.poll.poll(&mut events, Some(real)).unwrap();
         for event in &events {
             assert!(self.checks.owns(event.token()));
-            self.checks.handle(self.now, event.token(), &mut self.out);
+            self.checks.handle(self.now, event, &mut self.out);
         }
+        self.checks.advance(self.now, &mut self.out);
     }
 
     /// Waits, with the clock standing still, for the answer to the check that has just been made.
@@ -259,7 +270,7 @@ fn silent_servers_are_bounded_in_sockets_and_do_not_hold_up_the_living() {
         let descriptors = open_descriptors();
         let _listener = serve(&wire, SERVER);
         let slow = Parameters { response_time: Duration::from_secs(3), ..parameters() };
-        let silent = |port: u16| Wanted { address: ([198, 18, 1, 9], port).into(), parameters: slow };
+        let silent = |port: u16| Wanted { parameters: slow, ..wanted(&format!("198.18.1.9:{port}")) };
         let mut list: Vec<Wanted> = (1..=600).map(silent).collect();
         list.push(Wanted { parameters: slow, ..wanted(SERVER) });
         let ids = clockwork.update(&list);
@@ -270,7 +281,7 @@ fn silent_servers_are_bounded_in_sockets_and_do_not_hold_up_the_living() {
             let (_, sockets, waiting) = clockwork.checks.load();
             most = (most.0.max(sockets), most.1.max(waiting));
         }
-        assert_eq!(most.0, SOCKETS_MAX);
+        assert_eq!(most.0, SOCKETS);
         assert!(most.1 > 0, "the test is to exhaust the sockets");
         let health = |id: &CheckId| clockwork.checks.status(*id).unwrap().health;
         assert!(ids[..600].iter().all(|id| health(id) == Health::Down));

@@ -21,7 +21,7 @@ pub enum Reason {
         /// For how long.
         within: Duration,
     },
-    /// The address does not answer ARP or ND, or a router said so.
+    /// The address does not answer ARP or ND, or a router says so.
     HostUnreachable,
     /// There is no route.
     NetworkUnreachable,
@@ -33,6 +33,19 @@ pub enum Reason {
         within: Duration,
         /// Why the last check failed, if one has.
         last: Option<Box<Reason>>,
+    },
+    /// The host says that nobody listens on the UDP port.
+    PortUnreachable,
+    /// The host says that it does not speak the protocol.
+    ProtocolUnreachable,
+    /// A router says that the packet has gone round for too long.
+    TimeExceeded,
+    /// The answer to a datagram does not say what it should.
+    NotInReply {
+        /// What is missing.
+        expected: String,
+        /// How much of an answer is searched at the most.
+        searched_bytes: usize,
     },
     /// An HTTP status that was not asked for.
     Status {
@@ -105,6 +118,12 @@ impl fmt::Display for Reason {
             Self::Overdue { within, last: None } => write!(out, "no check succeeded for {}", Plain(*within)),
             Self::Overdue { within, last: Some(last) } => {
                 write!(out, "no check succeeded for {}: {last}", Plain(*within))
+            }
+            Self::PortUnreachable => out.write_str("port unreachable"),
+            Self::ProtocolUnreachable => out.write_str("protocol unreachable"),
+            Self::TimeExceeded => out.write_str("time exceeded on the way: a routing loop?"),
+            Self::NotInReply { expected, searched_bytes } => {
+                write!(out, "{expected} not in the first {} of the answer", Size(*searched_bytes))
             }
             Self::Status { expected, got } => write!(out, "expected {expected}, got {got}"),
             Self::NotInBody { expected, searched_bytes } => {

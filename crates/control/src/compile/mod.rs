@@ -38,6 +38,8 @@ pub struct Inputs<'a> {
     pub mtu_bytes_max: u16,
     /// Hashes under the appliance's secret.
     pub hasher: FlowHasher,
+    /// Now, on the workers' clock.
+    pub now_ns: u64,
 }
 
 /// The counters of a plan that change by rule, not by content.

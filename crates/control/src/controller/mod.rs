@@ -16,6 +16,7 @@ mod conflicts;
 mod next_hops;
 mod operating;
 mod publishing;
+mod rates;
 mod report;
 mod session_rows;
 mod totals;
@@ -26,7 +27,7 @@ pub use totals::MemberTotals;
 pub use world::{ControlWaker, Loss, RingFacts, Rings, WorkerHandle};
 
 use crate::announce::Announcer;
-use crate::check::Checks;
+use crate::check::{Checks, socket_allowance};
 use crate::compile::{Epochs, Services};
 use crate::facts::{Facts, NeighbourKey};
 use crate::links::Links;
@@ -42,6 +43,7 @@ use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
+use rates::Rates;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +124,7 @@ pub struct Controller<R> {
     services: Services,
     kept: HashSet<NeighbourKey>,
     totals: Totals,
+    rates: Rates,
     epochs: Epochs,
     dirty: Dirty,
     mtu_bytes_max: u16,
@@ -155,7 +158,7 @@ impl<R: Rings> Controller<R> {
         let mut signals = Signals::new()?;
         registry.register(&mut signals, TOKEN_SIGNALS, Interest::READABLE)?;
         let operator = operator::Server::new(place, registry.try_clone()?, Token(TOKEN_OPERATOR))?;
-        let checks = Checks::new(registry.try_clone()?, Token(TOKEN_CHECKS));
+        let checks = Checks::new(registry, Token(TOKEN_CHECKS), socket_allowance())?;
         let waker = Arc::new(Waker::new(registry, TOKEN_WAKER)?);
         let mut members = Members::default();
         members.configure(&config).map_err(io::Error::other)?;
@@ -169,6 +172,7 @@ impl<R: Rings> Controller<R> {
             facts: &facts,
             mtu_bytes_max,
             hasher: shared.hasher,
+            now_ns: clock.elapsed().as_nanos() as u64,
         };
         let publisher = Publisher::new(crate::compile::compile(&inputs, epochs, &mut services));
         let now = Instant::now();
@@ -194,6 +198,7 @@ impl<R: Rings> Controller<R> {
             services,
             kept: HashSet::new(),
             totals: Totals::default(),
+            rates: Rates::default(),
             epochs,
             dirty: Dirty::all(),
             mtu_bytes_max,
@@ -252,6 +257,7 @@ impl<R: Rings> Controller<R> {
             self.look_at_the_kernel(now);
             self.take_reports(now);
             self.check(now);
+            self.measure_rates(now);
             self.resolver.advance(now, &self.facts);
             self.operate(now, None);
             if now >= housekeeping {
@@ -281,6 +287,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),
         ];
@@ -291,7 +298,7 @@ impl<R: Rings> Controller<R> {
         match event.token() {
             TOKEN_WAKER | TOKEN_NETLINK => {}
             TOKEN_SIGNALS => self.take_signals(now),
-            token if self.checks.owns(token) => self.check_event(now, token),
+            token if self.checks.owns(token) => self.check_event(now, event),
             token if self.is_operators(token) => self.operate(now, Some(token)),
             token => debug!("an event for nobody: {token:?}"),
         }

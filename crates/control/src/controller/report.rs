@@ -99,8 +99,8 @@ impl<R: Rings> Controller<R> {
                 "mode": service.mode.to_string(),
                 "scheduler": service.scheduler.to_string(),
                 "state": if up > 0 { "up" } else { "down" },
-                "sessions_active": totals.sessions_active(),
-                "sessions_closing": totals.sessions_held() - totals.sessions_active(),
+                "sessions_active": totals.sessions_active,
+                "sessions_closing": totals.sessions_closing(),
                 "sessions_total": totals.sessions_created,
                 "packets_in": totals.packets_in,
                 "bytes_in": totals.bytes_in,
@@ -128,9 +128,8 @@ impl<R: Rings> Controller<R> {
         };
         let mut servers: Vec<_> = self
             .members
-            .all()
-            .filter(|(key, _)| key.service == service)
-            .map(|(key, member)| (key, member, self.totals.of(&self.workers, member.id)))
+            .of_service(service)
+            .map(|(key, member)| (key, member, self.totals.of(&self.workers, &self.shared.loads, member.id)))
             .collect();
         servers.sort_by_key(|(key, ..)| (place(key), (*key).clone()));
         servers
@@ -149,8 +148,8 @@ impl<R: Rings> Controller<R> {
             "port": port,
             "weight": configured.map_or(0, |server| server.weight),
             "state": member.shown().word(),
-            "sessions_active": totals.sessions_active(),
-            "sessions_closing": totals.sessions_held() - totals.sessions_active(),
+            "sessions_active": totals.sessions_active,
+            "sessions_closing": totals.sessions_closing(),
             "sessions_total": totals.sessions_created,
             "packets_in": totals.packets_in,
             "bytes_in": totals.bytes_in,

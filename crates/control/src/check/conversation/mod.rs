@@ -14,7 +14,7 @@
 //!    [`Conversation::sent`] says how far that was.
 //! 3. What comes goes to [`Conversation::received`], in pieces of any size; the peer's FIN is
 //!    [`Conversation::closed`]. A reset is the stream's own knowledge: a failure by [`Reason::Reset`], unless the
-//!    conversation [is over](Conversation::is_over).
+//!    conversation [is over](Conversation::is_over), and [`Conversation::broken`] ends it.
 //! 4. With the verdict the conversation is over: what is unsent then (the end of TLS) goes out, then a FIN; what
 //!    comes after that is thrown away.
 //!
@@ -120,6 +120,11 @@ impl Conversation {
             Content::Tls(session) => Some(session.closed()),
         };
         self.end_with(outcome)
+    }
+
+    /// The stream has ended by a reset or another error, which is its caller's to judge.
+    pub fn broken(&mut self) {
+        self.state = State::Over;
     }
 
     /// What is to be sent, in order; empty: nothing now.
