@@ -4,6 +4,7 @@
 //!   Checks ── per check ──▶ Checker      what is thought of the server; time is a parameter
 //!     │                  └▶ asking now:  a socket of the pool  (tcp, http, tls: a Conversation; udp)
 //!     │                                  a number of the raw sockets  (icmp, tcp-half-open)
+//!     │                                  a port of the carried checks (any of them to a VIP on its servers)
 //!     └── a heap of deadlines, a queue for sockets
 //! ```
 //!
@@ -31,9 +32,10 @@ mod stream;
 mod udp;
 mod wanted;
 
+pub use carried::{CARRIED_PORTS, Parcel};
 pub use checker::{Checker, Expired, Health, Outcome, Parameters, Silence, Turn};
 pub use checks::{CheckId, Checks, SOCKETS_MAX, Status, TOKENS, Transition, socket_allowance};
 pub use raw::HALF_OPEN_PORTS;
 pub use reason::Reason;
 pub use udp::REPLY_BYTES_SEARCHED;
-pub use wanted::{Target, Wanted, Way};
+pub use wanted::{Carriage, Carrier, Target, Wanted, Way};

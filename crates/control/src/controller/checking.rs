@@ -1,5 +1,6 @@
 //! Health checks of the configuration's servers, and what their verdicts mean for them.
 
+use super::carrying::carriage;
 use super::{Controller, Rings};
 use crate::check::{CheckId, Health as Verdict, Parameters, Target, Transition, Wanted};
 use crate::members::{Health, ServerKey};
@@ -32,6 +33,7 @@ impl<R: Rings> Controller<R> {
             }
             self.check_users.by_server.insert(server, id);
         }
+        self.carriers.configure(&self.config, &self.members);
         self.dirty.members = true;
     }
 
@@ -62,7 +64,10 @@ impl<R: Rings> Controller<R> {
                 };
                 let key =
                     ServerKey { service: service.name.clone(), address: server.address, port: server.port };
-                let target = Target::by_kernel(server.address, port);
+                let target = match carriage(service, server) {
+                    Some(carriage) => Target::carried(service.address, port, carriage),
+                    None => Target::by_kernel(server.address, port),
+                };
                 wanted.push((key, Wanted { target, probe: probe.clone(), parameters }));
             }
         }

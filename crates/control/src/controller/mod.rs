@@ -11,6 +11,7 @@
 //! one order. Nothing here touches a frame of traffic.
 
 mod bridges;
+mod carrying;
 mod checking;
 mod conflicts;
 mod next_hops;
@@ -35,6 +36,7 @@ use crate::members::Members;
 use crate::netlink::{Mirror, Resolver};
 use crate::operator;
 use crate::signals::Signals;
+use carrying::Carriers;
 use checking::CheckUsers;
 use config::Config;
 use conflicts::Conflicts;
@@ -109,6 +111,7 @@ pub struct Controller<R> {
     resolver: Resolver,
     checks: Checks,
     check_users: CheckUsers,
+    carriers: Carriers,
     announcer: Announcer,
     conflicts: Conflicts,
     rings: R,
@@ -184,6 +187,7 @@ impl<R: Rings> Controller<R> {
             resolver: Resolver::new()?,
             checks,
             check_users: CheckUsers::default(),
+            carriers: Carriers::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
             rings,
@@ -267,6 +271,7 @@ impl<R: Rings> Controller<R> {
             }
             self.bring_up_to_date(now);
             self.announce(now);
+            self.carry(now);
             self.publisher.collect();
             if self.end_requested {
                 return Ok(Ended::Signalled);

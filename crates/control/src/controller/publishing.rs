@@ -52,6 +52,7 @@ impl<R: Rings> Controller<R> {
         if dirty.routes || dirty.members {
             self.kept = next_hops::kept(&self.config, &self.facts);
             self.resolver.keep(now, self.kept.iter().copied(), &self.facts);
+            self.carriers.find_ways(&self.config, &self.facts);
         }
         let wanted = next_hops::links(&self.config, &self.facts, &self.kept);
         let changes = self.links.update(&self.shared.links, &wanted);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::user_tcp::{State, UserTcp};
+use crate::check::attempt::Progress;
 use crate::check::conversation::Conversation;
 use crate::check::{Outcome, Reason};
 
@@ -13,17 +14,8 @@ const FAREWELL_BYTES_MAX: usize = 16 << 10;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 4 << 10;
 
-/// What a packet or the passing of time brought.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The verdict, once.
-    pub outcome: Option<Outcome>,
-    /// Nothing more is to come.
-    pub finished: bool,
-}
-
 /// A conversation under way, or being closed.
-pub struct CarriedStream {
+pub(super) struct CarriedStream {
     tcp: UserTcp,
     conversation: Conversation,
     phase: Phase,
@@ -40,7 +32,7 @@ enum Phase {
 
 impl CarriedStream {
     /// Begins it; see [`UserTcp::connect`].
-    pub fn start(
+    pub(super) fn start(
         ends: (SocketAddr, SocketAddr),
         conversation: Conversation,
         seed: u64,
@@ -51,35 +43,45 @@ impl CarriedStream {
     }
 
     /// What the peer owes.
-    pub fn awaited(&self) -> &'static str {
+    pub(super) fn awaited(&self) -> &'static str {
         self.conversation.awaited()
     }
 
+    /// Whether the SYN has not been answered yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.phase == Phase::Connecting
+    }
+
+    /// Whether `sequence` is the number of the SYN.
+    pub(super) fn is_first(&self, sequence: u32) -> bool {
+        self.tcp.is_first(sequence)
+    }
+
     /// Takes a TCP segment from the peer.
-    pub fn receive(&mut self, segment: &[u8], now: Instant) -> Progress {
+    pub(super) fn receive(&mut self, segment: &[u8], now: Instant) -> Progress {
         self.tcp.receive(segment, now);
         self.go_on(now)
     }
 
     /// Lets time pass.
-    pub fn advance(&mut self, now: Instant) -> Progress {
+    pub(super) fn advance(&mut self, now: Instant) -> Progress {
         self.tcp.advance(now);
         self.go_on(now)
     }
 
     /// The packets that are to be carried now, once.
-    pub fn outgoing(&mut self) -> impl Iterator<Item = Vec<u8>> {
+    pub(super) fn outgoing(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.tcp.outgoing()
     }
 
     /// When [`CarriedStream::advance`] has something to do.
-    pub fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
         self.tcp.next_deadline(now)
     }
 
     /// Gives it up. A peer that knows of the connection is told, by one packet more.
-    pub fn give_up(&mut self, now: Instant) {
-        self.tcp.abort(now);
+    pub(super) fn give_up(&mut self) {
+        self.tcp.abort();
     }
 
     fn go_on(&mut self, now: Instant) -> Progress {
@@ -88,9 +90,7 @@ impl CarriedStream {
             match self.tcp.state() {
                 State::Connecting => return Progress::default(),
                 // A reset is all that ends what has not begun (RFC 9293 section 3.10.7.3).
-                State::Closed => {
-                    return Progress { outcome: Some(Outcome::Failure(Reason::Refused)), finished: true };
-                }
+                State::Closed => return Progress::over(Outcome::Failure(Reason::Refused)),
                 State::Open => {
                     outcome = self.conversation.opened();
                     self.phase = Phase::Talking;
@@ -99,7 +99,7 @@ impl CarriedStream {
         }
         if self.phase == Phase::Talking {
             outcome = outcome.or_else(|| self.talk(now));
-            if self.conversation.is_over() || outcome.is_some() {
+            if self.conversation.is_over() {
                 self.phase = Phase::Closing;
             }
         }
@@ -124,7 +124,10 @@ impl CarriedStream {
         }
         match self.tcp.state() {
             // We have closed nothing yet, and a peer that only closes leaves it open.
-            State::Closed => Some(Outcome::Failure(Reason::Reset)),
+            State::Closed => {
+                self.conversation.broken();
+                Some(Outcome::Failure(Reason::Reset))
+            }
             _ if self.tcp.is_at_end() => self.conversation.closed(),
             _ => None,
         }
@@ -152,7 +155,7 @@ impl CarriedStream {
             }
         }
         if self.farewell_bytes > FAREWELL_BYTES_MAX {
-            self.tcp.abort(now);
+            self.tcp.abort();
         }
         self.tcp.advance(now);
         self.tcp.state() == State::Closed

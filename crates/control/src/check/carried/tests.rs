@@ -11,8 +11,9 @@ use smoltcp::time::Instant as Micros;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use wire::tcp::{Tcp, TcpFlags};
 
-use super::user_tcp::Link;
-use super::*;
+use super::stream::CarriedStream;
+use super::user_tcp::{Link, State, UserTcp};
+use crate::check::attempt::Progress;
 use crate::check::conversation::Conversation;
 use crate::check::{Outcome, Reason};
 
@@ -300,7 +301,7 @@ fn who_is_given_up_in_the_middle_is_told_and_who_knows_nothing_is_not() {
     let start = || CarriedStream::start(ends, Conversation::new(&http(None), ends.1).unwrap(), 7, now);
     let mut silent = start();
     assert_eq!(silent.outgoing().count(), 1);
-    silent.give_up(now);
+    silent.give_up();
     assert_eq!(silent.outgoing().count(), 0);
     let mut lab = Lab::new(FAMILIES[0], Manner::Says { at_once: false, words: Vec::new(), closes: false });
     let mut open = start();
@@ -312,7 +313,7 @@ fn who_is_given_up_in_the_middle_is_told_and_who_knows_nothing_is_not() {
     }
     assert_eq!(open.awaited(), "HTTP answer");
     open.outgoing().for_each(drop);
-    open.give_up(now);
+    open.give_up();
     let last: Vec<String> = open.outgoing().map(|packet| flags(segment(&packet))).collect();
     assert_eq!(last.len(), 1);
     assert!(last[0].contains('R'), "{last:?}");

@@ -14,16 +14,18 @@ use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, M
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant as Micros};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use wire::ipv4::Ipv4;
+use wire::ipv6::Ipv6;
 use wire::protocol;
 
-use super::packet::{is_whole, packet, ports};
+use super::packet::{is_whole, packet, ports, sequence};
 
 /// The longest packet of ours, and, by the segment size that is announced, of theirs. It fits every tunnel over Ethernet
 /// and every IPv6 link (RFC 8200 section 5), so that no check fails for its length.
 const PACKET_BYTES_MAX: usize = 1_280;
 
 /// What a server may have sent without our having read it.
-const RECEIVE_BYTES: usize = 8 << 10;
+pub(super) const RECEIVE_BYTES: usize = 8 << 10;
 
 /// What we may have said without its having been acknowledged.
 const SEND_BYTES: usize = 2 << 10;
@@ -33,11 +35,11 @@ const SEND_BYTES: usize = 2 << 10;
 const OUTGOING_MAX: usize = 8;
 
 /// Memory of one connection beside smoltcp's own records.
-pub const BYTES_KEPT: usize = RECEIVE_BYTES + SEND_BYTES + OUTGOING_MAX * PACKET_BYTES_MAX;
+pub(super) const BYTES_KEPT: usize = RECEIVE_BYTES + SEND_BYTES + OUTGOING_MAX * PACKET_BYTES_MAX;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// The SYN is out.
     Connecting,
     /// The handshake is whole; the peer may have said that it will say no more.
@@ -47,20 +49,24 @@ pub enum State {
 }
 
 /// One connection.
-pub struct UserTcp {
+pub(super) struct UserTcp {
     interface: Interface,
     sockets: SocketSet<'static>,
     socket: SocketHandle,
     link: Link,
     origin: Instant,
+    /// When something was last done here.
+    now: Instant,
     ends: (SocketAddr, SocketAddr),
+    /// The number of our SYN.
+    first_sequence: Option<u32>,
 }
 
 impl UserTcp {
     /// Begins a connection from `local` to `remote`, which are of one family and unicast; the SYN is among the first
     /// [outgoing](Self::outgoing) packets. `seed` decides the initial sequence number: nobody may be able to foretell it
     /// (RFC 9293 section 3.4.1).
-    pub fn connect(local: SocketAddr, remote: SocketAddr, seed: u64, now: Instant) -> Self {
+    pub(super) fn connect(local: SocketAddr, remote: SocketAddr, seed: u64, now: Instant) -> Self {
         let mut link = Link::default();
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -77,13 +83,18 @@ impl UserTcp {
         let _state = socket.connect(interface.context(), remote, local);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let socket = sockets.add(socket);
-        let mut this = Self { interface, sockets, socket, link, origin: now, ends: (local, remote) };
+        let ends = (local, remote);
+        let mut this =
+            Self { interface, sockets, socket, link, origin: now, now, ends, first_sequence: None };
         this.advance(now);
+        let header_bytes = if local.is_ipv4() { Ipv4::LENGTH } else { Ipv6::LENGTH };
+        let syn = this.link.outgoing.front().and_then(|packet| packet.get(header_bytes..));
+        this.first_sequence = syn.and_then(sequence);
         this
     }
 
     /// Where the connection stands.
-    pub fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         match self.socket().state() {
             tcp::State::SynSent | tcp::State::SynReceived | tcp::State::Listen => State::Connecting,
             // Both have said their last: nothing but a repetition could come.
@@ -92,9 +103,14 @@ impl UserTcp {
         }
     }
 
+    /// Whether `sequence` is the number of our SYN.
+    pub(super) fn is_first(&self, sequence: u32) -> bool {
+        self.first_sequence == Some(sequence)
+    }
+
     /// Takes a TCP segment that came from the peer's address to ours. One whose checksum is wrong, or whose ports are
     /// others', is nothing.
-    pub fn receive(&mut self, segment: &[u8], now: Instant) {
+    pub(super) fn receive(&mut self, segment: &[u8], now: Instant) {
         let (local, remote) = self.ends;
         if ports(segment) == Some((remote.port(), local.port())) && is_whole(segment, remote.ip(), local.ip())
         {
@@ -104,48 +120,49 @@ impl UserTcp {
     }
 
     /// Lets time pass, and sends what has been [written](Self::write) since.
-    pub fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.now = now;
         let now = self.micros(now);
         self.interface.poll(now, &mut self.link, &mut self.sockets);
     }
 
     /// The packets that are to be carried now, once.
-    pub fn outgoing(&mut self) -> impl Iterator<Item = Vec<u8>> {
+    pub(super) fn outgoing(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.link.outgoing.drain(..)
     }
 
     /// When [`UserTcp::advance`] has something to do: a packet was lost.
-    pub fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(self.micros(now), &self.sockets)?;
         let origin = self.origin;
         Some(origin + std::time::Duration::from_micros(at.total_micros().try_into().unwrap_or_default()))
     }
 
     /// Writes as much of `bytes` as there is room for, and says how much that was.
-    pub fn write(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         self.socket_mut().send_slice(bytes).unwrap_or(0)
     }
 
     /// Reads what has come; zero when nothing is there now.
-    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         self.socket_mut().recv_slice(buffer).unwrap_or(0)
     }
 
     /// Whether the peer will say no more, and all that it said has been read.
-    pub fn is_at_end(&self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         !self.socket().may_recv()
     }
 
     /// Sends a FIN behind what has been written.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.socket_mut().close();
     }
 
     /// Gives the connection up. A peer that knows of it is told by a reset, which is among the outgoing packets.
-    pub fn abort(&mut self, now: Instant) {
+    pub(super) fn abort(&mut self) {
         if self.state() == State::Open {
             self.socket_mut().abort();
-            self.advance(now);
+            self.advance(self.now);
         }
     }
 
