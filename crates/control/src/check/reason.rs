@@ -127,16 +127,18 @@ impl fmt::Display for Reason {
             Self::Reset => out.write_str("connection reset"),
             Self::Silent { awaited, within } => write!(out, "no {awaited} within {}", Plain(*within)),
             Self::NotServed { awaited, within, vip, by } => {
-                write!(out, "no {awaited} within {}: does the server ", Plain(*within))?;
+                write!(out, "no {awaited} within {}: is the server there, ", Plain(*within))?;
                 match by {
-                    Carrier::Mac => write!(out, "hold {vip} on its loopback?"),
+                    Carrier::Mac => write!(out, "and {vip} on its loopback?"),
                     Carrier::IpInIp(source) => {
-                        write!(out, "take IP in IP from {source} and hold {vip} on its loopback?")
+                        write!(out, "taking IP in IP from {source}, and {vip} on its loopback?")
                     }
                     Carrier::Gue(source, port) => {
-                        write!(out, "take GUE from {source} on port {port} and hold {vip} on its loopback?")
+                        write!(out, "taking GUE from {source} on port {port}, and {vip} on its loopback?")
                     }
-                    Carrier::Dscp(dscp) => write!(out, "turn DSCP {dscp} into {vip} and hold it?"),
+                    Carrier::Dscp(dscp) => {
+                        write!(out, "turning DSCP {dscp} into {vip}, and that on its loopback?")
+                    }
                 }
             }
             Self::HostUnreachable => out.write_str("host unreachable"),
@@ -218,7 +220,7 @@ mod tests {
             vip: [198, 18, 1, 10].into(),
             by: Carrier::Mac,
         };
-        let words = "no SYN-ACK within 1 s: does the server hold 198.18.1.10 on its loopback?";
+        let words = "no SYN-ACK within 1 s: is the server there, and 198.18.1.10 on its loopback?";
         assert_eq!(not_served.to_string(), words);
         let overdue =
             Reason::Overdue { within: Duration::from_millis(2_500), last: Some(Box::new(Reason::Refused)) };
