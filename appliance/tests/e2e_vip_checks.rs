@@ -26,6 +26,8 @@ on_both_drivers! {
     an_application_never_sees_a_half_open_check,
     a_refusal_and_a_wrong_answer_are_told_from_a_missing_vip,
     a_server_that_was_away_is_found_by_its_next_checks,
+    answers_reach_the_host_by_every_kind_of_leg,
+    a_kernel_that_drops_the_answers_is_named,
 }
 
 /// The check of each service, by the beginning of its name. The servers' UDP service answers with its name.
@@ -138,6 +140,8 @@ fn l3_dsr_dscp(driver: &str) {
 
 fn a_server_is_up_as_long_as_it_holds_the_vip(driver: &str, mode: Mode) {
     let scene = Scene::new(driver, mode, Hop::None);
+    // Where the VIP's own route leads back by the same interface, a kernel that is strict about that has no objection.
+    scene.site.appliance.set_parameter("net.ipv4.conf.all.rp_filter", "1").unwrap();
     let appliance = start(&scene.site, &configuration(&scene, KINDS));
     let first = scene.site.servers[0].namespace();
     for kinds in [KINDS, ECHO] {
@@ -270,5 +274,76 @@ fn a_server_that_was_away_is_found_by_its_next_checks(driver: &str) {
     });
     assert_others_up(&scene, &appliance);
     cable.set_up(true).unwrap();
+    wait_for_first(&scene, &appliance, "up");
+}
+
+/// The same services where servers answer directly.
+fn in_l2_dsr(path: PathBuf) -> PathBuf {
+    let text = fs::read_to_string(&path).unwrap();
+    let direct = |line: &str| match line.split_once(" = ") {
+        Some(("mode", _)) => "mode = \"l2-dsr\"".to_owned(),
+        Some(("source_nat", _)) => "source_nat = \"never\"".to_owned(),
+        Some(("return_path", _)) => String::new(),
+        _ => line.to_owned(),
+    };
+    fs::write(&path, text.lines().map(direct).collect::<Vec<_>>().join("\n")).unwrap();
+    path
+}
+
+/// Answers come in by two ports, by a bridge's host leg and by those of VLANs, and reach the kernel's sockets all the same.
+fn answers_reach_the_host_by_every_kind_of_leg(driver: &str) {
+    let modes = [Mode::Routed, Mode::TransparentInline, Mode::TransparentOneArm, Mode::RoutedInVlans];
+    for mode in modes {
+        let scene = Scene::new(driver, mode, Hop::None);
+        let kinds = [
+            ("web", "kind = \"http\"\npath = \"/\"\nexpect_body = \"server\""),
+            ("hold", "kind = \"tcp-half-open\""),
+            ("transfer", "kind = \"tcp\""),
+            ("udp", "kind = \"icmp\""),
+        ];
+        let path = in_l2_dsr(configuration(&scene, kinds));
+        let holds = |held: bool, servers: &[lab::topology::Host]| {
+            for (server, vip) in servers.iter().flat_map(|server| scene.site.vips.map(|vip| (server, vip))) {
+                match held {
+                    true => server.namespace().hold_address(vip).unwrap(),
+                    false => server.namespace().release_address(vip).unwrap(),
+                }
+            }
+        };
+        holds(true, &scene.site.servers);
+        let appliance = start(&scene.site, &path);
+        holds(false, &scene.site.servers[..1]);
+        for (service, reason) in wait_for_first(&scene, &appliance, "down") {
+            assert!(reason.starts_with("no "), "{mode:?} {service}: {reason}");
+        }
+        assert_others_up(&scene, &appliance);
+        holds(true, &scene.site.servers[..1]);
+        wait_for_first(&scene, &appliance, "up");
+    }
+}
+
+/// Servers are behind another interface than the VIP's own route: a strict kernel drops what they answer.
+fn a_kernel_that_drops_the_answers_is_named(driver: &str) {
+    let scene = Scene::new(driver, Mode::Routed, Hop::None);
+    let interface = scene.site.ports[1].interface();
+    let filter = |value| {
+        let name = format!("net.ipv4.conf.{interface}.rp_filter");
+        scene.site.appliance.set_parameter(&name, value).unwrap();
+    };
+    let path = in_l2_dsr(configuration(&scene, ECHO));
+    for server in &scene.site.servers {
+        scene.site.vips.iter().for_each(|vip| server.namespace().hold_address(*vip).unwrap());
+    }
+    let appliance = start(&scene.site, &path);
+    let named = || appliance.log().contains(&format!("{} by {interface}", scene.site.vips[0]));
+    assert!(!named(), "{}", appliance.log());
+    filter("1");
+    wait_for("IPv4 servers to be down", || {
+        let address = scene.site.servers[0].v4;
+        row(&appliance, "web-v4", address).0 == "down"
+    });
+    appliance.reload().unwrap();
+    assert!(named(), "{}", appliance.log());
+    filter("2");
     wait_for_first(&scene, &appliance, "up");
 }

@@ -3,6 +3,7 @@
 //! A packet whose next hop has no MAC address yet waits here for a moment, as the kernel's own would; the worker would
 //! have to drop it.
 
+use super::reverse_path::Filter;
 use super::{Controller, Rings};
 use crate::check::{Carriage, Carrier, Parcel};
 use crate::compile::legs_by_interface;
@@ -12,9 +13,10 @@ use config::{Config, Encapsulation, Mode, Protocol, Server, Service};
 use engine::Carry;
 use hashbrown::HashMap;
 use rewrite::MemberId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Packets that wait for their next hop at the most. With it, every server of a few hundred can be new at once.
 const WAITING_MAX: usize = 512;
@@ -92,6 +94,26 @@ impl Carriers {
             let leads = |address: IpAddr| carriage.by != Carrier::Mac || address == carriage.server;
             let hops = hops.iter().filter(|hop| ports.contains_key(&hop.interface) && leads(hop.address));
             destination.next_hops = hops.map(|hop| (hop.interface, hop.address)).collect();
+        }
+    }
+
+    /// Says where the kernel is set to drop the answers.
+    pub(super) fn warn_of_filters(&self, facts: &Facts) {
+        let ways = self.by_target.iter().flat_map(|((vip, _), destination)| {
+            destination.next_hops.iter().map(move |(interface, _)| (*interface, *vip))
+        });
+        for (interface, vip) in ways.collect::<BTreeSet<_>>() {
+            let Some(name) = facts.interfaces.get(&interface).map(|interface| &interface.name) else {
+                continue;
+            };
+            if Filter::of(name).drops(facts, vip, interface) {
+                warn!(
+                    "the kernel drops what servers answer to health checks of {vip} by {name}: its own route to \
+                     {vip} leads elsewhere, and it filters by reverse path (sysctl net.ipv4.conf.{name}.rp_filter \
+                     and net.ipv4.conf.all.rp_filter: the greater counts; 2 is enough where a route leads to {vip}, \
+                     else 0)"
+                );
+            }
         }
     }
 

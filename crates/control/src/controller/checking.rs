@@ -34,6 +34,8 @@ impl<R: Rings> Controller<R> {
             self.check_users.by_server.insert(server, id);
         }
         self.carriers.configure(&self.config, &self.members);
+        self.carriers.find_ways(&self.config, &self.facts);
+        self.carriers.warn_of_filters(&self.facts);
         self.dirty.members = true;
     }
 

@@ -19,6 +19,7 @@ mod operating;
 mod publishing;
 mod rates;
 mod report;
+mod reverse_path;
 mod session_rows;
 mod totals;
 mod world;
