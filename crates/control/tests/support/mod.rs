@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub mod bed;
 pub mod clockwork;
 
 use std::fs::File;
