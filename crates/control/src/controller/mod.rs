@@ -293,6 +293,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.carriers.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),
