@@ -70,6 +70,15 @@ const SESSIONS: &[Column] = &[
     ("PKTS OUT", "packets_out", Kind::Count),
 ];
 
+const STICKY: &[Column] = &[
+    ("SERVICE", "service", Kind::Word),
+    ("CLIENT", "client", Kind::Word),
+    ("SERVER", "server", Kind::Word),
+    ("SESSIONS", "sessions", Kind::Count),
+    ("IDLE", "idle_s", Kind::Seconds),
+    ("TIMEOUT", "timeout_s", Kind::Seconds),
+];
+
 const PORTS: &[Column] = &[
     ("NAME", "name", Kind::Word),
     ("INTERFACE", "interface", Kind::Word),
@@ -143,6 +152,16 @@ pub(crate) fn render(what: What, answer: &Value) -> String {
         What::Bridge => (BRIDGE, "No bridge is configured."),
         What::Firewalls => (DROPS, "Not built in this version."),
     };
+    table(columns, none, answer)
+}
+
+/// The answer to `show sessions --sticky` for people.
+pub(crate) fn render_sticky(answer: &Value) -> String {
+    table(STICKY, "No client is remembered.", answer)
+}
+
+/// A row for each object of `answer`, or `none`.
+fn table(columns: &[Column], none: &str, answer: &Value) -> String {
     let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         return format!("{none}\n");

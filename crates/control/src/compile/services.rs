@@ -6,12 +6,15 @@ use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
-    Cursor, HashFields, MemberState, Mode, PortRange, PreferenceRows, ReturnPath, RowMember, Scheduler,
-    Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
+    Cursor, HashFields, MemberState, Mode, Persistence, PortRange, PreferenceRows, ReturnPath, RowMember,
+    Scheduler, Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
 };
 use rewrite::MemberId;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Separates the names of services from the secret's other uses.
+const PURPOSE_SERVICE: u64 = 0x7365_7276_6963_6500;
 
 /// A member as it enters its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,15 +221,34 @@ fn build<F: Family>(
         rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows(&|_| true)),
         scheduler,
         cursor,
+        positions: (0..).zip(&members).map(|(position, member)| (member.id, position)).collect(),
         members,
         available,
         mode: mode(configured).unwrap_or(Mode::Routed),
         source_nat: source_nat(configured, address),
+        persistence: configured
+            .persistence
+            .map(|persistence| persistence_of(configured, persistence, hasher)),
     }
 }
 
-/// Positions of the servers that take new sessions: those that are up, and backups only while no other is; and none at all
-/// below the quorum.
+/// Under which name the clients of a service are remembered, and for how long.
+pub(crate) fn persistence_of(
+    configured: &Configured,
+    persistence: config::Persistence,
+    hasher: &FlowHasher,
+) -> Persistence {
+    let mut name = configured.name.clone().into_bytes();
+    name.push(persistence.prefix_length);
+    Persistence {
+        identity: hasher.dispatch(PURPOSE_SERVICE, &name),
+        prefix_length: persistence.prefix_length,
+        timeout_ms: persistence.timeout.as_millis() as u64,
+    }
+}
+
+/// Positions of the servers that take new sessions: those that are up, if they reach the quorum; else the backups that are
+/// up, if there are any; else none.
 fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -> Box<[u16]> {
     let up = |is_backup: bool| -> Box<[u16]> {
         let servers = configured.servers.iter().zip(members).enumerate();
@@ -235,9 +257,16 @@ fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -
             .map(|(place, _)| place as u16)
             .collect()
     };
-    let primary = up(false);
-    let in_use = if primary.is_empty() { up(true) } else { primary };
-    if in_use.len() < configured.quorum as usize { Box::default() } else { in_use }
+    // A service of backups alone has no others to wait for.
+    let has_primaries = configured.servers.iter().any(|server| !server.is_backup);
+    let first = up(!has_primaries);
+    if first.len() >= configured.quorum as usize {
+        first
+    } else if has_primaries {
+        up(true)
+    } else {
+        Box::default()
+    }
 }
 
 fn hash_fields(fields: config::HashFields) -> HashFields {

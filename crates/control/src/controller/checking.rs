@@ -109,7 +109,7 @@ fn health(verdict: Verdict) -> Health {
     }
 }
 
-fn endpoint(server: &ServerKey) -> String {
+pub(super) fn endpoint(server: &ServerKey) -> String {
     match server.port {
         Some(port) => SocketAddr::new(server.address, port).to_string(),
         None => server.address.to_string(),

@@ -19,6 +19,7 @@ mod publishing;
 mod rates;
 mod report;
 mod session_rows;
+mod sticky_rows;
 mod totals;
 mod world;
 
@@ -127,6 +128,8 @@ pub struct Controller<R> {
     rates: Rates,
     epochs: Epochs,
     dirty: Dirty,
+    /// A reload may have left clients remembered that nobody asks for.
+    clients_are_other: bool,
     mtu_bytes_max: u16,
 
     shared: Arc<Shared>,
@@ -201,6 +204,7 @@ impl<R: Rings> Controller<R> {
             rates: Rates::default(),
             epochs,
             dirty: Dirty::all(),
+            clients_are_other: false,
             mtu_bytes_max,
             shared,
             publisher,
@@ -262,6 +266,7 @@ impl<R: Rings> Controller<R> {
             self.operate(now, None);
             if now >= housekeeping {
                 self.release_members();
+                self.forget_clients();
                 self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }

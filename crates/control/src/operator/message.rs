@@ -56,6 +56,7 @@ pub enum What {
     Services,
     Servers,
     Sessions,
+    Sticky,
     Ports,
     Workers,
     Drops,
