@@ -13,8 +13,8 @@ use rewrite::MemberId;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A service's members as they enter it.
-type MemberInputs = Vec<(MemberId, MemberState)>;
+/// A service's members as they enter it: how each fares, and its weight now.
+type MemberInputs = Vec<(MemberId, MemberState, u32)>;
 
 /// What a service was made from, and what came of it.
 struct Made<F: Family> {
@@ -74,7 +74,11 @@ fn member_inputs(inputs: &Inputs<'_>, service: &Configured) -> MemberInputs {
     let known = service.servers.iter().map(|server| {
         let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
         // Every server of the configuration in force was given a row before the plan is compiled.
-        inputs.members.get(&key).map(|member| (member.id, member.state())).unwrap_or_default()
+        inputs
+            .members
+            .get(&key)
+            .map(|member| (member.id, member.state(), member.weight()))
+            .unwrap_or_default()
     });
     known.collect()
 }
@@ -90,10 +94,10 @@ fn build<F: Family>(
         .servers
         .iter()
         .zip(inputs)
-        .filter_map(|(server, &(id, state))| {
+        .filter_map(|(server, &(id, state, weight))| {
             let address = F::address(server.address)?;
             let dscp = server.dscp.unwrap_or_default();
-            Some(ServiceMember { id, address, port: server.port, state, weight: server.weight, dscp })
+            Some(ServiceMember { id, address, port: server.port, state, weight, dscp })
         })
         .collect();
     let is_up = |member: &ServiceMember<F>| member.state == MemberState::Up;

@@ -2,12 +2,16 @@
 
 use super::{Controller, Rings};
 use crate::check::{CheckId, Health as Verdict, Parameters, Transition, Wanted};
-use crate::members::{Health, ServerKey};
+use crate::members::{Health, Moment, ServerKey};
 use hashbrown::HashMap;
 use mio::Token;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Instant;
 use tracing::{info, warn};
+
+/// Why a server is up.
+const SUCCEEDED: &str = "its check succeeded";
 
 /// Which servers hang on which check: one check may serve several.
 #[derive(Debug, Default)]
@@ -24,11 +28,13 @@ impl<R: Rings> Controller<R> {
         let mut transitions = Vec::new();
         let ids = self.checks.update(now, &checks, &mut transitions);
         self.check_users = CheckUsers::default();
+        let at = Moment::now();
         for ((server, _), id) in wanted.into_iter().zip(ids) {
             self.check_users.by_check.entry(id).or_default().push(server.clone());
             // A server that was given a check that runs already knows its verdict at once.
             if let Some(status) = self.checks.status(id) {
-                self.members.set_health(&server, health(status.health));
+                let reason: &dyn Display = status.reason.map_or(&SUCCEEDED, |reason| reason);
+                self.members.set_health(&server, health(status.health), reason, at);
             }
             self.check_users.by_server.insert(server, id);
         }
@@ -77,17 +83,25 @@ impl<R: Rings> Controller<R> {
         self.judge(&transitions);
     }
 
-    fn judge(&mut self, transitions: &[Transition]) {
+    /// Lets changes of mind about servers take effect.
+    pub(super) fn judge(&mut self, transitions: &[Transition]) {
         for transition in transitions {
             let servers =
                 self.check_users.by_check.get(&transition.id).map(Vec::as_slice).unwrap_or_default();
             for server in servers {
                 let name = format!("{} server {}", server.service, endpoint(server));
-                match &transition.turn.reason {
-                    Some(reason) => warn!("{name} is {}: {reason}", transition.turn.to.word()),
-                    None => info!("{name} is {}", transition.turn.to.word()),
-                }
-                self.dirty.members |= self.members.set_health(server, health(transition.turn.to));
+                let to = transition.turn.to;
+                let reason: &dyn Display = match &transition.turn.reason {
+                    Some(reason) => {
+                        warn!("{name} is {}: {reason}", to.word());
+                        reason
+                    }
+                    None => {
+                        info!("{name} is {}", to.word());
+                        &SUCCEEDED
+                    }
+                };
+                self.dirty.members |= self.members.set_health(server, health(to), reason, Moment::now());
             }
         }
     }
@@ -109,7 +123,7 @@ fn health(verdict: Verdict) -> Health {
     }
 }
 
-fn endpoint(server: &ServerKey) -> String {
+pub(super) fn endpoint(server: &ServerKey) -> String {
     match server.port {
         Some(port) => SocketAddr::new(server.address, port).to_string(),
         None => server.address.to_string(),
