@@ -20,6 +20,7 @@ enum Kind {
     /// Seconds since something happened.
     Ago,
     Microseconds,
+    Milliseconds,
     Ratio,
     /// A list of servers: how many of them are up.
     Servers,
@@ -61,6 +62,7 @@ const SERVERS: &[Column] = &[
     ("ACTIVE", "sessions_active", Kind::Count),
     ("CLOSING", "sessions_closing", Kind::Count),
     ("TOTAL", "sessions_total", Kind::Count),
+    ("RESPONSE", "response_time_ms", Kind::Milliseconds),
     ("LAST CHECK", "last_check", Kind::Ago),
     ("REASON", "reason", Kind::Reason),
 ];
@@ -184,6 +186,7 @@ fn cell(value: &Value, kind: Kind) -> String {
             false => format!("{} ago", units::seconds(number as u64)),
         }),
         Kind::Microseconds => number().map(units::microseconds),
+        Kind::Milliseconds => number().map(|number| units::microseconds(number * 1e3)),
         Kind::Ratio => number().map(units::percent),
         Kind::Servers => value.as_array().map(|servers| {
             let up = servers.iter().filter(|server| server["state"] == "up").count();
@@ -317,7 +320,7 @@ dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       
         let answer = json!([
             {"service": "web", "address": "198.18.1.11", "port": 80, "weight": 1, "configured_weight": 1, "state": "up",
              "in_state_s": 300, "differs": [], "sessions_active": 4, "sessions_closing": 7, "sessions_total": 100,
-             "last_check": 0.2529, "reason": null,
+             "response_time_ms": 0.25, "last_check": 0.2529, "reason": null,
              "history": [{"reason": "connection refused"}, {"reason": "its check succeeded"}]},
             {"service": "web", "address": "198.18.1.12", "port": 8080, "weight": 5, "configured_weight": 1,
              "state": "down", "in_state_s": 62, "differs": ["weight", "draining"], "sessions_active": 0,
@@ -325,9 +328,9 @@ dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       
              "history": [{"reason": "no SYN-ACK within 1 s"}]},
         ]);
         let expected = "\
-SERVICE  ADDRESS      PORT  WEIGHT  STATE      FOR  FILE SAYS          ACTIVE  CLOSING  TOTAL  LAST CHECK  REASON
-web      198.18.1.11    80       1  up         5 m  -                       4        7    100  253 ms ago  its check succeeded
-web      198.18.1.12  8080       5  down   1 m 2 s  weight 1, enabled       0        0    100    12 s ago  connection refused
+SERVICE  ADDRESS      PORT  WEIGHT  STATE      FOR  FILE SAYS          ACTIVE  CLOSING  TOTAL  RESPONSE  LAST CHECK  REASON
+web      198.18.1.11    80       1  up         5 m  -                       4        7    100    250 µs  253 ms ago  its check succeeded
+web      198.18.1.12  8080       5  down   1 m 2 s  weight 1, enabled       0        0    100         -    12 s ago  connection refused
 ";
         assert_eq!(render(What::Servers, &answer), expected);
     }

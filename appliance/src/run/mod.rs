@@ -20,7 +20,7 @@ use config::Config;
 use control::controller::{Controller, ControllerParts, Ended};
 use control::facts::Facts;
 use control::netlink::Mirror;
-use engine::{Shared, WorkerCounters, orders};
+use engine::{Shared, Sizes, WorkerCounters, orders};
 use flow::FlowHasher;
 use plan::{LinkTable, MEMBERS_MAX};
 use std::path::Path;
@@ -73,12 +73,13 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     rings::raise_channels(&config, cpus.len());
     let cpus = places::active(&config, cpus);
 
-    let shared = Arc::new(Shared::new(
-        config.appliance.session_capacity,
-        config.appliance.session_capacity_ipv6,
-        LinkTable::ROWS,
-        hasher,
-    ));
+    let sizes = Sizes {
+        sessions_v4: config.appliance.session_capacity,
+        sessions_v6: config.appliance.session_capacity_ipv6,
+        links: LinkTable::ROWS,
+        members: MEMBERS_MAX,
+    };
+    let shared = Arc::new(Shared::new(sizes, hasher));
     report_memory(&shared);
 
     let (machine, worker_ports) = rings::open(&config, cpus.len())?;

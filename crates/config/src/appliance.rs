@@ -14,7 +14,7 @@ const CPUS_MAX: usize = 1_024;
 /// Sessions at the least: below this the table's sets fill up unevenly.
 const SESSIONS_MIN: usize = 1_024;
 /// Sessions at the most, of either family: 64 million of IPv4 are about 9 GiB.
-const SESSIONS_MAX: usize = 64_000_000;
+pub(crate) const SESSIONS_MAX: usize = 64_000_000;
 /// Longest path of a Unix socket: `sun_path` less its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest other path: `PATH_MAX` less its final zero.
@@ -50,7 +50,7 @@ pub(crate) fn appliance(top: Section<'_>, findings: &Findings) -> Appliance {
     let capacity = |key| value(key).and_then(|value: Value| value.integer(SESSIONS_MIN..=SESSIONS_MAX));
     let session_capacity = capacity("session_capacity").unwrap_or(1_000_000);
     let path = |key, bytes_max, default: &str| {
-        let path = value(key).and_then(|value: Value| value.path(bytes_max, default));
+        let path = value(key).and_then(|value: Value| value.line(bytes_max, default));
         PathBuf::from(path.unwrap_or_else(|| default.to_owned()))
     };
     let appliance = Appliance {

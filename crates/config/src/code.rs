@@ -17,7 +17,7 @@ pub const MALFORMED: &str = "E0105";
 pub const OUT_OF_RANGE: &str = "E0106";
 /// More of something than the appliance holds.
 pub const TOO_MANY: &str = "E0107";
-/// A key or word of a later version.
+/// A key of a later version.
 pub const NOT_BUILT: &str = "E0108";
 /// The file cannot be read.
 pub const UNREADABLE: &str = "E0109";
@@ -53,7 +53,7 @@ pub const WEIGHT_IGNORED: &str = "W0302";
 pub const SHARED_CPU: &str = "W0303";
 /// A health check that no service uses.
 pub const UNUSED_CHECK: &str = "W0304";
-/// A TCP check against the port of a UDP service.
+/// A check by TCP of a port of UDP, or the other way round.
 pub const CHECK_PROTOCOL: &str = "W0305";
 /// Source NAT where no reply needs it.
 pub const CLIENTS_HIDDEN: &str = "W0306";
@@ -61,3 +61,15 @@ pub const CLIENTS_HIDDEN: &str = "W0306";
 pub const AMBIGUOUS_REPLIES: &str = "W0307";
 /// Replies that never get the VIP's address.
 pub const REPLIES_LOST: &str = "W0308";
+/// An ICMP check of a service that has a port to ask.
+pub const HOST_CHECKED_ALONE: &str = "W0309";
+/// A body that is looked for in error pages too.
+pub const ERRORS_TAKEN: &str = "W0310";
+/// A UDP check to which silence is success.
+pub const SILENCE_TAKEN: &str = "W0311";
+/// Persistence that adds next to nothing to the scheduler.
+pub const PERSISTENCE_IDLE: &str = "W0312";
+/// A bandwidth of which only the requests are seen.
+pub const REQUESTS_COUNTED_ALONE: &str = "W0313";
+/// Backups with nothing to back up.
+pub const ONLY_BACKUPS: &str = "W0314";

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{CheckKind, HealthCheck, Probe};
+use crate::findings::Findings;
+use crate::model::HealthCheck;
+use crate::probe;
 use crate::section::{Section, Value};
 
 /// Health checks at the most: one for each service that there can be.
@@ -16,24 +18,41 @@ const RESPONSE_TIME_MIN: Duration = Duration::from_millis(10);
 /// Most failures forgiven, and most successes asked for.
 const STREAK_MAX: u32 = 100;
 
-pub(crate) const KEYS: &[&str] =
-    &["name", "kind", "port", "interval", "response_time", "retries", "timeout", "dead_interval", "rise"];
+pub(crate) const KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "port",
+    "path",
+    "host",
+    "tls",
+    "expect_status",
+    "expect_body",
+    "send",
+    "expect_reply",
+    "server_name",
+    "interval",
+    "response_time",
+    "retries",
+    "timeout",
+    "dead_interval",
+    "rise",
+];
 
 /// Reads every `[[health_check]]`.
-pub(crate) fn health_checks(top: Section<'_>) -> Vec<HealthCheck> {
+pub(crate) fn health_checks(top: Section<'_>, findings: &Findings) -> Vec<HealthCheck> {
     top.tables("health_check", "health_check", KEYS, HEALTH_CHECKS_MAX)
         .into_iter()
-        .map(health_check)
+        .map(|section| health_check(section, findings))
         .collect()
 }
 
-fn health_check(section: Section<'_>) -> HealthCheck {
-    let _kind: Option<CheckKind> = section.required("kind", "\"tcp\"").and_then(|value| value.word());
+fn health_check(section: Section<'_>, findings: &Findings) -> HealthCheck {
+    let probe = probe::read(section, findings);
     let duration = |key, bounds| section.optional(key).and_then(|value: Value| value.duration(bounds));
     let interval = duration("interval", INTERVAL_MIN..=INTERVAL_MAX).unwrap_or(Duration::from_secs(3));
     let check = HealthCheck {
         name: section.required("name", "\"web-tcp\"").and_then(|value| value.name()).unwrap_or_default(),
-        probe: Probe::Tcp,
+        probe,
         port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
         interval,
         response_time: duration("response_time", RESPONSE_TIME_MIN..=INTERVAL_MAX)

@@ -20,6 +20,7 @@ use toml::de::DeTable;
 
 mod address;
 mod appliance;
+mod choice;
 pub mod code;
 mod diagnostic;
 mod duration;
@@ -30,6 +31,7 @@ mod model;
 mod nearest;
 mod outbound;
 mod port;
+mod probe;
 mod relations;
 mod section;
 mod service;
@@ -88,7 +90,7 @@ pub fn parse(text: &str, file_name: &str) -> Outcome {
 
 fn read(top: Section<'_>, findings: &Findings) -> Config {
     let ports = port::ports(top, findings);
-    let health_checks = health_check::health_checks(top);
+    let health_checks = health_check::health_checks(top, findings);
     Config {
         appliance: appliance::appliance(top, findings),
         timeouts: appliance::timeouts(top),
@@ -150,8 +152,12 @@ mod tests {
             ("bridge", port::BRIDGE_KEYS),
             ("service", service::SERVICE_KEYS),
             ("service.server", service::SERVER_KEYS),
+            ("service.persistence", choice::PERSISTENCE_KEYS),
+            ("service.passive", choice::PASSIVE_KEYS),
             ("outbound", outbound::KEYS),
             ("health_check", health_check::KEYS),
+            ("health_check.send", probe::PAYLOAD_KEYS),
+            ("health_check.expect_reply", probe::PAYLOAD_KEYS),
         ];
         // What stands in a table, commented out or not, with the headers of the tables below it.
         let mut explained = std::collections::HashSet::new();
@@ -162,8 +168,14 @@ mod tests {
                 table = header.trim_matches(['[', ']']).to_owned();
                 let (above, key) = table.rsplit_once('.').unwrap_or(("", &table));
                 explained.insert((above.to_owned(), key.to_owned()));
-            } else if let Some((key, _)) = line.split_once(" = ") {
+            } else if let Some((key, value)) = line.split_once(" = ") {
                 explained.insert((table.clone(), key.to_owned()));
+                // A table in braces, each of whose keys stands behind the brace or a comma.
+                let inside = value.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                for pair in inside.map_or("", |(inside, _)| inside).split(',') {
+                    let inner = pair.split_once(" = ").map_or("", |(inner, _)| inner.trim());
+                    explained.insert((format!("{table}.{key}"), inner.to_owned()));
+                }
             }
         }
         for (table, keys) in tables {

@@ -33,7 +33,6 @@ pub(crate) struct Section<'a> {
 /// One value of the file.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'a> {
-    section: &'static str,
     key: &'static str,
     value: &'a DeValue<'a>,
     findings: &'a Findings,
@@ -56,16 +55,28 @@ impl<'a> Section<'a> {
         known: &[&'static str],
     ) -> Option<Section<'a>> {
         let value = self.optional(key)?;
-        let DeValue::Table(table) = value.value else {
-            value.wrong_type(
-                "a table",
-                format!("write `[{name}]`, with one pair of brackets, and its keys below"),
-            );
-            return None;
-        };
-        let section = Section { name, table, findings: self.findings, at: value.at };
-        section.refuse_unknown_keys(known);
-        Some(section)
+        let section = value.fields(name, known);
+        if section.is_none() {
+            let help = format!("write `[{name}]`, with one pair of brackets, and its keys below");
+            value.wrong_type("a table", help);
+        }
+        section
+    }
+
+    /// As [`Section::table`], of a table that stands in braces behind its key.
+    pub(crate) fn inline_table(
+        &self,
+        key: &'static str,
+        name: &'static str,
+        known: &[&'static str],
+        example: &str,
+    ) -> Option<Section<'a>> {
+        let value = self.optional(key)?;
+        let section = value.fields(name, known);
+        if section.is_none() {
+            value.wrong_type("a table", format!("for example `{key} = {example}`"));
+        }
+        section
     }
 
     /// All tables of the list `key`, at most `limit`.
@@ -85,18 +96,15 @@ impl<'a> Section<'a> {
         let mut sections = Vec::new();
         for item in items.iter() {
             let value = list.item(item);
-            let DeValue::Table(table) = value.value else {
-                value.wrong_type("a table", brackets());
-                continue;
-            };
-            if sections.len() == limit {
+            if sections.len() == limit && value.is_table() {
                 let message = format!("more than {limit} tables `{name}`");
                 self.findings.error(code::TOO_MANY, value.at, message, "use several appliances");
                 break;
             }
-            let section = Section { name, table, findings: self.findings, at: value.at };
-            section.refuse_unknown_keys(known);
-            sections.push(section);
+            match value.fields(name, known) {
+                Some(section) => sections.push(section),
+                None => value.wrong_type("a table", brackets()),
+            }
         }
         sections
     }
@@ -132,7 +140,6 @@ impl<'a> Section<'a> {
         // What the parser puts where a syntax error swallowed the value; that error has been reported.
         let swallowed = value.span().is_empty() && matches!(value.get_ref(), DeValue::Integer(_));
         (!swallowed).then(|| Value {
-            section: self.name,
             key,
             value: value.get_ref(),
             findings: self.findings,
@@ -152,6 +159,14 @@ impl<'a> Section<'a> {
     /// Reports that `key` does not go with the other values, even where it has its default.
     pub(crate) fn contradiction(&self, key: &'static str, message: &str, help: &str) {
         self.findings.error(code::CONTRADICTION, self.at(key), message.to_owned(), help);
+    }
+
+    /// Reports `key`, if it is there, as one that has no meaning beside the others.
+    pub(crate) fn meaningless(&self, key: &'static str, why: &str, remedy: &str) {
+        if let Some(value) = self.optional(key) {
+            let help = format!("{remedy}, or remove `{key}`");
+            value.error(code::MEANINGLESS_KEY, format!("`{key}` {why}"), help);
+        }
     }
 
     /// Where `key` stands, or else the table.
@@ -182,6 +197,18 @@ impl<'a> Value<'a> {
             DeValue::Table(_) => "a table",
         };
         self.error(code::WRONG_TYPE, format!("`{}` must be {wanted}, this is {found}", self.key), help);
+    }
+
+    /// The table that this is, if it is one; `name` is its name from the top of the file.
+    pub(crate) fn fields(&self, name: &'static str, known: &[&'static str]) -> Option<Section<'a>> {
+        let DeValue::Table(table) = self.value else { return None };
+        let section = Section { name, table, findings: self.findings, at: self.at };
+        section.refuse_unknown_keys(known);
+        Some(section)
+    }
+
+    fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
     }
 
     /// Whether this is a list.
@@ -218,15 +245,11 @@ impl<'a> Value<'a> {
 
     /// A string that people and programs are shown as it is: not empty, not long, no control characters.
     pub(crate) fn name(&self) -> Option<String> {
-        self.line_of_text(NAME_BYTES_MAX, "web")
+        self.line(NAME_BYTES_MAX, "web")
     }
 
-    /// A path.
-    pub(crate) fn path(&self, bytes_max: usize, example: &str) -> Option<String> {
-        self.line_of_text(bytes_max, example)
-    }
-
-    fn line_of_text(&self, bytes_max: usize, example: &str) -> Option<String> {
+    /// A string of 1 to `bytes_max` bytes without control characters.
+    pub(crate) fn line(&self, bytes_max: usize, example: &str) -> Option<String> {
         let example = format!("\"{example}\"");
         let text = self.text(&example)?;
         let key = self.key;
@@ -309,11 +332,6 @@ impl<'a> Value<'a> {
 
     /// Reports that `text` is none of `words`.
     pub(crate) fn refuse_word(&self, text: &str, words: &[&'static str]) {
-        if let Some(what) = later::word(self.section, self.key, text) {
-            let message = format!("not built yet in this version: {what} (`{} = \"{text}\"`)", self.key);
-            self.error(code::NOT_BUILT, message, format!("this version takes {}", quoted(words)));
-            return;
-        }
         let help = match nearest(text, words) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("known here: {}", quoted(words)),

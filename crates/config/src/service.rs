@@ -5,17 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::code;
 use crate::findings::Findings;
 use crate::model::{
-    DirectAccess, HashField, HashFields, HealthCheck, Mode, MssClamp, OnDown, PortSet, Protocol, ReturnPath,
-    Scheduler, Server, Service, SourceNat,
+    DirectAccess, HealthCheck, Mode, MssClamp, PortSet, Protocol, ReturnPath, Server, Service, SourceNat,
 };
 use crate::section::{Section, Value};
-use crate::way;
+use crate::{choice, way};
 
 /// Services at the most.
 const SERVICES_MAX: usize = 4_096;
 /// Servers of all services together at the most: a member's number is 16 bits wide, and one of them means
 /// none.
-const SERVERS_MAX: usize = 65_535;
+pub(crate) const SERVERS_MAX: usize = 65_535;
 /// Largest weight.
 const WEIGHT_MAX: u32 = 65_535;
 /// Addresses of one pool at the most: four million ports towards each server.
@@ -26,8 +25,8 @@ const MSS_MIN: u16 = 536;
 const MSS_MAX: u16 = 9_000;
 /// Highest DSCP: six bits (RFC 2474, 3). 0 is what unmarked packets have.
 const DSCP_MAX: u8 = 63;
-/// Fields that can be hashed.
-const HASH_FIELDS_MAX: usize = 4;
+/// Bound of a server's sessions at the most: the table holds no more.
+const MAX_SESSIONS_MAX: u32 = crate::appliance::SESSIONS_MAX as u32;
 
 /// Stands for an address that could not be read. No address of the file can be equal to it.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -51,10 +50,15 @@ pub(crate) const SERVICE_KEYS: &[&str] = &[
     "announce",
     "scheduler",
     "hash_fields",
+    "persistence",
+    "slow_start",
+    "quorum",
+    "on_down",
+    "passive",
     "health_check",
     "server",
 ];
-pub(crate) const SERVER_KEYS: &[&str] = &["address", "port", "weight", "dscp"];
+pub(crate) const SERVER_KEYS: &[&str] = &["address", "port", "weight", "max_sessions", "backup", "dscp"];
 
 /// Reads every `[[service]]`.
 pub(crate) fn services(top: Section<'_>, checks: &[HealthCheck], findings: &Findings) -> Vec<Service> {
@@ -76,13 +80,15 @@ fn service(
 ) -> Service {
     let mode = section.required("mode", "\"routed\"").and_then(|value| value.word());
     let way = way::read(section, mode);
-    let hash_fields = section.optional("hash_fields");
+    let name = section.required("name", "\"web\"").and_then(|value| value.name()).unwrap_or_default();
+    let address = section
+        .required("address", "\"198.18.0.10\"")
+        .and_then(|value| value.address())
+        .unwrap_or(NO_ADDRESS);
+    let choice = choice::read(section, address);
     let service = Service {
-        name: section.required("name", "\"web\"").and_then(|value| value.name()).unwrap_or_default(),
-        address: section
-            .required("address", "\"198.18.0.10\"")
-            .and_then(|value| value.address())
-            .unwrap_or(NO_ADDRESS),
+        name,
+        address,
         protocol: section.optional("protocol").and_then(|value| value.word()).unwrap_or(Protocol::Tcp),
         ports: section.optional("port").map_or(PortSet::One(80), |value| port_set(value).unwrap_or(NO_PORT)),
         mode: mode.unwrap_or(Mode::Routed),
@@ -98,16 +104,13 @@ fn service(
             .unwrap_or(DirectAccess::Allow),
         mss_clamp: section.optional("mss_clamp").and_then(mss_clamp).unwrap_or(MssClamp::Auto),
         announce: section.optional("announce").and_then(|value| value.boolean()).unwrap_or(true),
-        scheduler: section
-            .optional("scheduler")
-            .and_then(|value| value.word())
-            .unwrap_or(Scheduler::RoundRobin),
-        hash_fields: hash_fields.and_then(read_hash_fields).unwrap_or_default(),
-        persistence: None,
-        slow_start: None,
-        quorum: 1,
-        on_down: OnDown::Reset,
-        passive: None,
+        scheduler: choice.scheduler,
+        hash_fields: choice.hash_fields,
+        persistence: choice.persistence,
+        slow_start: choice.slow_start,
+        quorum: choice.quorum,
+        on_down: choice.on_down,
+        passive: choice.passive,
         health_check: section.optional("health_check").and_then(|value| reference(value, checks)),
         servers: section
             .tables("server", "service.server", SERVER_KEYS, servers_left)
@@ -123,10 +126,6 @@ fn service(
         source_addresses_at: section.at("source_addresses"),
         health_check_at: section.at("health_check"),
     };
-    if let Some(value) = hash_fields.filter(|_| service.scheduler != Scheduler::Hash) {
-        let message = format!("`hash_fields` means nothing to the scheduler \"{}\"", service.scheduler);
-        value.error(code::MEANINGLESS_KEY, message, "add `scheduler = \"hash\"`, or remove `hash_fields`");
-    }
     if service.source_nat == SourceNat::Always && service.return_path != ReturnPath::Bypass {
         let seen = match service.source_addresses[..] {
             [] => service.address.to_string(),
@@ -138,6 +137,7 @@ fn service(
         findings.warning(code::CLIENTS_HIDDEN, service.source_nat_at, message, help);
     }
     examine_servers(&service, findings);
+    choice::examine(section, &service, checks, findings);
     service
 }
 
@@ -197,17 +197,6 @@ fn port_set(value: Value<'_>) -> Option<PortSet> {
     }
 }
 
-fn read_hash_fields(value: Value<'_>) -> Option<HashFields> {
-    let fields = value.distinct(HASH_FIELDS_MAX, "[\"source-address\"]", |item| item.word::<HashField>())?;
-    Some(HashFields {
-        source_address: fields.contains(&HashField::SourceAddress),
-        destination_address: fields.contains(&HashField::DestinationAddress),
-        source_port: fields.contains(&HashField::SourcePort),
-        destination_port: fields.contains(&HashField::DestinationPort),
-        source_mac: fields.contains(&HashField::SourceMac),
-    })
-}
-
 fn reference(value: Value<'_>, checks: &[HealthCheck]) -> Option<usize> {
     let name = value.text("\"web-tcp\"")?;
     let index = checks.iter().position(|check| check.name == name && !name.is_empty());
@@ -240,8 +229,8 @@ fn server(section: Section<'_>, marks: Option<bool>) -> Server {
             .unwrap_or(NO_ADDRESS),
         port: section.optional("port").and_then(|value| value.integer(1..=u16::MAX)),
         weight: section.optional("weight").and_then(|value| value.integer(0..=WEIGHT_MAX)).unwrap_or(1),
-        max_sessions: None,
-        is_backup: false,
+        max_sessions: section.optional("max_sessions").and_then(|value| value.integer(1..=MAX_SESSIONS_MAX)),
+        is_backup: section.optional("backup").and_then(|value| value.boolean()).unwrap_or(false),
         dscp: dscp.and_then(|value| value.integer(1..=DSCP_MAX)),
         at: section.at("address"),
         port_at: section.at("port"),
@@ -284,15 +273,5 @@ fn examine_servers(service: &Service, findings: &Findings) {
     if service.servers.is_empty() {
         let message = "a service without a server: every client is refused".to_owned();
         findings.warning(code::NO_SERVERS, service.at, message, "add a `[[service.server]]` below it");
-    }
-    let ignored = |server: &&Server| service.scheduler == Scheduler::RoundRobin && server.weight > 1;
-    if let Some(server) = service.servers.iter().find(ignored) {
-        let message = "the scheduler \"round-robin\" ignores weights other than 0".to_owned();
-        findings.warning(
-            code::WEIGHT_IGNORED,
-            server.weight_at,
-            message,
-            "add `scheduler = \"hash\"` to honour them",
-        );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::code;
 use crate::model::{Encapsulation, Mode, ReturnPath, SOURCE_NAT_DEFAULT, SourceNat};
 use crate::section::{Section, Value};
 use crate::service::SOURCE_ADDRESSES_MAX;
@@ -47,16 +46,9 @@ pub(crate) fn read(section: Section<'_>, mode: Option<Mode>) -> Way {
     way.encapsulation_source = encapsulation_source(section, &way);
     way.source_nat = source_nat(section, mode);
     if marks.is_some() && encapsulation != Some(Encapsulation::Gue) {
-        refuse(section, "gue_port", "without generic UDP encapsulation", "add `encapsulation = \"gue\"`");
+        section.meaningless("gue_port", "without generic UDP encapsulation", "add `encapsulation = \"gue\"`");
     }
     way
-}
-
-/// Reports a key, if it is there, that has no meaning beside the others.
-fn refuse(section: Section<'_>, key: &'static str, why: &str, remedy: &str) {
-    if let Some(value) = section.optional(key) {
-        value.error(code::MEANINGLESS_KEY, format!("`{key}` {why}"), format!("{remedy}, or remove `{key}`"));
-    }
 }
 
 fn encapsulation(section: Section<'_>, mode: Option<Mode>) -> Option<Encapsulation> {
@@ -64,7 +56,7 @@ fn encapsulation(section: Section<'_>, mode: Option<Mode>) -> Option<Encapsulati
         Some(Mode::L3Dsr) => section.required("encapsulation", "\"ipip\"").and_then(|value| value.word()),
         Some(mode) => {
             let why = format!("in mode \"{mode}\", which wraps nothing");
-            refuse(section, "encapsulation", &why, "use `mode = \"l3-dsr\"`");
+            section.meaningless("encapsulation", &why, "use `mode = \"l3-dsr\"`");
             None
         }
         None => None,
@@ -79,7 +71,7 @@ fn encapsulation_source(section: Section<'_>, way: &Way) -> Option<IpAddr> {
         Some(Encapsulation::Dscp) | None => {
             if way.marks.is_some() {
                 let remedy = "add `encapsulation = \"ipip\"` or \"gue\"";
-                refuse(section, "encapsulation_source", "without an outer header", remedy);
+                section.meaningless("encapsulation_source", "without an outer header", remedy);
             }
             None
         }
@@ -93,15 +85,15 @@ fn source_nat(section: Section<'_>, mode: Option<Mode>) -> SourceNat {
     if let Some(mode) = mode.filter(|mode| mode.is_dsr()) {
         let why = format!("in mode \"{mode}\": the reply never comes back to be translated");
         if said.is_some_and(|said| said != SourceNat::Never) {
-            refuse(section, "source_nat", &why, "use `mode = \"routed\"`");
+            section.meaningless("source_nat", &why, "use `mode = \"routed\"`");
         }
-        refuse(section, "source_addresses", &why, "use `mode = \"routed\"`");
-        refuse(section, "return_path", &why, "use `mode = \"routed\"`");
+        section.meaningless("source_addresses", &why, "use `mode = \"routed\"`");
+        section.meaningless("return_path", &why, "use `mode = \"routed\"`");
         return SourceNat::Never;
     }
     if said == Some(SourceNat::Never) {
         let remedy = "write `source_nat = \"auto\"` or \"always\"";
-        refuse(section, "source_addresses", "without source NAT", remedy);
+        section.meaningless("source_addresses", "without source NAT", remedy);
     }
     said.unwrap_or(SOURCE_NAT_DEFAULT)
 }

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use config::{Config, Diagnostic, parse};
 use proptest::prelude::*;
 
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 8] = [
     include_str!("../../../configs/slb-routed.toml"),
     include_str!("../../../configs/one-arm-routed.toml"),
     include_str!("../../../configs/transparent-inline.toml"),
     include_str!("../../../configs/transparent-one-arm.toml"),
     include_str!("../../../configs/l2-dsr.toml"),
     include_str!("../../../configs/l3-dsr.toml"),
+    include_str!("../../../configs/schedulers.toml"),
+    include_str!("../../../configs/health-checks.toml"),
 ];
 
 /// What holds of any text.
@@ -97,6 +99,25 @@ fn piece() -> impl Strategy<Value = String> {
         "udp",
         "weight",
         "hash_fields",
+        "scheduler",
+        "persistence",
+        "prefix_length",
+        "quorum",
+        "passive",
+        "backup",
+        "kind",
+        "path",
+        "host",
+        "expect_status",
+        "expect_body",
+        "send",
+        "expect_reply",
+        "hex",
+        "server_name",
+        "\"http\"",
+        "\"udp\"",
+        "\"200-299\"",
+        "\"4a 4c\"",
         "source_addresses",
         "source_nat",
         "\"always\"",

@@ -12,6 +12,9 @@ const PORT: &str = "[[port]]\nname = \"p\"\ninterface = \"eth1\"\n";
 const SERVICE: &str = "[[service]]\nname = \"web\"\naddress = \"198.18.0.10\"\nmode = \"routed\"\n";
 /// The end of that service.
 const SERVER: &str = "[[service.server]]\naddress = \"198.18.1.11\"\n";
+/// Above the cases about a health check, which end up from line 14 on: a service that asks by TCP or UDP.
+const CHECK: &str = "protocol = \"any\"\nhealth_check = \"c\"\n[[service.server]]\naddress = \"198.18.1.11\"\n\
+                     [[health_check]]\nname = \"c\"\n";
 
 /// What stands above and below the lines of a case.
 fn frame(heading: &str) -> (String, &'static str) {
@@ -20,6 +23,7 @@ fn frame(heading: &str) -> (String, &'static str) {
         Some("below a port") => (PORT.to_owned(), ""),
         Some("in a service") => (format!("{PORT}{SERVICE}"), SERVER),
         Some("below a service") => (format!("{PORT}{SERVICE}{SERVER}"), ""),
+        Some("in a health check") => (format!("{PORT}{SERVICE}{CHECK}"), ""),
         _ => panic!("no such heading: {heading}"),
     }
 }

@@ -16,7 +16,7 @@ pollling = \"busy\"      # 저울
 \tname = \"저울\", interface = \"eth1\"
 [[service]]
 name = \"a\" \r
-scheduler = \"bandwidth\"
+scheduler = \"bandwith\"
 [timeouts]
 udp = \"5 \u{9}minutes\" # \u{2066}
 tcp_closing = '''
@@ -36,13 +36,13 @@ error[E0100]: not TOML: unexpected key or value, expected newline, `#`
 4 |     name = "저울", interface = "eth1"
   |                  ^
 
-error[E0108]: not built yet in this version: this scheduler (`scheduler = "bandwidth"`)
+error[E0104]: unknown scheduler "bandwith"
  --> lb.toml:7:13
   |
-7 | scheduler = "bandwidth"
-  |             ^^^^^^^^^^^
+7 | scheduler = "bandwith"
+  |             ^^^^^^^^^^
   |
-  = help: this version takes "round-robin", "hash"
+  = help: did you mean "bandwidth"?
 
 error[E0105]: "5 \tminutes" is not a duration
  --> lb.toml:9:7
@@ -88,6 +88,21 @@ networks = [\"198.18.1.0/24\", \"198.18.2.9/24\"]\nsource_addresses = [\"198.18.
   |                              ^^^^^^^^^^^^^^^
   |
   = help: write "198.18.2.0/24"
+"#;
+    assert_eq!(rendered(text), expected);
+}
+
+#[test]
+fn a_finding_points_into_a_table_in_braces() {
+    let text = "[[port]]\nname = \"p\"\ninterface = \"e\"\n[[service]]\nname = \"s\"\naddress = \"198.18.0.10\"
+mode = \"routed\"\npersistence = { prefix_length = 33, timeout = \"5m\" }\n[[service.server]]\naddress = \"198.18.1.11\"";
+    let expected = r#"error[E0106]: `prefix_length` is out of range: 33
+ --> lb.toml:8:33
+  |
+8 | persistence = { prefix_length = 33, timeout = "5m" }
+  |                                 ^^
+  |
+  = help: from 1 to 32
 "#;
     assert_eq!(rendered(text), expected);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use config::{
     Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, HashFields, HostAddress, Mode, MssClamp,
-    Network, Outbound, Polling, PortSet, Position, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler,
-    Severity, SourceNat, Timeouts, Workers, parse,
+    Network, OnDown, Outbound, Polling, PortSet, Position, Protocol, ReturnPath, SOURCE_NAT_DEFAULT,
+    Scheduler, Severity, SourceNat, Timeouts, Workers, parse,
 };
 
 /// The shortest file that is worth anything.
@@ -66,6 +66,7 @@ fn what_is_not_said_has_its_documented_default() {
     assert_eq!(appliance.control_cpu, 0);
     assert_eq!(appliance.polling, Polling::Adaptive);
     assert_eq!((appliance.session_capacity, appliance.session_capacity_ipv6), (1_000_000, 100_000));
+    assert_eq!(appliance.persistence_capacity, 65_536);
     assert_eq!(appliance.socket, Path::new("/run/jeoul/control.sock"));
     assert_eq!(appliance.state_directory, Path::new("/var/lib/jeoul"));
     assert_eq!(appliance.hash_key, None);
@@ -92,7 +93,10 @@ fn what_is_not_said_has_its_documented_default() {
     assert_eq!((service.mss_clamp, service.gue_port), (MssClamp::Auto, 6_080));
     assert_eq!((service.scheduler, service.hash_fields), (Scheduler::RoundRobin, HashFields::default()));
     assert!(service.announce && service.source_addresses.is_empty() && service.health_check.is_none());
-    assert_eq!((service.servers[0].port, service.servers[0].weight), (None, 1));
+    assert_eq!((service.persistence, service.slow_start, service.passive), (None, None, None));
+    assert_eq!((service.quorum, service.on_down), (1, OnDown::Reset));
+    let server = &service.servers[0];
+    assert_eq!((server.port, server.weight, server.max_sessions, server.is_backup), (None, 1, None, false));
 }
 
 #[test]
@@ -386,6 +390,9 @@ fn words_are_shown_as_the_file_spells_them() {
         Driver::AfXdp.to_string(),
         Protocol::Any.to_string(),
         Scheduler::RoundRobin.to_string(),
+        Scheduler::WeightedLeastConnections.to_string(),
+        OnDown::Keep.to_string(),
+        CheckKind::TcpHalfOpen.to_string(),
         Polling::Adaptive.to_string(),
         SourceNat::Always.to_string(),
         Mode::L3Dsr.to_string(),
@@ -394,7 +401,7 @@ fn words_are_shown_as_the_file_spells_them() {
         DirectAccess::Deny.to_string(),
         PortSet::Range { first: 1, last: 9 }.to_string(),
     ];
-    let spelt = "af_xdp any round-robin adaptive always l3-dsr ipip gateway deny 1-9";
+    let spelt = "af_xdp any round-robin weighted-least-connections keep tcp-half-open adaptive always l3-dsr ipip gateway deny 1-9";
     assert_eq!(words.join(" "), spelt);
 }
 

@@ -418,6 +418,11 @@ impl Members {
         self.by_key.iter()
     }
 
+    /// The servers of a service, removed ones that still drain among them.
+    pub fn of_service(&self, service: &str) -> impl Iterator<Item = (&ServerKey, &Member)> {
+        self.by_key.iter().filter(move |(key, _)| key.service == service)
+    }
+
     /// The rows as workers see them.
     pub fn rows(&self) -> &[MemberRow] {
         &self.rows

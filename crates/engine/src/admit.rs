@@ -5,11 +5,13 @@ use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
+use crate::shared::Shared;
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
-use plan::{Choice, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat};
+use plan::{Ask, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat, Unserved};
 use rewrite::{Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, translate};
 use session::tcp::{self, Observation};
-use session::{Entry, Flags, Insert, Opening, Protocol, Session, State};
+use session::{Entry, Flags, Insert, Opening, Protocol, Session};
+use wire::Mac;
 use wire::ethernet::Ethernet;
 
 /// Members that a flow is offered when its server-side key is taken; more would let one port scan walk all servers.
@@ -73,57 +75,80 @@ where
         if packet.header.hop_limit() <= 1 && !matches!(service.mode, Mode::Transparent | Mode::L2Direct) {
             return Step::Answer(Answer::TimeExceeded);
         }
-        let Some(mut choice) = service.choose(&packet.key, &self.world.shared.hasher) else {
-            return Self::refuse(&packet.transport, DropReason::NoServer);
+        let ask = self.ask(packet, ethernet.source());
+        let mut choice = match service.choose(&ask) {
+            Ok(choice) => choice,
+            Err(Unserved::NoServer) => return Self::refuse(&packet.transport, DropReason::NoServer),
+            Err(Unserved::AllFull) => return Self::refuse(&packet.transport, DropReason::ServersFull),
         };
-        for _ in 0..MEMBERS_TRIED_MAX.min(service.available.len()) {
-            let mut candidate = match self.candidate((&packet.key, packet.hash), service, choice.member) {
-                Ok(candidate) => candidate,
-                Err(step) => return step,
-            };
-            let pool = match &service.source_nat {
-                SourceNat::Always(pool) => Some(pool),
-                SourceNat::Auto(pool, path) => {
-                    self.bypasses(at, packet, &candidate, choice.member, *path).then_some(pool)
-                }
-                // A server that calls its own service would answer itself past the appliance: it is refused at once
-                // rather than left waiting.
-                SourceNat::Never
-                    if service.has_server(candidate.arriving.source.0)
-                        && self.bypasses(at, packet, &candidate, choice.member, ReturnPath::Any) =>
-                {
-                    return Self::refuse(&packet.transport, DropReason::ReplyBypasses);
-                }
-                SourceNat::Never => None,
-            };
-            let inserted = match pool {
-                None => self.insert(packet, &candidate),
-                Some(pool) => {
-                    candidate.shapes = service.mode.shapes(choice.member, true);
-                    match self.insert_with_port(scratch, packet, pool, &mut candidate) {
-                        Some(inserted) => inserted,
-                        None => return DropReason::SourcePortsExhausted.into(),
-                    }
-                }
-            };
-            match inserted {
-                Insert::Inserted { client, .. } => {
+        let mut tried = 0;
+        loop {
+            let placed = self.place(scratch, at, packet, service, choice.member);
+            if !matches!(placed, Ok(Insert::Inserted { .. } | Insert::Evicted)) {
+                self.world.shared.loads.release(choice.member.id);
+            }
+            match placed {
+                Ok(Insert::Inserted { client, .. }) => {
                     return self.replay_first(scratch, at, ethernet, packet, &client);
                 }
-                Insert::Duplicate(hit) => return self.replay(scratch, at, ethernet, packet, &hit),
-                Insert::Full if candidate.is_direct => {
+                Ok(Insert::Duplicate(hit)) => return self.replay(scratch, at, ethernet, packet, &hit),
+                Ok(Insert::Full) if service.mode.is_direct() => {
                     return self.without_session(scratch, at, ethernet, packet, service);
                 }
-                Insert::Full => return DropReason::SessionTableFull.into(),
-                Insert::Busy | Insert::Evicted => return DropReason::SessionBusy.into(),
-                Insert::ServerKeyTaken => {}
+                Ok(Insert::Full) => return DropReason::SessionTableFull.into(),
+                Ok(Insert::Busy | Insert::Evicted) => return DropReason::SessionBusy.into(),
+                Ok(Insert::ServerKeyTaken) => {}
+                Err(step) => return step,
             }
-            match service.choose_after(&choice) {
+            tried += 1;
+            let next = (tried < MEMBERS_TRIED_MAX.min(service.available.len()))
+                .then(|| service.choose_after(&choice, &ask));
+            match next.flatten() {
                 Some(next) => choice = next,
-                None => break,
+                None => return DropReason::ServerKeyTaken.into(),
             }
         }
-        DropReason::ServerKeyTaken.into()
+    }
+
+    /// What a choice for this packet's flow is made by.
+    fn ask<'p>(&'p self, packet: &'p Packet<'_, F>, source_mac: Mac) -> Ask<'p, F> {
+        let Shared { hasher, loads, .. } = self.world.shared;
+        Ask { key: &packet.key, hash: packet.hash, source_mac, hasher, loads, now_ns: self.world.now_ns }
+    }
+
+    /// Tries to store a session with `member`; a step where there is nothing to store.
+    fn place(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        packet: &Packet<'_, F>,
+        service: &Service<F>,
+        member: &ServiceMember<F>,
+    ) -> Result<Insert<PAYLOAD>, Step> {
+        let mut candidate = self.candidate((&packet.key, packet.hash), service, member)?;
+        let pool = match &service.source_nat {
+            SourceNat::Always(pool) => Some(pool),
+            SourceNat::Auto(pool, path) => {
+                self.bypasses(at, packet, &candidate, member, *path).then_some(pool)
+            }
+            // A server that calls its own service would answer itself past the appliance: it is refused at once
+            // rather than left waiting.
+            SourceNat::Never
+                if service.has_server(candidate.arriving.source.0)
+                    && self.bypasses(at, packet, &candidate, member, ReturnPath::Any) =>
+            {
+                return Err(Self::refuse(&packet.transport, DropReason::ReplyBypasses));
+            }
+            SourceNat::Never => None,
+        };
+        match pool {
+            None => Ok(self.insert(packet, &candidate)),
+            Some(pool) => {
+                candidate.shapes = service.mode.shapes(member, true);
+                self.insert_with_port(scratch, packet, pool, &mut candidate)
+                    .ok_or(DropReason::SourcePortsExhausted.into())
+            }
+        }
     }
 
     /// Forwards a packet of a service that needs no session, by the hash of its flow alone.
@@ -135,8 +160,7 @@ where
         packet: &mut Packet<'_, F>,
         service: &Service<F>,
     ) -> Step {
-        let Some(Choice { member, .. }) = service.choose_by_hash(&packet.key, &self.world.shared.hasher)
-        else {
+        let Some(member) = service.choose_by_hash(&packet.key, &self.world.shared.hasher) else {
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };
         match self.candidate((&packet.key, packet.hash), service, member) {
@@ -178,7 +202,13 @@ where
             reply_link: self.link_back(arriving.source.0, packet.hash),
             is_direct: false,
         };
-        match self.insert_with_port(scratch, packet, &outbound.pool, &mut candidate) {
+        // A pool has no bound of its own but its ports.
+        self.world.shared.loads.reserve(outbound.id, u64::MAX);
+        let inserted = self.insert_with_port(scratch, packet, &outbound.pool, &mut candidate);
+        if !matches!(inserted, Some(Insert::Inserted { .. } | Insert::Evicted)) {
+            self.world.shared.loads.release(outbound.id);
+        }
+        match inserted {
             Some(Insert::Inserted { client, .. }) => {
                 self.replay_first(scratch, at, ethernet, packet, &client)
             }
@@ -296,7 +326,8 @@ where
             None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
-        Opening { tick: self.world.tick, protocol, epoch: self.world.plan.route_epoch, seen, one_way }
+        let epoch = self.world.plan.route_epoch;
+        Opening { tick: self.world.tick, protocol, epoch, seen, one_way, now_us: self.world.now_us() }
     }
 
     /// Accounts for a session that has ended: its member has one less, its source port rests.
@@ -304,10 +335,9 @@ where
         let request = F::translation(&ended.client.payload);
         if let Some(counters) = self.world.counters.members.get(usize::from(request.member.index)) {
             counters.sessions_ended.add(1);
-            let sides = [ended.client.direction, ended.server.direction].map(|side| side.activity.flags());
-            let marks = sides.iter().filter(|flags| flags.contains(Flags::COUNTED_CLOSING)).count();
-            let was_reset = ended.state() == State::Reset;
-            counters.sessions_closed.add((marks + usize::from(was_reset)) as u64);
+        }
+        if !ended.client.direction.activity.flags().contains(Flags::LEFT) {
+            self.world.shared.loads.release(request.member);
         }
         let client = F::Key::from_words(ended.client.key).source();
         let lent = F::Key::from_words(ended.server.key).destination();

@@ -32,10 +32,10 @@ pub struct MemberCounters {
     pub sessions_created: Counter,
     /// Sessions ended.
     pub sessions_ended: Counter,
-    /// Sessions that began to close, or were reset, and stay in the table for a while.
-    pub sessions_closing: Counter,
-    /// Those of them that have ended.
-    pub sessions_closed: Counter,
+    /// TCP sessions that the server answered.
+    pub connects_made: Counter,
+    /// TCP sessions that the server reset in answer to the SYN, or whose client had to repeat it unanswered.
+    pub connects_failed: Counter,
 }
 
 /// Everything that one worker counts.
@@ -70,6 +70,8 @@ pub struct WorkerCounters {
     pub members: Box<[MemberCounters]>,
     /// Half-open or closing sessions that made room in a full table.
     pub sessions_evicted: Counter,
+    /// Sessions of a service with persistence that were not remembered: the table had no room, or was held too long.
+    pub persistence_lost: Counter,
     /// Source-NAT ports used again within their quarantine because no other was left.
     pub source_ports_hurried: Counter,
     /// Turns that found frames or other work.
@@ -103,6 +105,7 @@ impl WorkerCounters {
             ports: (0..ports).map(|_| PortCounters::default()).collect(),
             members: (0..members).map(|_| MemberCounters::default()).collect(),
             sessions_evicted: Counter::default(),
+            persistence_lost: Counter::default(),
             source_ports_hurried: Counter::default(),
             turns_busy: Counter::default(),
             busy_ns: Counter::default(),

@@ -46,10 +46,8 @@ where
                     }
                     let is_marked =
                         self.table.mark_reset(session.client.slot, session.birth, self.world.tick);
-                    if let Some(counters) = self.world.counters.members.get(usize::from(member.index))
-                        && is_marked
-                    {
-                        counters.sessions_closing.add(1);
+                    if is_marked {
+                        self.leave_member(member, session.client.slot, session.birth);
                     }
                     Visit::Keep
                 }

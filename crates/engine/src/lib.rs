@@ -48,5 +48,5 @@ pub use mac_table::{BRIDGES_MAX, MACS_MAX, MacTable, Sighting, Station};
 pub use reason::DropReason;
 pub use rehearsal::{Fate, Played, Rehearsal};
 pub use reply_way::ReplyWay;
-pub use shared::{ORDER_BYTES_MAX, Order, Orders, Report, Shared, orders};
+pub use shared::{ORDER_BYTES_MAX, Order, Orders, Report, Shared, Sizes, orders};
 pub use worker::{Parts, Turn, Worker};

@@ -167,6 +167,11 @@ pub(crate) type PathV4<'w> = Path<'w, V4, 2, 3, 1>;
 pub(crate) type PathV6<'w> = Path<'w, V6, 5, 8, 2>;
 
 impl World<'_> {
+    /// Now, in microseconds that wrap after 71 minutes.
+    pub fn now_us(&self) -> u32 {
+        (self.now_ns / 1_000) as u32
+    }
+
     pub fn v4(&self) -> PathV4<'_> {
         Path { world: self, table: &self.shared.sessions_v4, view: &self.plan.v4 }
     }

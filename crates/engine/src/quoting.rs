@@ -247,10 +247,10 @@ where
         let (vip, port) = key.destination();
         let service = self.view.owned.get(vip).and_then(|vip| vip.service(key.protocol(), port));
         let hasher = &self.world.shared.hasher;
-        let Some((service, choice)) = service.and_then(|s| Some((s, s.choose_by_hash(key, hasher)?))) else {
+        let Some((service, member)) = service.and_then(|s| Some((s, s.choose_by_hash(key, hasher)?))) else {
             return DropReason::IcmpIgnored.into();
         };
-        match self.candidate((key, key.hash(hasher)), service, choice.member) {
+        match self.candidate((key, key.hash(hasher)), service, member) {
             Ok(candidate) => {
                 let request = candidate.request_now(self.world.now_ns);
                 self.emit_again(scratch, error, frame, (&carried(&request, ends), request.link))

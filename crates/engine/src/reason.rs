@@ -49,6 +49,7 @@ reasons! {
     NoSession "no-session" "a TCP reset that belongs to no session";
     NoService "no-service" "no service listens there, and its protocol has no answer for that";
     NoServer "no-server" "no server of the service takes sessions, and its protocol has no answer for that";
+    ServersFull "servers-full" "every server of the service has as many sessions as it may";
     DirectAccessDenied "direct-access-denied" "it would open a flow straight to a server that is to be called by its VIP";
     OutboundProtocol "outbound-protocol" "it is masqueraded, and neither TCP, UDP nor an echo request";
     ReplyBypasses "reply-bypasses" "its server would answer past the appliance, and source NAT is forbidden";

@@ -10,7 +10,7 @@ use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{MemberState, MssClamp, Resolution};
 use rewrite::{Carriage, Direction, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
-use session::{Flags, Hit, Lookup, Probe, State};
+use session::{Flags, Hit, Lookup, Probe, Session, SlotIndex, State};
 use std::net::IpAddr;
 use wire::ethernet::Ethernet;
 use wire::ipv4::Ipv4;
@@ -152,12 +152,12 @@ where
     /// Notes a packet of a session that was forwarded.
     #[inline(always)]
     fn record(&self, hit: &Hit<PAYLOAD>, member: MemberId, segment: Option<&Segment>) {
-        let mut seen = match segment {
+        let seen = match segment {
             Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
             None => tcp::Observation::NOTHING,
         };
         if seen.flags.intersects(Flags::FIN.with(Flags::RST)) {
-            seen.flags = seen.flags.with(self.count_closing(member, hit, seen.flags));
+            self.note_end(member, hit, seen.flags);
         }
         self.table.record(hit, self.world.tick, seen);
     }
@@ -183,6 +183,7 @@ where
             });
         }
         if session.state() != State::Reset {
+            self.note_handshake(hit, segment, &session);
             return None;
         }
         Some(Self::answer_reset_session(segment))
@@ -453,20 +454,48 @@ where
         }
     }
 
-    /// Counts a session that begins to close with this packet, once for each side that shows it, and gives back the mark
-    /// that says so. What is counted here is taken back by the marks when the session ends.
+    /// A session begins to close with this packet, or its server refuses it: it is no more one of its member's.
     #[cold]
-    fn count_closing(&self, member: MemberId, hit: &Hit<PAYLOAD>, seen: Flags) -> Flags {
+    fn note_end(&self, member: MemberId, hit: &Hit<PAYLOAD>, seen: Flags) {
         let own = hit.direction.activity.flags();
+        if seen.contains(Flags::RST)
+            && !hit.is_client()
+            && !own.contains(Flags::SYN)
+            && let Some(counters) = self.world.counters.members.get(usize::from(member.index))
+        {
+            counters.connects_failed.add(1);
+        }
         let peer = self.table.peer_direction(hit).map(|peer| peer.activity.flags()).unwrap_or_default();
-        let is_closing = State::of(own.with(seen), peer) == State::TcpClosing;
-        if !is_closing || own.with(peer).contains(Flags::COUNTED_CLOSING) {
-            return Flags::NONE;
+        if State::of(own.with(seen), peer) == State::TcpClosing {
+            self.leave_member(member, hit.client_slot(), hit.birth);
         }
-        if let Some(counters) = self.world.counters.members.get(usize::from(member.index)) {
-            counters.sessions_closing.add(1);
+    }
+
+    /// Gives back a session's place at its member, once.
+    pub fn leave_member(&self, member: MemberId, client: SlotIndex, birth: u16) {
+        if self.table.mark_left(client, birth) {
+            self.world.shared.loads.release(member);
         }
-        Flags::COUNTED_CLOSING
+    }
+
+    /// What a SYN on a session that exists says of its server: that it answers, and how soon; or that it does not.
+    fn note_handshake(&self, hit: &Hit<PAYLOAD>, segment: &Segment, session: &Session<KEY, PAYLOAD>) {
+        let member = F::translation(&hit.payload).member;
+        let Some(counters) = self.world.counters.members.get(usize::from(member.index)) else { return };
+        let requests = session.client.direction.progress.packets();
+        let is_answer = segment.flags & header_flags::ACK != 0;
+        if hit.is_client() {
+            let is_first_repetition = requests == 1 && session.server.direction.progress.packets() == 0;
+            let is_heard = !hit.direction.activity.flags().contains(Flags::ONE_WAY);
+            counters.connects_failed.add(u64::from(is_first_repetition && is_heard && !is_answer));
+        } else if is_answer && !hit.direction.activity.flags().contains(Flags::SYN) {
+            counters.connects_made.add(1);
+            // Which of several requests was answered, nobody knows (RFC 6298 section 3).
+            if let (1, Some(opened_us)) = (requests, hit.direction.opened_us()) {
+                let elapsed_us = self.world.now_us().wrapping_sub(opened_us);
+                self.world.shared.loads.note_response(member, u64::from(elapsed_us) * 1_000);
+            }
+        }
     }
 
     #[inline]

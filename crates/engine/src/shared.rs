@@ -5,7 +5,7 @@ use crate::path_mtu::PathMtus;
 use crossbeam::queue::ArrayQueue;
 use flow::FlowHasher;
 use flow::fragments::{DATAGRAMS, FragmentTable};
-use plan::LinkTable;
+use plan::{LinkTable, Loads};
 use session::{Quarantine, TableV4, TableV6};
 use std::net::IpAddr;
 use wire::Mac;
@@ -18,6 +18,19 @@ const ORDERS_MAX: usize = 1_024;
 
 /// Bytes of a frame that control may have sent: an announcement, never traffic.
 pub const ORDER_BYTES_MAX: usize = 128;
+
+/// How much the shared tables hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// IPv4 sessions.
+    pub sessions_v4: usize,
+    /// IPv6 sessions.
+    pub sessions_v6: usize,
+    /// Link rows.
+    pub links: usize,
+    /// Member rows.
+    pub members: usize,
+}
 
 /// The shared tables.
 pub struct Shared {
@@ -33,6 +46,8 @@ pub struct Shared {
     pub path_mtus: PathMtus,
     /// Where each link leads.
     pub links: LinkTable,
+    /// What each member carries.
+    pub loads: Loads,
     /// Source-NAT ports freed a short while ago.
     pub quarantine: Quarantine,
     /// What workers tell control.
@@ -103,23 +118,24 @@ impl Order {
 }
 
 impl Shared {
-    /// Tables for so many sessions and link rows, all memory taken now.
-    pub fn new(sessions_v4: usize, sessions_v6: usize, links: usize, hasher: FlowHasher) -> Self {
+    /// Tables of these sizes, all memory taken now.
+    pub fn new(sizes: Sizes, hasher: FlowHasher) -> Self {
         Self {
-            sessions_v4: TableV4::with_capacity(sessions_v4),
-            sessions_v6: TableV6::with_capacity(sessions_v6),
+            sessions_v4: TableV4::with_capacity(sizes.sessions_v4),
+            sessions_v6: TableV6::with_capacity(sizes.sessions_v6),
             macs: MacTable::new(hasher),
             fragments: FragmentTable::with_capacity(DATAGRAMS),
             path_mtus: PathMtus::new(hasher),
-            links: LinkTable::new(links),
+            links: LinkTable::new(sizes.links),
+            loads: Loads::new(sizes.members),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
             hasher,
         }
     }
 
-    /// Tables of their own for a few sessions and fragments: links and stations are known there as they are here now,
-    /// and no session is.
+    /// Tables of their own for a few sessions and fragments: links, stations and loads are known there as they are here
+    /// now, and no session is.
     pub(crate) fn detached(&self, sessions: usize) -> Self {
         Self {
             sessions_v4: TableV4::with_capacity(sessions),
@@ -128,6 +144,7 @@ impl Shared {
             fragments: FragmentTable::with_capacity(1),
             path_mtus: PathMtus::new(self.hasher),
             links: self.links.detached(),
+            loads: self.loads.detached(),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
             hasher: self.hasher,

@@ -2,32 +2,36 @@
 //!
 //! Control compiles configuration, health and routes into a [`Plan`], publishes it through a [`Publisher`], and never
 //! changes it again. Workers read it without locks; their quiescent point is the end of a turn, and an old plan is always
-//! dropped on the control thread ([`publish`]). The two things that do move under a plan are atomics outside it: link
-//! rows ([`LinkTable`]), so that a gateway's new MAC reaches live flows at once, and the scheduler's cursors.
+//! dropped on the control thread ([`publish`]). What does move under a plan are atomics outside it: link rows
+//! ([`LinkTable`]), so that a gateway's new MAC reaches live flows at once, what members carry ([`Loads`]), so that all
+//! workers choose by one picture, and the schedulers' cursors.
 //!
 //! No I/O happens here. Building is for the control thread, reading for everyone.
 #![forbid(unsafe_code)]
 
+mod choice;
 mod links;
+mod loads;
 mod outbound;
 mod ports;
 pub mod publish;
 mod routes;
 mod rows;
+mod scheduler;
 mod service;
 mod sync;
 mod vips;
 
+pub use choice::{Ask, Choice, DRAWS, EXACT_MEMBERS_MAX, Unserved, Warming};
 pub use links::{Link, LinkTable};
+pub use loads::Loads;
 pub use outbound::{Outbound, Outbounds};
 pub use ports::{Attachment, PortPlan, RingPlan};
 pub use publish::{Publisher, Subscriber};
 pub use routes::{Hop, LinksByNextHop, Resolution, Route, RouteTable, RouteTableBuilder};
 pub use rows::{PreferenceRows, RowMember};
-pub use service::{
-    Choice, Cursor, HashFields, MemberState, Mode, ReturnPath, Scheduler, Service, ServiceMember, SourceNat,
-    SourceNatPool,
-};
+pub use scheduler::{Cursor, HashFields, Scheduler, Wheel};
+pub use service::{MemberState, Mode, ReturnPath, Service, ServiceMember, SourceNat, SourceNatPool};
 pub use vips::{OwnedAddresses, PortRange, Vip};
 
 use flow::{Family, V4, V6, Zone};

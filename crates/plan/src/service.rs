@@ -1,11 +1,11 @@
-//! A service with its members, and the choice among them.
+//! A service with its members, and how requests get to them.
 
+use crate::choice::Warming;
 use crate::rows::PreferenceRows;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::scheduler::{Cursor, Scheduler, Wheel};
 use crate::vips::PortRange;
-use flow::{Family, FlowHasher, FlowKey};
+use flow::Family;
 use rewrite::{Carriage, MemberId, Shape};
-use std::net::IpAddr;
 
 /// How a member fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,62 +32,12 @@ pub struct ServiceMember<F: Family> {
     pub state: MemberState,
     /// Its share of new sessions, where the scheduler has shares.
     pub weight: u32,
+    /// Sessions at once at the most; `u64::MAX`: no bound.
+    pub sessions_max: u64,
+    /// Since when it warms up, if it does.
+    pub warming: Option<Warming>,
     /// The DSCP value that tells it the VIP, in [`Mode::Marked`].
     pub dscp: u8,
-}
-
-/// The place in the round, shared by all workers and kept over reloads, so that a user sees one round.
-#[derive(Clone, Debug)]
-pub struct Cursor(Arc<AtomicU64>);
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(0)))
-    }
-}
-
-impl Cursor {
-    fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A cursor of its own that stands where this one does.
-    fn detached(&self) -> Self {
-        Self(Arc::new(AtomicU64::new(self.0.load(Ordering::Relaxed))))
-    }
-}
-
-/// Which parts of a flow decide under `scheduler = "hash"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashFields {
-    /// The client's address.
-    pub source_address: bool,
-    /// The VIP.
-    pub destination_address: bool,
-    /// The client's port.
-    pub source_port: bool,
-    /// The VIP's port.
-    pub destination_port: bool,
-}
-
-impl HashFields {
-    /// All four.
-    pub const ALL: Self =
-        Self { source_address: true, destination_address: true, source_port: true, destination_port: true };
-}
-
-/// How a member is chosen.
-#[derive(Clone, Debug)]
-pub enum Scheduler {
-    /// Each in turn.
-    RoundRobin(Cursor),
-    /// By a keyed hash of chosen fields over preference rows.
-    Hash {
-        /// The fields.
-        fields: HashFields,
-        /// The rows, over all configured members.
-        rows: PreferenceRows,
-    },
 }
 
 /// Where sessions of a service get another source address from.
@@ -212,6 +162,10 @@ pub struct Service<F: Family> {
     pub available: Box<[u16]>,
     /// How one of them is chosen.
     pub scheduler: Scheduler,
+    /// Where the scheduler stands.
+    pub cursor: Cursor,
+    /// The available members by their shares.
+    pub wheel: Wheel,
     /// How requests get to the members.
     pub mode: Mode<F>,
     /// Whether, and from where, the source is translated.
@@ -220,25 +174,10 @@ pub struct Service<F: Family> {
     pub rows: Option<PreferenceRows>,
 }
 
-/// A chosen member, and where it stands, so that the next one can be asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Choice<'a, F: Family> {
-    /// The member.
-    pub member: &'a ServiceMember<F>,
-    position: usize,
-}
-
-/// Separates the dispatch hash from other uses of the secret.
-const PURPOSE_DISPATCH: u64 = 0x6469_7370_6174_6368;
-
 impl<F: Family> Service<F> {
     /// The same service with a scheduler of its own, so that choosing there moves no round here.
     pub fn detached(&self) -> Self {
-        let scheduler = match &self.scheduler {
-            Scheduler::RoundRobin(cursor) => Scheduler::RoundRobin(cursor.detached()),
-            hash @ Scheduler::Hash { .. } => hash.clone(),
-        };
-        Self { scheduler, ..self.clone() }
+        Self { cursor: self.cursor.detached(), ..self.clone() }
     }
 
     /// Whether the service takes packets of this protocol.
@@ -247,72 +186,5 @@ impl<F: Family> Service<F> {
             Some(own) => own == protocol,
             None => matches!(protocol, wire::protocol::TCP | wire::protocol::UDP),
         }
-    }
-
-    /// The member for a new session of the flow `key`; `None` when none takes sessions.
-    pub fn choose(&self, key: &F::Key, hasher: &FlowHasher) -> Option<Choice<'_, F>> {
-        match &self.scheduler {
-            Scheduler::RoundRobin(cursor) => {
-                let count = self.available.len() as u64;
-                if count == 0 {
-                    return None;
-                }
-                self.choice((cursor.next() % count) as usize)
-            }
-            Scheduler::Hash { fields, rows } => {
-                let position = rows.member(hash_of_fields::<F>(*fields, key, hasher))?;
-                let place = self.available.binary_search(&(position as u16)).ok()?;
-                self.choice(place)
-            }
-        }
-    }
-
-    /// The member for a packet that gets no session: the same for all packets of a flow, on every appliance, as long as
-    /// that member takes sessions.
-    pub fn choose_by_hash(&self, key: &F::Key, hasher: &FlowHasher) -> Option<Choice<'_, F>> {
-        let position = self.rows.as_ref()?.member(hash_of_fields::<F>(HashFields::ALL, key, hasher))?;
-        let place = self.available.binary_search(&(position as u16)).ok()?;
-        self.choice(place)
-    }
-
-    /// Whether `address` is one of its servers'.
-    pub fn has_server(&self, address: F::Address) -> bool {
-        self.members.iter().any(|member| member.address == address)
-    }
-
-    /// The member after `choice`, for a flow that cannot be told from another one at that server.
-    pub fn choose_after(&self, choice: &Choice<'_, F>) -> Option<Choice<'_, F>> {
-        self.choice((choice.position + 1) % self.available.len().max(1))
-    }
-
-    fn choice(&self, position: usize) -> Option<Choice<'_, F>> {
-        let member = self.members.get(usize::from(*self.available.get(position)?))?;
-        Some(Choice { member, position })
-    }
-}
-
-fn hash_of_fields<F: Family>(fields: HashFields, key: &F::Key, hasher: &FlowHasher) -> u64 {
-    // Each field has its own place, so that no two choices of fields can be mistaken for each other.
-    let mut bytes = [0u8; 36];
-    let ((source, source_port), (destination, destination_port)) = (key.source(), key.destination());
-    if fields.source_address {
-        bytes[..16].copy_from_slice(&address_bytes(source.into()));
-    }
-    if fields.destination_address {
-        bytes[16..32].copy_from_slice(&address_bytes(destination.into()));
-    }
-    if fields.source_port {
-        bytes[32..34].copy_from_slice(&source_port.to_be_bytes());
-    }
-    if fields.destination_port {
-        bytes[34..].copy_from_slice(&destination_port.to_be_bytes());
-    }
-    hasher.dispatch(PURPOSE_DISPATCH, &bytes)
-}
-
-fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
     }
 }

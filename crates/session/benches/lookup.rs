@@ -11,8 +11,14 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use session::{Entry, Insert, Lookup, Observation, Opening, Protocol, TableV4};
 
 const BURST_PACKETS: usize = 64;
-const OPENING: Opening =
-    Opening { tick: 0, protocol: Protocol::Udp, epoch: 0, seen: Observation::NOTHING, one_way: false };
+const OPENING: Opening = Opening {
+    tick: 0,
+    protocol: Protocol::Udp,
+    epoch: 0,
+    seen: Observation::NOTHING,
+    one_way: false,
+    now_us: 0,
+};
 
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -13,7 +13,7 @@ use crate::{
     table::{Hit, Table},
     tags::SLOTS_PER_SET,
     view::{Session, Side},
-    word::{Flags, Header, SlotIndex},
+    word::{Activity, Flags, Header, SlotIndex},
 };
 
 /// How often a mark is tried against workers that note packets at the same time; each failure is one of
@@ -196,15 +196,28 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     pub fn mark_reset(&self, client: SlotIndex, birth: u16, now_tick: u32) -> bool {
         let Some(held) = self.lock(client, birth) else { return false };
         let sides = [client, held.peer()].map(|index| &self.slots[index.index()]);
-        let marked = sides.map(|slot| Self::mark(slot, now_tick));
+        let marked = sides.map(|slot| Self::mark(slot, |activity| activity.after(now_tick, Flags::RESET)));
         sides[0].set_header(held.stepped());
         marked == [true; 2]
     }
 
-    fn mark(slot: &Slot<KEY, PAYLOAD, LINES>, now_tick: u32) -> bool {
+    /// Marks a session as one that is no more counted. True for one caller of all, and for none when the session has
+    /// ended or is held by another thread: then whoever ends it sees no mark and counts it out.
+    pub fn mark_left(&self, client: SlotIndex, birth: u16) -> bool {
+        let Some(held) = self.lock(client, birth) else { return false };
+        let slot = &self.slots[client.index()];
+        let activity = slot.activity();
+        let is_new = !activity.flags().contains(Flags::LEFT)
+            && Self::mark(slot, |activity| activity.after(activity.last_seen_tick(), Flags::LEFT));
+        slot.set_header(held.stepped());
+        is_new
+    }
+
+    /// Changes the activity word of a slot against workers that note packets.
+    fn mark(slot: &Slot<KEY, PAYLOAD, LINES>, change: impl Fn(Activity) -> Activity) -> bool {
         let mut current = slot.activity();
         for _ in 0..MARK_TRIES {
-            match slot.swap_activity(current, current.after(now_tick, Flags::RESET)) {
+            match slot.swap_activity(current, change(current)) {
                 Ok(()) => return true,
                 Err(actual) => current = actual,
             }

@@ -55,6 +55,9 @@ pub struct Opening {
     pub seen: Observation,
     /// Whether the server's packets pass elsewhere, so that the client's alone must tell the state.
     pub one_way: bool,
+    /// Now, in microseconds of a clock that may wrap. The server's side keeps it until it knows a sequence end:
+    /// [`Direction::opened_us`].
+    pub now_us: u32,
 }
 
 /// What became of an insert. In every case but `Inserted` and `Evicted` the caller still owns its source-NAT
@@ -191,7 +194,8 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         let protocol = Flags::of_protocol(opening.protocol).with(passage);
         let client_flags = Flags::CLIENT.with(protocol).with(opening.seen.flags);
         let first = Progress::ZERO.after(opening.seen);
-        let server_hit = self.fill(server, client.0, birth, opening, (protocol, Progress::ZERO));
+        let unanswered = (protocol, Progress::new(opening.now_us, 0));
+        let server_hit = self.fill(server, client.0, birth, opening, unanswered);
         let client_hit = self.fill(client, server.0, birth, opening, (client_flags, first));
         self.counter(client.0).fetch_add(1, Ordering::Relaxed);
         (client_hit, server_hit)

@@ -88,9 +88,9 @@ impl Flags {
     pub const SEQUENCE_KNOWN: Self = Self(1 << 5);
     /// This slot is the client side.
     pub const CLIENT: Self = Self(1 << 6);
-    /// Whoever counts sessions has counted this one as closing, by a packet of this side. For the caller; the table itself
-    /// looks at it nowhere.
-    pub const COUNTED_CLOSING: Self = Self(1 << 7);
+    /// Whoever counts sessions counts this one no more, though it lives on for a while. On the client's side; set by
+    /// [`Table::mark_left`](crate::Table::mark_left).
+    pub const LEFT: Self = Self(1 << 7);
     const PROTOCOL_SHIFT: u32 = 8;
     /// The other direction passes elsewhere: servers answer their clients directly. Set on both sides when the session is
     /// made.
@@ -229,5 +229,12 @@ impl Direction {
     #[inline]
     pub fn sequence_end(self) -> Option<u32> {
         self.activity.flags().contains(Flags::SEQUENCE_KNOWN).then(|| self.progress.sequence_end())
+    }
+
+    /// When the session was opened, in microseconds that wrap after 71 minutes: kept on the server's side for as long as no
+    /// sequence end is known there.
+    pub fn opened_us(self) -> Option<u32> {
+        let is_kept = !self.activity.flags().intersects(Flags::SEQUENCE_KNOWN.with(Flags::CLIENT));
+        is_kept.then(|| self.progress.sequence_end())
     }
 }

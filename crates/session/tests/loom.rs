@@ -18,8 +18,14 @@ const TIMEOUTS: Timeouts = Timeouts {
     udp_ticks: 10,
     icmp_ticks: 10,
 };
-const OPENING: Opening =
-    Opening { tick: 0, protocol: Protocol::Udp, epoch: 0, seen: Observation::NOTHING, one_way: false };
+const OPENING: Opening = Opening {
+    tick: 0,
+    protocol: Protocol::Udp,
+    epoch: 0,
+    seen: Observation::NOTHING,
+    one_way: false,
+    now_us: 0,
+};
 
 /// All keys share one tag, so that every look meets every slot.
 fn entry(number: u64) -> Entry<2, 3> {

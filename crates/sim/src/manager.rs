@@ -55,7 +55,8 @@ impl Manager {
         let hasher = FlowHasher::new(config.appliance.hash_key.map_or(HASH_KEY, |key| *key.bytes()));
         let sessions_v4 = sizes.sessions_v4.unwrap_or(config.appliance.session_capacity);
         let sessions_v6 = sizes.sessions_v6.unwrap_or(config.appliance.session_capacity_ipv6);
-        let shared = Arc::new(Shared::new(sessions_v4, sessions_v6, LINKS, hasher));
+        let sizes = engine::Sizes { sessions_v4, sessions_v6, links: LINKS, members: MEMBERS };
+        let shared = Arc::new(Shared::new(sizes, hasher));
         let mut members = Members::default();
         configure(&mut members, &config)?;
         let mut links = Links::new(&shared.links);
@@ -68,6 +69,7 @@ impl Manager {
             facts: &facts,
             mtu_bytes_max: MTU_BYTES_MAX,
             hasher,
+            now_ns: 0,
         };
         let publisher = Publisher::new(compile(&inputs, epochs, &mut services));
         let workers = Vec::new();
@@ -222,6 +224,7 @@ impl Manager {
             facts: &self.facts,
             mtu_bytes_max: MTU_BYTES_MAX,
             hasher: self.hasher,
+            now_ns: 0,
         };
         self.publisher.publish(compile(&inputs, self.epochs, &mut self.services));
     }

@@ -19,11 +19,11 @@ mod service;
 
 pub use health_check::{CheckKind, HealthCheck, HttpRequest, Probe, StatusRange, TlsRequest, UdpRequest};
 pub use prefix::{HostAddress, Network};
-pub(crate) use service::HashField;
 pub use service::{
     DirectAccess, Encapsulation, HashFields, Mode, MssClamp, OnDown, Passive, Persistence, PortSet, Protocol,
     ReturnPath, Scheduler, Server, Service, SourceNat,
 };
+pub(crate) use service::{HashField, PersistenceKey};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

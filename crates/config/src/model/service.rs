@@ -263,6 +263,13 @@ pub struct Persistence {
     pub timeout: Duration,
 }
 
+/// What clients are told apart by for [`Persistence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PersistenceKey {
+    SourceAddress,
+}
+
 /// What becomes of the sessions of a server that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,6 +11,7 @@ use crate::model::{
     Config, Mode, Network, Outbound, POOL_PORT_FIRST, Protocol, ReturnPath, Service, SourceNat,
 };
 
+mod checks;
 mod names;
 mod replies;
 mod roles;
@@ -33,7 +34,7 @@ pub(crate) fn examine(config: &Config, findings: &Findings) {
     bridges(config, findings);
     replies::examine(config, findings);
     host_addresses(config, findings);
-    checks(config, findings);
+    checks::examine(config, findings);
 }
 
 fn servers_twice(config: &Config, findings: &Findings) {
@@ -201,38 +202,5 @@ fn host_addresses(config: &Config, findings: &Findings) {
             None => continue,
         };
         findings.error(code::MEANINGLESS_KEY, port.addresses_at, message, help);
-    }
-}
-
-fn checks(config: &Config, findings: &Findings) {
-    let mut used = HashSet::from([""]);
-    for service in &config.services {
-        let Some(index) = service.health_check else { continue };
-        let check = &config.health_checks[index];
-        used.insert(check.name.as_str());
-        if check.port.is_some() || !service.is_readable() {
-            continue;
-        }
-        if service.ports.single().is_none() {
-            let message = format!(
-                "health check {:?} has no port, and service {:?} has several",
-                check.name, service.name
-            );
-            findings.error(
-                code::CONTRADICTION,
-                service.health_check_at,
-                message,
-                "add `port` to the health check",
-            );
-        } else if service.protocol == Protocol::Udp {
-            let message = format!("health check {:?} asks by TCP for a port of UDP", check.name);
-            let help = "add `port` to the health check, if the servers answer TCP on another one";
-            findings.warning(code::CHECK_PROTOCOL, service.health_check_at, message, help);
-        }
-    }
-    for check in config.health_checks.iter().filter(|check| !used.contains(check.name.as_str())) {
-        let message = format!("no service uses health check {:?}", check.name);
-        let help = "name it in `health_check` of a service, or remove it";
-        findings.warning(code::UNUSED_CHECK, check.at, message, help);
     }
 }

@@ -9,7 +9,7 @@ mod services;
 
 pub(crate) use legs::legs_by_interface;
 pub use legs::{HostLegPlace, RingPlaces, bridge_of, leg_interface, leg_of, legs, ring_places};
-pub use services::Services;
+pub use services::{Services, in_use};
 
 use crate::facts::Facts;
 use crate::links::Links;
@@ -38,6 +38,8 @@ pub struct Inputs<'a> {
     pub mtu_bytes_max: u16,
     /// Hashes under the appliance's secret.
     pub hasher: FlowHasher,
+    /// Now, on the workers' clock.
+    pub now_ns: u64,
 }
 
 /// The counters of a plan that change by rule, not by content.

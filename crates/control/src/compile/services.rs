@@ -1,24 +1,30 @@
 //! Services with their members, rebuilt only when what they were made from has changed.
 
 use super::Inputs;
-use crate::members::ServerKey;
+use crate::members::{Health, Member, ServerKey};
 use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
     Cursor, HashFields, MemberState, Mode, PortRange, PreferenceRows, ReturnPath, RowMember, Scheduler,
-    Service, ServiceMember, SourceNat, SourceNatPool,
+    Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
 };
 use rewrite::MemberId;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A service's members as they enter it: how each fares, and its weight now.
-type MemberInputs = Vec<(MemberId, MemberState, u32)>;
+/// A member as it enters its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MemberInput {
+    id: MemberId,
+    state: MemberState,
+    weight: u32,
+    warming: Option<Warming>,
+}
 
 /// What a service was made from, and what came of it.
 struct Made<F: Family> {
-    from: (Configured, MemberInputs),
+    from: (Configured, Vec<MemberInput>),
     service: Arc<Service<F>>,
 }
 
@@ -27,17 +33,53 @@ struct Made<F: Family> {
 pub struct Services {
     v4: HashMap<String, Made<V4>>,
     v6: HashMap<String, Made<V6>>,
-    cursors: HashMap<String, Cursor>,
+    places: HashMap<String, Place>,
+}
+
+/// What of a service outlives every plan.
+#[derive(Default)]
+struct Place {
+    cursor: Cursor,
+    /// Since when each member takes sessions.
+    taking: HashMap<MemberId, Taking>,
+}
+
+/// How long a member has taken sessions, as far as slow start asks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taking {
+    is_up: bool,
+    /// It took sessions before, or was down, or came to a service that was there already: it is not one of those that
+    /// begin together.
+    returns: bool,
+    /// When it returned.
+    since_ns: Option<u64>,
+}
+
+impl Taking {
+    /// Takes note of how the member fares now.
+    fn note(&mut self, is_up: bool, is_down: bool, now_ns: u64) {
+        if is_up && !self.is_up {
+            self.since_ns = self.returns.then_some(now_ns);
+        }
+        self.returns |= is_up || is_down;
+        self.is_up = is_up;
+    }
+
+    /// How it warms up, where that takes `slow_start_ns`.
+    fn warming(&self, slow_start_ns: u64, now_ns: u64) -> Option<Warming> {
+        let since_ns = self.since_ns.filter(|_| self.is_up && slow_start_ns > 0)?;
+        (now_ns < since_ns + slow_start_ns).then_some(Warming { since_ns, for_ns: slow_start_ns })
+    }
 }
 
 impl Services {
     /// Brings every service up to date.
     pub(super) fn refresh(&mut self, inputs: &Inputs<'_>) {
         let names = |name: &String| inputs.config.services.iter().any(|service| service.name == *name);
-        self.cursors.retain(|name, _| names(name));
-        let Self { v4, v6, cursors } = self;
-        refresh_family(v4, inputs, cursors);
-        refresh_family(v6, inputs, cursors);
+        self.places.retain(|name, _| names(name));
+        let Self { v4, v6, places } = self;
+        refresh_family(v4, inputs, places);
+        refresh_family(v6, inputs, places);
     }
 
     /// Services on IPv4 addresses.
@@ -54,15 +96,17 @@ impl Services {
 fn refresh_family<F: Family>(
     made: &mut HashMap<String, Made<F>>,
     inputs: &Inputs<'_>,
-    cursors: &mut HashMap<String, Cursor>,
+    places: &mut HashMap<String, Place>,
 ) {
     let mut before = std::mem::take(made);
     for configured in &inputs.config.services {
         let Some(address) = F::address(configured.address) else { continue };
-        let from = (configured.clone(), member_inputs(inputs, configured));
+        let is_new = !places.contains_key(&configured.name);
+        let place = places.entry(configured.name.clone()).or_default();
+        let from = (configured.clone(), member_inputs(inputs, configured, place, is_new));
         let same = before.remove(&configured.name).filter(|before| before.from == from);
         let now = same.unwrap_or_else(|| {
-            let cursor = cursors.entry(configured.name.clone()).or_default().clone();
+            let cursor = place.cursor.clone();
             let service = Arc::new(build(configured, address, &from.1, cursor, &inputs.hasher));
             Made { from, service }
         });
@@ -70,23 +114,34 @@ fn refresh_family<F: Family>(
     }
 }
 
-fn member_inputs(inputs: &Inputs<'_>, service: &Configured) -> MemberInputs {
+/// `is_new`: nobody was in the service before, so that all who are begin together.
+fn member_inputs(
+    inputs: &Inputs<'_>,
+    service: &Configured,
+    place: &mut Place,
+    is_new: bool,
+) -> Vec<MemberInput> {
+    let slow_start_ns = service.slow_start.map_or(0, |span| span.as_nanos() as u64);
     let known = service.servers.iter().map(|server| {
         let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
         // Every server of the configuration in force was given a row before the plan is compiled.
-        inputs
-            .members
-            .get(&key)
-            .map(|member| (member.id, member.state(), member.weight()))
-            .unwrap_or_default()
+        let member = inputs.members.get(&key);
+        let now = |member: &Member| (member.id, member.state(), member.weight());
+        let (id, state, weight) = member.map(now).unwrap_or_default();
+        let taking = place.taking.entry(id).or_insert(Taking { returns: !is_new, ..Taking::default() });
+        let is_down = member.is_some_and(|member| member.health() == Health::Down);
+        taking.note(state == MemberState::Up, is_down, inputs.now_ns);
+        MemberInput { id, state, weight, warming: taking.warming(slow_start_ns, inputs.now_ns) }
     });
-    known.collect()
+    let known: Vec<MemberInput> = known.collect();
+    place.taking.retain(|id, _| known.iter().any(|member| member.id == *id));
+    known
 }
 
 fn build<F: Family>(
     configured: &Configured,
     address: F::Address,
-    inputs: &MemberInputs,
+    inputs: &[MemberInput],
     cursor: Cursor,
     hasher: &FlowHasher,
 ) -> Service<F> {
@@ -94,15 +149,56 @@ fn build<F: Family>(
         .servers
         .iter()
         .zip(inputs)
-        .filter_map(|(server, &(id, state, weight))| {
-            let address = F::address(server.address)?;
-            let dscp = server.dscp.unwrap_or_default();
-            Some(ServiceMember { id, address, port: server.port, state, weight, dscp })
+        .filter_map(|(server, input)| {
+            Some(ServiceMember {
+                id: input.id,
+                address: F::address(server.address)?,
+                port: server.port,
+                state: input.state,
+                weight: input.weight,
+                sessions_max: server.max_sessions.map_or(u64::MAX, u64::from),
+                warming: input.warming,
+                dscp: server.dscp.unwrap_or_default(),
+            })
         })
         .collect();
-    let is_up = |member: &ServiceMember<F>| member.state == MemberState::Up;
-    let available =
-        (0..).zip(members.iter()).filter(|(_, member)| is_up(member)).map(|(place, _)| place).collect();
+    let available = available(configured, &members);
+    let rows = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| {
+        let uses_backups =
+            available.first().is_some_and(|&first| configured.servers[usize::from(first)].is_backup);
+        let member = |(place, member): (usize, &ServiceMember<F>)| {
+            let is_available = available.binary_search(&(place as u16)).is_ok();
+            // Servers that are not to serve now have no rows at all, or the shares of the others would be uneven.
+            let is_other = configured.servers[place].is_backup != uses_backups;
+            RowMember {
+                identity: identity(member),
+                weight: if is_other { 0 } else { member.weight },
+                alive: is_available && is_warm_enough(member),
+            }
+        };
+        let members: Vec<RowMember> = members.iter().enumerate().map(member).collect();
+        PreferenceRows::build(&members, hasher)
+    };
+    let scheduler = match configured.scheduler {
+        Named::RoundRobin => Scheduler::RoundRobin,
+        Named::WeightedRoundRobin => Scheduler::WeightedRoundRobin,
+        Named::LeastConnections => Scheduler::LeastConnections,
+        Named::WeightedLeastConnections => Scheduler::WeightedLeastConnections,
+        Named::ResponseTime => Scheduler::ResponseTime,
+        Named::Bandwidth => Scheduler::Bandwidth,
+        Named::Hash => Scheduler::Hash {
+            fields: hash_fields(configured.hash_fields),
+            rows: rows(&|_| true),
+            rows_without_warming: members
+                .iter()
+                .any(|member| member.warming.is_some())
+                .then(|| rows(&|member| member.warming.is_none())),
+        },
+    };
+    let share = |&place: &u16| {
+        let weight = members[usize::from(place)].weight;
+        if scheduler.has_weights() { weight } else { 1 }
+    };
     let (first, last) = configured.ports.bounds();
     Service {
         name: configured.name.clone(),
@@ -114,36 +210,43 @@ fn build<F: Family>(
         },
         ports: PortRange { first, last },
         announce: configured.announce,
-        scheduler: match configured.scheduler {
-            // The others come with `plan`.
-            Named::RoundRobin
-            | Named::WeightedRoundRobin
-            | Named::LeastConnections
-            | Named::WeightedLeastConnections
-            | Named::ResponseTime
-            | Named::Bandwidth => Scheduler::RoundRobin(cursor),
-            Named::Hash => {
-                let rows: Vec<RowMember> = members.iter().map(row_member).collect();
-                let fields = configured.hash_fields;
-                Scheduler::Hash {
-                    fields: HashFields {
-                        source_address: fields.source_address,
-                        destination_address: fields.destination_address,
-                        source_port: fields.source_port,
-                        destination_port: fields.destination_port,
-                    },
-                    rows: PreferenceRows::build(&rows, hasher),
-                }
-            }
-        },
-        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| {
-            let rows: Vec<RowMember> = members.iter().map(row_member).collect();
-            PreferenceRows::build(&rows, hasher)
-        }),
+        wheel: Wheel::new(available.iter().map(share)),
+        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows(&|_| true)),
+        scheduler,
+        cursor,
         members,
         available,
         mode: mode(configured).unwrap_or(Mode::Routed),
         source_nat: source_nat(configured, address),
+    }
+}
+
+/// Positions of the servers that take new sessions; none at all below the quorum.
+fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -> Box<[u16]> {
+    let in_use =
+        in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
+    if in_use.len() < configured.quorum as usize { Box::default() } else { in_use }
+}
+
+/// Positions of the servers that share a service's new sessions, quorum or not: those that are up, and backups only while
+/// no other is. `is_up` says it of a server by its position.
+pub fn in_use(configured: &Configured, is_up: impl Fn(usize) -> bool) -> Box<[u16]> {
+    let up = |is_backup: bool| -> Box<[u16]> {
+        let servers = configured.servers.iter().enumerate();
+        let up = servers.filter(|(place, server)| server.is_backup == is_backup && is_up(*place));
+        up.map(|(place, _)| place as u16).collect()
+    };
+    let primary = up(false);
+    if primary.is_empty() { up(true) } else { primary }
+}
+
+fn hash_fields(fields: config::HashFields) -> HashFields {
+    HashFields {
+        source_address: fields.source_address,
+        destination_address: fields.destination_address,
+        source_port: fields.source_port,
+        destination_port: fields.destination_port,
+        source_mac: fields.source_mac,
     }
 }
 
@@ -182,12 +285,12 @@ fn source_nat<F: Family>(configured: &Configured, vip: F::Address) -> SourceNat<
     }
 }
 
-/// A member as the balance table sees it: known by address and port, so that every appliance agrees.
-fn row_member<F: Family>(member: &ServiceMember<F>) -> RowMember {
+/// What tells a member from the others on every appliance: its address and port.
+fn identity<F: Family>(member: &ServiceMember<F>) -> Vec<u8> {
     let mut identity = match member.address.into() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     };
     identity.extend_from_slice(&member.port.unwrap_or_default().to_be_bytes());
-    RowMember { identity, weight: member.weight, alive: member.state == MemberState::Up }
+    identity
 }

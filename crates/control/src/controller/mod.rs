@@ -16,6 +16,7 @@ mod conflicts;
 mod next_hops;
 mod operating;
 mod publishing;
+mod rates;
 mod report;
 mod server_rows;
 mod session_rows;
@@ -43,6 +44,7 @@ use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
+use rates::Rates;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,6 +125,7 @@ pub struct Controller<R> {
     services: Services,
     kept: HashSet<NeighbourKey>,
     totals: Totals,
+    rates: Rates,
     epochs: Epochs,
     dirty: Dirty,
     mtu_bytes_max: u16,
@@ -170,6 +173,7 @@ impl<R: Rings> Controller<R> {
             facts: &facts,
             mtu_bytes_max,
             hasher: shared.hasher,
+            now_ns: clock.elapsed().as_nanos() as u64,
         };
         let publisher = Publisher::new(crate::compile::compile(&inputs, epochs, &mut services));
         let now = Instant::now();
@@ -195,6 +199,7 @@ impl<R: Rings> Controller<R> {
             services,
             kept: HashSet::new(),
             totals: Totals::default(),
+            rates: Rates::default(),
             epochs,
             dirty: Dirty::all(),
             mtu_bytes_max,
@@ -253,6 +258,7 @@ impl<R: Rings> Controller<R> {
             self.look_at_the_kernel(now);
             self.take_reports(now);
             self.check(now);
+            self.measure_rates(now);
             self.resolver.advance(now, &self.facts);
             self.operate(now, None);
             if now >= housekeeping {
@@ -282,6 +288,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),
         ];

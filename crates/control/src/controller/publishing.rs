@@ -75,9 +75,10 @@ impl<R: Rings> Controller<R> {
             facts: &self.facts,
             mtu_bytes_max: self.mtu_bytes_max,
             hasher: self.shared.hasher,
+            now_ns: self.clock.elapsed().as_nanos() as u64,
         };
         let plan = compile(&inputs, self.epochs, &mut self.services);
-        self.totals.note(&self.workers, self.members.all().map(|(_, member)| member.id));
+        self.totals.note(&self.workers, &self.shared.loads, self.members.all().map(|(_, member)| member.id));
         self.publisher.publish(plan);
         self.wake_workers();
     }
@@ -150,8 +151,8 @@ impl<R: Rings> Controller<R> {
 
     /// Gives up the rows of removed servers whose last session has ended.
     pub(super) fn release_members(&mut self) {
-        let Self { members, totals, workers, dirty, .. } = self;
-        if members.release_empty(|member| totals.of(workers, member).sessions_held()) {
+        let Self { members, totals, workers, dirty, shared, .. } = self;
+        if members.release_empty(|member| totals.of(workers, &shared.loads, member).sessions_held()) {
             info!("a removed server has no session left");
             dirty.members = true;
         }

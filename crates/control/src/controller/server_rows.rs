@@ -3,6 +3,7 @@
 
 use super::totals::MemberTotals;
 use super::{Controller, Rings};
+use crate::compile::in_use;
 use crate::members::{Change, Member, ServerKey, Shown};
 use config::Service;
 use serde_json::{Value, json};
@@ -24,8 +25,8 @@ impl<R: Rings> Controller<R> {
                 "state": if shortage.is_none() { "up" } else { "down" },
                 "reason": shortage,
                 "quorum": service.quorum,
-                "sessions_active": totals.sessions_active(),
-                "sessions_closing": totals.sessions_held() - totals.sessions_active(),
+                "sessions_active": totals.sessions_active,
+                "sessions_closing": totals.sessions_closing(),
                 "sessions_total": totals.sessions_created,
                 "packets_in": totals.packets_in,
                 "bytes_in": totals.bytes_in,
@@ -58,16 +59,14 @@ impl<R: Rings> Controller<R> {
         }
     }
 
-    /// How many of the servers of a service share its new sessions, those that `counts` says no to left out: the regular
-    /// ones that take sessions, or without any the backups that do.
+    /// How many servers share the new sessions of a service, those that `counts` says no to left out.
     pub(super) fn servers_in_use(&self, service: &Service, counts: impl Fn(&ServerKey) -> bool) -> usize {
-        let takes = |server: &&config::Server| {
+        let is_up = |place: usize| {
+            let Some(server) = service.servers.get(place) else { return false };
             let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
-            self.members.get(&key).is_some_and(Member::takes_sessions) && counts(&key)
+            counts(&key) && self.members.get(&key).is_some_and(Member::takes_sessions)
         };
-        let (backups, regular): (Vec<_>, Vec<_>) =
-            service.servers.iter().filter(takes).partition(|server| server.is_backup);
-        if regular.is_empty() { backups.len() } else { regular.len() }
+        in_use(service, is_up).len()
     }
 
     /// The servers of a service: first those of the file, in its order, then removed ones that still drain.
@@ -80,9 +79,8 @@ impl<R: Rings> Controller<R> {
         };
         let mut servers: Vec<_> = self
             .members
-            .all()
-            .filter(|(key, _)| key.service == service)
-            .map(|(key, member)| (key, member, self.totals.of(&self.workers, member.id)))
+            .of_service(service)
+            .map(|(key, member)| (key, member, self.totals.of(&self.workers, &self.shared.loads, member.id)))
             .collect();
         servers.sort_by_key(|(key, ..)| (place(key), (*key).clone()));
         servers
@@ -108,13 +106,14 @@ impl<R: Rings> Controller<R> {
             "since": since.to_string(),
             "in_state_s": since.steady.elapsed().as_secs(),
             "differs": member.differs(),
-            "sessions_active": totals.sessions_active(),
-            "sessions_closing": totals.sessions_held() - totals.sessions_active(),
+            "sessions_active": totals.sessions_active,
+            "sessions_closing": totals.sessions_closing(),
             "sessions_total": totals.sessions_created,
             "packets_in": totals.packets_in,
             "bytes_in": totals.bytes_in,
             "packets_out": totals.packets_out,
             "bytes_out": totals.bytes_out,
+            "response_time_ms": self.shared.loads.response_ns(member.id).map(|nanoseconds| nanoseconds as f64 / 1e6),
             "last_check": last_check,
             "reason": reason,
             "history": member.history().changes().map(change).collect::<Vec<_>>(),

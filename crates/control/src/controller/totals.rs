@@ -2,6 +2,7 @@
 
 use super::world::WorkerHandle;
 use hashbrown::HashMap;
+use plan::Loads;
 use rewrite::MemberId;
 use std::iter::Sum;
 
@@ -20,10 +21,12 @@ pub struct MemberTotals {
     pub sessions_created: u64,
     /// Sessions ended.
     pub sessions_ended: u64,
-    /// Sessions that began to close or were reset.
-    pub sessions_closing: u64,
-    /// Those of them that have ended.
-    pub sessions_closed: u64,
+    /// Sessions in the table that neither close nor were reset, now.
+    pub sessions_active: u64,
+    /// TCP sessions that the server answered.
+    pub connects_made: u64,
+    /// TCP sessions that it refused or did not answer.
+    pub connects_failed: u64,
 }
 
 impl MemberTotals {
@@ -33,9 +36,9 @@ impl MemberTotals {
         self.sessions_created.saturating_sub(self.sessions_ended)
     }
 
-    /// Sessions in the table that neither close nor were reset.
-    pub fn sessions_active(&self) -> u64 {
-        self.sessions_held().saturating_sub(self.sessions_closing.saturating_sub(self.sessions_closed))
+    /// Sessions in the table that close or were reset.
+    pub fn sessions_closing(&self) -> u64 {
+        self.sessions_held().saturating_sub(self.sessions_active)
     }
 
     fn since(self, start: MemberTotals) -> Self {
@@ -46,8 +49,9 @@ impl MemberTotals {
             bytes_out: self.bytes_out.wrapping_sub(start.bytes_out),
             sessions_created: self.sessions_created.wrapping_sub(start.sessions_created),
             sessions_ended: self.sessions_ended.wrapping_sub(start.sessions_ended),
-            sessions_closing: self.sessions_closing.wrapping_sub(start.sessions_closing),
-            sessions_closed: self.sessions_closed.wrapping_sub(start.sessions_closed),
+            sessions_active: self.sessions_active,
+            connects_made: self.connects_made.wrapping_sub(start.connects_made),
+            connects_failed: self.connects_failed.wrapping_sub(start.connects_failed),
         }
     }
 }
@@ -61,8 +65,9 @@ impl Sum for MemberTotals {
             bytes_out: sum.bytes_out + one.bytes_out,
             sessions_created: sum.sessions_created + one.sessions_created,
             sessions_ended: sum.sessions_ended + one.sessions_ended,
-            sessions_closing: sum.sessions_closing + one.sessions_closing,
-            sessions_closed: sum.sessions_closed + one.sessions_closed,
+            sessions_active: sum.sessions_active + one.sessions_active,
+            connects_made: sum.connects_made + one.connects_made,
+            connects_failed: sum.connects_failed + one.connects_failed,
         })
     }
 }
@@ -74,23 +79,24 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Notes where the counters of `members` stand, for rows that have a new holder.
-    pub fn note(&mut self, workers: &[WorkerHandle], members: impl Iterator<Item = MemberId>) {
+    /// Notes where the counters of `members` stand, for rows that have a new holder, of whom nothing is known yet.
+    pub fn note(&mut self, workers: &[WorkerHandle], loads: &Loads, members: impl Iterator<Item = MemberId>) {
         for member in members {
             let is_known = self
                 .starts
                 .get(&member.index)
                 .is_some_and(|(generation, _)| *generation == member.generation);
             if !is_known {
+                loads.forget(member);
                 self.starts.insert(member.index, (member.generation, raw(workers, member.index)));
             }
         }
     }
 
     /// The totals of a member.
-    pub fn of(&self, workers: &[WorkerHandle], member: MemberId) -> MemberTotals {
+    pub fn of(&self, workers: &[WorkerHandle], loads: &Loads, member: MemberId) -> MemberTotals {
         let start = self.starts.get(&member.index).map(|(_, start)| *start).unwrap_or_default();
-        raw(workers, member.index).since(start)
+        MemberTotals { sessions_active: loads.sessions(member), ..raw(workers, member.index).since(start) }
     }
 }
 
@@ -107,8 +113,9 @@ fn raw(workers: &[WorkerHandle], index: u16) -> MemberTotals {
                 bytes_out: counters.bytes_out.get(),
                 sessions_created: counters.sessions_created.get(),
                 sessions_ended,
-                sessions_closing: counters.sessions_closing.get(),
-                sessions_closed: counters.sessions_closed.get(),
+                sessions_active: 0,
+                connects_made: counters.connects_made.get(),
+                connects_failed: counters.connects_failed.get(),
             }
         })
         .sum()

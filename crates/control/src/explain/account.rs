@@ -4,12 +4,10 @@ use super::entrance::Entrance;
 use super::picture::Picture;
 use super::recall::Kept;
 use super::scene::Scene;
-use super::words::{field_names, mode_name, scheduler_name, way_words};
+use super::words::{choice_words, mode_name, scheduler_name, way_words};
 use engine::{DropReason, Fate, Played, Rehearsal, ReplyWay};
 use flow::{Family, FlowKey};
-use plan::{
-    MemberState, Mode, Outbound, Plan, PortPlan, ReturnPath, Scheduler, Service, ServiceMember, SourceNat,
-};
+use plan::{MemberState, Mode, Outbound, Plan, PortPlan, ReturnPath, Service, ServiceMember, SourceNat};
 use rewrite::Direction;
 use serde_json::{Map, Value, json};
 use session::{Session, State};
@@ -362,12 +360,7 @@ where
         };
         let why = match &service.scheduler {
             _ if self.scene.known.is_some() => "it was chosen when the session opened".to_owned(),
-            Scheduler::RoundRobin(_) => {
-                format!("its turn, of {} that take sessions{taken}", service.available.len())
-            }
-            Scheduler::Hash { fields, .. } => {
-                format!("the hash of {} chooses it{taken}", field_names(*fields))
-            }
+            scheduler => format!("{}{taken}", choice_words(scheduler, service.available.len())),
         };
         let mut told = self.member(service, member);
         told["why"] = why.into();

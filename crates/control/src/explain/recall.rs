@@ -94,6 +94,7 @@ where
         epoch: session.client.direction.activity.epoch(),
         seen: seen(&session.client),
         one_way: flags.contains(session::Flags::ONE_WAY),
+        now_us: 0,
     };
     let inserted = table.insert(&opening, &entry(&session.client), &entry(&session.server), |_| {});
     let Insert::Inserted { server, .. } = inserted else { return false };

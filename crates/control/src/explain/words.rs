@@ -2,7 +2,7 @@
 
 use engine::ReplyWay;
 use flow::Family;
-use plan::{HashFields, Mode, Scheduler};
+use plan::{DRAWS, EXACT_MEMBERS_MAX, HashFields, Mode, Scheduler};
 
 /// How a reply finds its client, as the end of a sentence.
 pub(super) fn way_words(way: ReplyWay) -> &'static str {
@@ -43,8 +43,30 @@ pub(super) fn mode_name<F: Family>(mode: Mode<F>) -> &'static str {
 /// A scheduler as the file spells it.
 pub(super) fn scheduler_name(scheduler: &Scheduler) -> &'static str {
     match scheduler {
-        Scheduler::RoundRobin(_) => "round-robin",
+        Scheduler::RoundRobin => "round-robin",
+        Scheduler::WeightedRoundRobin => "weighted-round-robin",
+        Scheduler::LeastConnections => "least-connections",
+        Scheduler::WeightedLeastConnections => "weighted-least-connections",
         Scheduler::Hash { .. } => "hash",
+        Scheduler::ResponseTime => "response-time",
+        Scheduler::Bandwidth => "bandwidth",
+    }
+}
+
+/// Why a scheduler has chosen a server of `available` that take sessions.
+pub(super) fn choice_words(scheduler: &Scheduler, available: usize) -> String {
+    let of_all = match available {
+        0..=EXACT_MEMBERS_MAX => format!("of {available} that take sessions"),
+        _ => format!("of {DRAWS} drawn from {available} that take sessions"),
+    };
+    match scheduler {
+        Scheduler::RoundRobin => format!("its turn, of {available} that take sessions"),
+        Scheduler::WeightedRoundRobin => format!("its turn by weight, of {available} that take sessions"),
+        Scheduler::LeastConnections => format!("it has the fewest sessions {of_all}"),
+        Scheduler::WeightedLeastConnections => format!("it has the fewest sessions for its weight {of_all}"),
+        Scheduler::Hash { fields, .. } => format!("the hash of {} chooses it", field_names(*fields)),
+        Scheduler::ResponseTime => format!("its turn by weight and response time, {of_all}"),
+        Scheduler::Bandwidth => format!("it moves the fewest bytes a second for its weight {of_all}"),
     }
 }
 
@@ -55,6 +77,7 @@ pub(super) fn field_names(fields: HashFields) -> String {
         (fields.destination_address, "destination-address"),
         (fields.source_port, "source-port"),
         (fields.destination_port, "destination-port"),
+        (fields.source_mac, "source-mac"),
     ];
     named.iter().filter(|(is_used, _)| *is_used).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,7 @@ use flow::{Family, FlowHasher, FlowKey, KeyV4, Network, V4, V6, Zone, parse};
 use plan::{
     Attachment, Cursor, FamilyPlan, Hop, Link, LinksByNextHop, MemberRow, MemberState, Mode, MssClamp,
     OwnedAddresses, Plan, PortPlan, PortRange, Publisher, RingPlan, Route, RouteTableBuilder, Scheduler,
-    Service, ServiceMember, SourceNat, Timeouts,
+    Service, ServiceMember, SourceNat, Timeouts, Wheel,
 };
 use port::memory::MemoryPorts;
 use port::{BURST_FRAMES_MAX, PortIndex};
@@ -148,7 +148,13 @@ impl World {
     /// A world whose table holds `sessions` established sessions.
     pub fn with_sessions(talk: Talk, sessions: usize) -> Self {
         let capacity_v6 = if talk == Talk::TcpV6 { CAPACITY_SESSIONS } else { CAPACITY_SESSIONS / 10 };
-        let shared = Arc::new(Shared::new(CAPACITY_SESSIONS, capacity_v6, 64, hasher()));
+        let sizes = engine::Sizes {
+            sessions_v4: CAPACITY_SESSIONS,
+            sessions_v6: capacity_v6,
+            links: 64,
+            members: usize::from(2 * SERVERS),
+        };
+        let shared = Arc::new(Shared::new(sizes, hasher()));
         let regions = [shared.sessions_v4.memory_regions(), shared.sessions_v6.memory_regions()];
         for region in regions.as_flattened() {
             let pages = rings::memory::prefer_huge_pages_at(region.address, region.bytes);
@@ -310,6 +316,8 @@ fn service<F: Family>(
         port: None,
         state: MemberState::Up,
         weight: 1,
+        sessions_max: u64::MAX,
+        warming: None,
         dscp: 0,
     };
     Service {
@@ -320,7 +328,9 @@ fn service<F: Family>(
         announce: true,
         members: (0..SERVERS).map(member).collect(),
         available: (0..SERVERS).collect(),
-        scheduler: Scheduler::RoundRobin(Cursor::default()),
+        scheduler: Scheduler::RoundRobin,
+        cursor: Cursor::default(),
+        wheel: Wheel::new((0..SERVERS).map(|_| 1)),
         mode: Mode::Routed,
         source_nat: SourceNat::Never,
         rows: None,
