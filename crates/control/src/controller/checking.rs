@@ -20,6 +20,18 @@ pub(super) struct CheckUsers {
     by_server: HashMap<ServerKey, CheckId>,
 }
 
+impl CheckUsers {
+    /// The check that a server hangs on.
+    pub fn check_of(&self, server: &ServerKey) -> Option<CheckId> {
+        self.by_server.get(server).copied()
+    }
+
+    /// The servers that hang on a check.
+    pub fn users_of(&self, check: CheckId) -> &[ServerKey] {
+        self.by_check.get(&check).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 impl<R: Rings> Controller<R> {
     /// Begins the checks of the configuration in force, and ends all others.
     pub(super) fn watch(&mut self, now: Instant) {
@@ -39,6 +51,7 @@ impl<R: Rings> Controller<R> {
             self.check_users.by_server.insert(server, id);
         }
         self.dirty.members = true;
+        self.watch_traffic(now);
         self.judge(&transitions);
     }
 
@@ -86,9 +99,7 @@ impl<R: Rings> Controller<R> {
     /// Lets changes of mind about servers take effect.
     pub(super) fn judge(&mut self, transitions: &[Transition]) {
         for transition in transitions {
-            let servers =
-                self.check_users.by_check.get(&transition.id).map(Vec::as_slice).unwrap_or_default();
-            for server in servers {
+            for server in self.check_users.users_of(transition.id) {
                 let name = format!("{} server {}", server.service, endpoint(server));
                 let to = transition.turn.to;
                 let reason: &dyn Display = match &transition.turn.reason {
@@ -108,7 +119,7 @@ impl<R: Rings> Controller<R> {
 
     /// Seconds since the last check of a server, and why it failed, if it did.
     pub(super) fn last_check(&self, server: &ServerKey) -> (Option<f64>, Option<String>) {
-        let status = self.check_users.by_server.get(server).and_then(|&id| self.checks.status(id));
+        let status = self.check_users.check_of(server).and_then(|id| self.checks.status(id));
         let Some(status) = status else { return (None, None) };
         let ago = status.last_check.map(|at| at.elapsed().as_secs_f64());
         (ago, status.reason.map(ToString::to_string))

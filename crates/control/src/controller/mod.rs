@@ -15,6 +15,7 @@ mod checking;
 mod conflicts;
 mod next_hops;
 mod operating;
+mod passive;
 mod publishing;
 mod rates;
 mod report;
@@ -42,6 +43,7 @@ use conflicts::Conflicts;
 use engine::{Report, Shared};
 use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
+use passive::TrafficWatch;
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
 use rates::Rates;
@@ -110,6 +112,7 @@ pub struct Controller<R> {
     resolver: Resolver,
     checks: Checks,
     check_users: CheckUsers,
+    traffic: TrafficWatch,
     announcer: Announcer,
     conflicts: Conflicts,
     rings: R,
@@ -185,6 +188,7 @@ impl<R: Rings> Controller<R> {
             resolver: Resolver::new()?,
             checks,
             check_users: CheckUsers::default(),
+            traffic: TrafficWatch::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
             rings,
@@ -258,6 +262,7 @@ impl<R: Rings> Controller<R> {
             self.look_at_the_kernel(now);
             self.take_reports(now);
             self.check(now);
+            self.look_at_traffic(now);
             self.measure_rates(now);
             self.resolver.advance(now, &self.facts);
             self.operate(now, None);
@@ -288,6 +293,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.traffic.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),
