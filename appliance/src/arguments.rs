@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Show {
         /// What to show
         what: What,
+        /// With sessions: the clients that are to come back to their server, and until when
+        #[arg(long)]
+        sticky: bool,
         /// Print JSON, exact and for programs
         #[arg(long, short)]
         json: bool,

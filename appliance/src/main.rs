@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
         Command::Check { file, offline, strict } => check::check(&file, offline, strict),
         Command::Reload { at } => operator::reload(&at.socket),
-        Command::Show { what, json, at } => operator::show(&at.socket, what, json),
+        Command::Show { what, sticky, json, at } => operator::show(&at.socket, what, sticky, json),
         Command::Explain { source, destination, port, json, at } => {
             operator::explain(&at.socket, (&source, &destination), port, json)
         }

@@ -20,7 +20,18 @@ pub(crate) fn reload(socket: &Path) -> ExitCode {
 }
 
 /// `jeoul show`.
-pub(crate) fn show(socket: &Path, what: What, json: bool) -> ExitCode {
+pub(crate) fn show(socket: &Path, what: What, sticky: bool, json: bool) -> ExitCode {
+    if sticky && what != What::Sessions {
+        eprintln!("jeoul: `--sticky` goes with `show sessions` alone");
+        return ExitCode::from(WRONG_INPUT);
+    }
+    if sticky {
+        let request = Request::Show { what: operator::What::Sticky };
+        return finish(socket, &request, |result| match json {
+            true => format!("{result:#}\n"),
+            false => show::render_sticky(result),
+        });
+    }
     let Some(asked) = asked(what) else {
         eprintln!("jeoul: `show {what}` is not built in this version");
         return ExitCode::from(WRONG_INPUT);

@@ -79,6 +79,15 @@ const SESSIONS: &[Column] = &[
     ("PKTS OUT", "packets_out", Kind::Count),
 ];
 
+const STICKY: &[Column] = &[
+    ("SERVICE", "service", Kind::Word),
+    ("CLIENT", "client", Kind::Word),
+    ("SERVER", "server", Kind::Word),
+    ("SESSIONS", "sessions", Kind::Count),
+    ("IDLE", "idle_s", Kind::Seconds),
+    ("TIMEOUT", "timeout_s", Kind::Seconds),
+];
+
 const PORTS: &[Column] = &[
     ("NAME", "name", Kind::Word),
     ("INTERFACE", "interface", Kind::Word),
@@ -152,6 +161,16 @@ pub(crate) fn render(what: What, answer: &Value) -> String {
         What::Bridge => (BRIDGE, "No bridge is configured."),
         What::Firewalls => (DROPS, "Not built in this version."),
     };
+    table(columns, none, answer)
+}
+
+/// The answer to `show sessions --sticky` for people.
+pub(crate) fn render_sticky(answer: &Value) -> String {
+    table(STICKY, "No client is remembered.", answer)
+}
+
+/// A row for each object of `answer`, or `none`.
+fn table(columns: &[Column], none: &str, answer: &Value) -> String {
     let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         return format!("{none}\n");
@@ -305,12 +324,12 @@ mod tests {
              "mode": "routed",
              "scheduler": "hash", "state": "down", "sessions_active": 0, "sessions_total": 0,
              "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "servers": 2,
-             "reason": "none of its 2 servers takes sessions"},
+             "reason": "none of its 2 servers can take sessions"},
         ]);
         let expected = "\
 NAME  PROTO  ADDRESS            PORT  MODE    SCHEDULER    STATE  SERVERS  ACTIVE   TOTAL  PKTS IN  BYTES IN  PKTS OUT  BYTES OUT  REASON
 web   tcp    198.18.0.10          80  routed  round-robin  up         2/3      12  1.23 M    99999   1.5 KiB     100 k        0 B  -
-dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       0       0        0       0 B         0        0 B  none of its 2 servers takes sessions
+dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       0       0        0       0 B         0        0 B  none of its 2 servers can take sessions
 ";
         assert_eq!(render(What::Services, &answer), expected);
     }

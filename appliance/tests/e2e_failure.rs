@@ -179,7 +179,7 @@ fn below_its_quorum_a_service_is_down_and_says_why(driver: &str) {
     web[1].kill();
     wait_for_state(&appliance, &stage.lab.servers[1], "down");
     assert_eq!(service()["state"], "down");
-    assert_eq!(service()["reason"], "1 of its 3 servers take sessions, and its quorum is 2");
+    assert_eq!(service()["reason"], "1 of its 3 servers could take sessions, and its quorum is 2");
     assert_eq!(stage.ask((FAMILIES[0].0, HTTP_PORT), 3).failures(), BTreeMap::from([(&Failure::Refused, 3)]));
     web[1].revive().unwrap();
     wait_for_state(&appliance, &stage.lab.servers[1], "up");

@@ -28,6 +28,13 @@ pub struct ServerKey {
     pub port: Option<u16>,
 }
 
+impl ServerKey {
+    /// The name of a server of the file.
+    pub fn of(service: &config::Service, server: &config::Server) -> Self {
+        Self { service: service.name.clone(), address: server.address, port: server.port }
+    }
+}
+
 /// What the operator wants of a server, on top of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {
@@ -247,7 +254,7 @@ struct Wanted {
 fn rows(config: &Config) -> impl Iterator<Item = Wanted> {
     let servers = config.services.iter().flat_map(|service| {
         service.servers.iter().map(move |server| Wanted {
-            key: ServerKey { service: service.name.clone(), address: server.address, port: server.port },
+            key: ServerKey::of(service, server),
             weight: server.weight,
             is_checked: service.health_check.is_some(),
             on_down: service.on_down,

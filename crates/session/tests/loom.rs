@@ -23,7 +23,7 @@ const OPENING: Opening = Opening {
     protocol: Protocol::Udp,
     epoch: 0,
     seen: Observation::NOTHING,
-    one_way: false,
+    marks: Flags::NONE,
     now_us: 0,
 };
 

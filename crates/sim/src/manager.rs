@@ -16,6 +16,8 @@ use wire::Mac;
 
 /// Member rows that a world counts for.
 const MEMBERS: usize = 256;
+/// Clients that a world remembers.
+const CLIENTS: usize = 64;
 /// Link rows of a world.
 const LINKS: usize = 256;
 /// The longest IP packet that the rings carry: a frame less its Ethernet header and two tags.
@@ -55,7 +57,8 @@ impl Manager {
         let hasher = FlowHasher::new(config.appliance.hash_key.map_or(HASH_KEY, |key| *key.bytes()));
         let sessions_v4 = sizes.sessions_v4.unwrap_or(config.appliance.session_capacity);
         let sessions_v6 = sizes.sessions_v6.unwrap_or(config.appliance.session_capacity_ipv6);
-        let sizes = engine::Sizes { sessions_v4, sessions_v6, links: LINKS, members: MEMBERS };
+        let sizes =
+            engine::Sizes { sessions_v4, sessions_v6, links: LINKS, members: MEMBERS, clients: CLIENTS };
         let shared = Arc::new(Shared::new(sizes, hasher));
         let mut members = Members::default();
         configure(&mut members, &config)?;

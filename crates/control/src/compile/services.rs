@@ -6,12 +6,15 @@ use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
-    Cursor, HashFields, MemberState, Mode, PortRange, PreferenceRows, ReturnPath, RowMember, Scheduler,
-    Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
+    Cursor, HashFields, MemberState, Mode, Persistence, PortRange, PreferenceRows, ReturnPath, RowMember,
+    Scheduler, Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
 };
 use rewrite::MemberId;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Separates the names of services from the secret's other uses.
+const PURPOSE_SERVICE: u64 = 0x7365_7276_6963_6500;
 
 /// A member as it enters its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +126,7 @@ fn member_inputs(
 ) -> Vec<MemberInput> {
     let slow_start_ns = service.slow_start.map_or(0, |span| span.as_nanos() as u64);
     let known = service.servers.iter().map(|server| {
-        let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+        let key = ServerKey::of(service, server);
         // Every server of the configuration in force was given a row before the plan is compiled.
         let member = inputs.members.get(&key);
         let now = |member: &Member| (member.id, member.state(), member.weight());
@@ -162,7 +165,8 @@ fn build<F: Family>(
             })
         })
         .collect();
-    let available = available(configured, &members);
+    let available =
+        in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
     let rows = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| {
         let uses_backups =
             available.first().is_some_and(|&first| configured.servers[usize::from(first)].is_backup);
@@ -214,30 +218,50 @@ fn build<F: Family>(
         rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows(&|_| true)),
         scheduler,
         cursor,
+        positions: (0..).zip(&members).map(|(position, member)| (member.id, position)).collect(),
         members,
         available,
         mode: mode(configured).unwrap_or(Mode::Routed),
         source_nat: source_nat(configured, address),
+        persistence: configured
+            .persistence
+            .map(|persistence| persistence_of(configured, persistence, hasher)),
     }
 }
 
-/// Positions of the servers that take new sessions; none at all below the quorum.
-fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -> Box<[u16]> {
-    let in_use =
-        in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
-    if in_use.len() < configured.quorum as usize { Box::default() } else { in_use }
+/// Under which name the clients of a service are remembered, and for how long.
+pub(crate) fn persistence_of(
+    configured: &Configured,
+    persistence: config::Persistence,
+    hasher: &FlowHasher,
+) -> Persistence {
+    let mut name = configured.name.clone().into_bytes();
+    name.push(persistence.prefix_length);
+    Persistence {
+        identity: hasher.dispatch(PURPOSE_SERVICE, &name),
+        prefix_length: persistence.prefix_length,
+        timeout_ms: persistence.timeout.as_millis() as u64,
+    }
 }
 
-/// Positions of the servers that share a service's new sessions, quorum or not: those that are up, and backups only while
-/// no other is. `is_up` says it of a server by its position.
-pub fn in_use(configured: &Configured, is_up: impl Fn(usize) -> bool) -> Box<[u16]> {
+/// Positions of the servers that take new sessions: those that are up, if they reach the quorum; else the backups that are
+/// up, if there are any; else none. `is_up` says it of a server by its position.
+pub(crate) fn in_use(configured: &Configured, is_up: impl Fn(usize) -> bool) -> Box<[u16]> {
     let up = |is_backup: bool| -> Box<[u16]> {
         let servers = configured.servers.iter().enumerate();
         let up = servers.filter(|(place, server)| server.is_backup == is_backup && is_up(*place));
         up.map(|(place, _)| place as u16).collect()
     };
-    let primary = up(false);
-    if primary.is_empty() { up(true) } else { primary }
+    // A service of backups alone has no others to wait for.
+    let has_primaries = configured.servers.iter().any(|server| !server.is_backup);
+    let first = up(!has_primaries);
+    if first.len() >= configured.quorum as usize {
+        first
+    } else if has_primaries {
+        up(true)
+    } else {
+        Box::default()
+    }
 }
 
 fn hash_fields(fields: config::HashFields) -> HashFields {

@@ -75,8 +75,7 @@ impl<R: Rings> Controller<R> {
                 let Some(port) = check.port.or(server.port).or_else(|| service.ports.single()) else {
                     continue;
                 };
-                let key =
-                    ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+                let key = ServerKey::of(service, server);
                 wanted.push((key, Wanted { address: SocketAddr::new(server.address, port), parameters }));
             }
         }

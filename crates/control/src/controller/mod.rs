@@ -21,6 +21,7 @@ mod rates;
 mod report;
 mod server_rows;
 mod session_rows;
+mod sticky_rows;
 mod totals;
 mod world;
 
@@ -131,6 +132,8 @@ pub struct Controller<R> {
     rates: Rates,
     epochs: Epochs,
     dirty: Dirty,
+    /// A reload may have left clients remembered that nobody asks for.
+    clients_are_other: bool,
     mtu_bytes_max: u16,
 
     shared: Arc<Shared>,
@@ -206,6 +209,7 @@ impl<R: Rings> Controller<R> {
             rates: Rates::default(),
             epochs,
             dirty: Dirty::all(),
+            clients_are_other: false,
             mtu_bytes_max,
             shared,
             publisher,
@@ -268,6 +272,7 @@ impl<R: Rings> Controller<R> {
             self.operate(now, None);
             if now >= housekeeping {
                 self.release_members();
+                self.forget_clients();
                 self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }

@@ -30,6 +30,7 @@ impl<R: Rings> Controller<R> {
         match request {
             Request::Ping {} => Response::Done("pong".into()),
             Request::Show { what: What::Sessions } => Response::Rows(Box::new(self.session_rows(now))),
+            Request::Show { what: What::Sticky } => Response::Rows(self.sticky_rows(now)),
             Request::Show { what } => Response::Done(self.show(now, what)),
             Request::Explain { source, destination, protocol, port } => {
                 let question = Question::new(&source, &destination, &protocol);
@@ -66,6 +67,7 @@ impl<R: Rings> Controller<R> {
             What::Services => self.show_services().into(),
             What::Servers => self.show_servers().into(),
             What::Sessions => self.session_rows(now).collect::<Vec<_>>().into(),
+            What::Sticky => self.sticky_rows(now).collect::<Vec<_>>().into(),
             What::Ports => self.show_ports().into(),
             What::Workers => self.show_workers().into(),
             What::Drops => self.show_drops().into(),
@@ -115,6 +117,7 @@ impl<R: Rings> Controller<R> {
         self.dirty = Dirty::all();
         // Answered only when it is in force.
         self.bring_up_to_date(now);
+        self.clients_are_other = true;
         Ok(changes)
     }
 
@@ -203,6 +206,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("appliance.polling", before.polling != after.polling),
         ("appliance.session_capacity", before.session_capacity != after.session_capacity),
         ("appliance.session_capacity_ipv6", before.session_capacity_ipv6 != after.session_capacity_ipv6),
+        ("appliance.persistence_capacity", before.persistence_capacity != after.persistence_capacity),
         ("appliance.socket", before.socket != after.socket),
         ("appliance.hash_key", before.hash_key != after.hash_key),
         ("appliance.state_directory", before.state_directory != after.state_directory),

@@ -7,8 +7,8 @@
 //!                          spared: a log line, a check at once ◀─┴─▶ condemned: down, and up again by `rise` checks
 //! ```
 //!
-//! A server is spared where a service would be left with fewer servers than it needs: its traffic alone never takes a
-//! service down. What is here is pure but for the last part, the controller's: time and counts are parameters.
+//! A server is spared where a service would be left without servers, or with fewer than its quorum: traffic alone never
+//! takes a service down. What is here is pure but for the last part, the controller's: time and counts are parameters.
 
 use super::checking::endpoint;
 use super::{Controller, Rings};
@@ -152,24 +152,17 @@ impl TrafficWatch {
     }
 }
 
-/// The service that needs the server behind a check, which `users` share: without them fewer would be left than it must
-/// have.
+/// The service that needs the server behind a check, which `users` share: without them it would take no sessions.
 fn who_needs<'a>(config: &Config, members: &Members, users: &'a [ServerKey]) -> Option<&'a str> {
     let takes = |key: &ServerKey| members.get(key).is_some_and(Member::takes_sessions);
     let needed = users.iter().filter(|user| takes(user)).find(|user| {
         let service = config.services.iter().find(|service| service.name == user.service);
         service.is_some_and(|service| {
             let others = in_use(service, |place| {
-                service.servers.get(place).is_some_and(|server| {
-                    let key = ServerKey {
-                        service: service.name.clone(),
-                        address: server.address,
-                        port: server.port,
-                    };
-                    takes(&key) && !users.contains(&key)
-                })
+                let key = service.servers.get(place).map(|server| ServerKey::of(service, server));
+                key.is_some_and(|key| takes(&key) && !users.contains(&key))
             });
-            others.len() < service.quorum.max(1) as usize
+            others.is_empty()
         })
     });
     needed.map(|user| user.service.as_str())
@@ -182,8 +175,7 @@ impl<R: Rings> Controller<R> {
         for service in &self.config.services {
             let Some(passive) = service.passive else { continue };
             for server in &service.servers {
-                let key =
-                    ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+                let key = ServerKey::of(service, server);
                 let (Some(member), Some(check)) = (self.members.get(&key), self.check_users.check_of(&key))
                 else {
                     continue;

@@ -46,27 +46,23 @@ impl<R: Rings> Controller<R> {
 
     /// Why a service takes no sessions; `None` where it does.
     fn shortage(&self, service: &Service) -> Option<String> {
-        let total = service.servers.len();
-        let in_use = self.servers_in_use(service, |_| true);
-        match (total, in_use) {
-            (0, _) => Some("it has no server".to_owned()),
-            (_, 0) => Some(format!("none of its {total} servers takes sessions")),
-            _ if in_use < service.quorum as usize => Some(format!(
-                "{in_use} of its {total} servers take sessions, and its quorum is {}",
-                service.quorum
-            )),
-            _ => None,
-        }
-    }
-
-    /// How many servers share the new sessions of a service, those that `counts` says no to left out.
-    pub(super) fn servers_in_use(&self, service: &Service, counts: impl Fn(&ServerKey) -> bool) -> usize {
         let is_up = |place: usize| {
-            let Some(server) = service.servers.get(place) else { return false };
-            let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
-            counts(&key) && self.members.get(&key).is_some_and(Member::takes_sessions)
+            let key = service.servers.get(place).map(|server| ServerKey::of(service, server));
+            key.and_then(|key| self.members.get(&key)).is_some_and(Member::takes_sessions)
         };
-        in_use(service, is_up).len()
+        if !in_use(service, is_up).is_empty() {
+            return None;
+        }
+        let (total, up) =
+            (service.servers.len(), (0..service.servers.len()).filter(|&place| is_up(place)).count());
+        Some(match (total, up) {
+            (0, _) => "it has no server".to_owned(),
+            (_, 0) => format!("none of its {total} servers can take sessions"),
+            _ => format!(
+                "{up} of its {total} servers could take sessions, and its quorum is {}",
+                service.quorum
+            ),
+        })
     }
 
     /// The servers of a service: first those of the file, in its order, then removed ones that still drain.

@@ -67,6 +67,7 @@ pub enum What {
     Services,
     Servers,
     Sessions,
+    Sticky,
     Ports,
     Workers,
     Drops,

@@ -38,12 +38,16 @@ impl Stage {
             announce: true,
             members: weights.iter().enumerate().map(member).collect(),
             available: (0..weights.len() as u16).collect(),
+            positions: (0..weights.len() as u16)
+                .map(|at| (MemberId { index: at, generation: 0 }, at))
+                .collect(),
             cursor: Cursor::default(),
             wheel: Wheel::new(weights.iter().map(|&weight| if scheduler.has_weights() { weight } else { 1 })),
             scheduler,
             mode: Mode::Routed,
             source_nat: SourceNat::Never,
             rows: None,
+            persistence: None,
         };
         let hasher = FlowHasher::new([3; 16]);
         Self { service, loads: Loads::new(weights.len()), hasher, now_ns: 100 * SECOND_NS }

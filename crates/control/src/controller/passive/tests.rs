@@ -105,8 +105,11 @@ fn what_was_counted_before_and_while_it_took_no_sessions_is_not_held_against_a_s
     assert_eq!(traffic.next_deadline(), None);
 }
 
-/// Services with their servers (a backup is marked `true`) and quorum; the same address is the same machine.
-fn site(services: &[(&str, &[(u8, bool)], u32)]) -> (Config, Members) {
+/// A service with its servers (a backup is marked `true`) and its quorum.
+type Sketch<'a> = (&'a str, &'a [(u8, bool)], u32);
+
+/// Services whose servers are all up; the same address is the same machine.
+fn site(services: &[Sketch<'_>]) -> (Config, Members) {
     let mut text = String::from("[[port]]\nname = \"a\"\ninterface = \"eth1\"\n");
     text += "[[health_check]]\nname = \"c\"\nkind = \"tcp\"\nport = 80\n";
     for (place, (name, servers, quorum)) in services.iter().enumerate() {
@@ -157,6 +160,8 @@ fn servers_that_share_a_check_go_together_or_not_at_all() {
 fn a_backup_frees_the_last_regular_server_and_a_quorum_binds_more_than_the_last() {
     let (config, members) = site(&[("web", &[(1, false), (2, true)], 1)]);
     assert_eq!(who_needs(&config, &members, &[key("web", 1)]), None);
+    let (config, members) = site(&[("web", &[(1, false), (2, false), (3, true)], 2)]);
+    assert_eq!(who_needs(&config, &members, &[key("web", 1)]), None, "the backup stands in for the quorum");
     let (config, mut members) = site(&[("web", &[(1, false), (2, false), (3, false)], 2)]);
     assert_eq!(who_needs(&config, &members, &[key("web", 1)]), None);
     members.set_health(&key("web", 3), Health::Down, &"a test", Moment::now());
