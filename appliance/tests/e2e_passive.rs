@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use e2e::{FAMILIES, Stage, family, on_both_drivers, row, server, wait_for, wait_for_state};
+use e2e::{FAMILIES, PATIENCE, Stage, family, on_both_drivers, row, server, wait_for, wait_for_state};
 use lab::topology::slb_routed::{HTTP_PORT, Server};
-use lab::{Appliance, NginxServer};
+use lab::{Appliance, Failure, Load, NginxServer};
 
 on_both_drivers! {
     a_server_that_refuses_its_clients_goes_down_though_its_check_is_well,
+    so_does_one_that_does_not_answer_them,
     the_last_server_stays_up_and_is_asked_at_once,
 }
 
@@ -70,6 +71,29 @@ fn a_server_that_refuses_its_clients_goes_down_though_its_check_is_well(driver: 
         let report = stage.ask((vip, APP_PORT), 30);
         let shares = BTreeMap::from([("server2-app".into(), 15), ("server3-app".into(), 15)]);
         assert_eq!((&report.per_server, report.answered()), (&shares, 30), "{report}");
+    }
+}
+
+fn so_does_one_that_does_not_answer_them(driver: &str) {
+    let stage = Stage::new(driver);
+    let _checked = stage.web();
+    let _apps = apps(&stage.lab.servers);
+    let appliance = stage.start_with(&text(&stage));
+    let deaf = stage.lab.servers[0].namespace();
+    for rule in [
+        "add table inet deaf".to_owned(),
+        "add chain inet deaf input { type filter hook input priority 0; }".to_owned(),
+        format!("add rule inet deaf input tcp dport {APP_PORT} drop"),
+    ] {
+        deaf.output("nft", &[&rule]).unwrap();
+    }
+    for (vip, _client) in FAMILIES {
+        // All eight wait for it in the end. A second later they repeat their SYNs; then it is down, and its sessions are reset.
+        let load = Load { count: 60, concurrency: 8, timeout: PATIENCE, ..Load::default() };
+        let report = lab::run_requests(stage.lab.client.namespace(), (vip, APP_PORT).into(), load).unwrap();
+        assert!((5..=8).contains(&report.failed.len()), "{report}");
+        assert_eq!(report.failures().into_keys().collect::<Vec<_>>(), [&Failure::Refused], "{report}");
+        assert_eq!(states(&appliance, &stage, vip), ["down", "up", "up"]);
     }
 }
 

@@ -180,7 +180,7 @@ fn named_server(config: &Config, service: &str, server: &str) -> Result<ServerKe
         .filter(|server| server.address == address && (port.is_none() || shown_port(server) == port))
         .collect();
     match found[..] {
-        [server] => Ok(ServerKey { service: service.to_owned(), address, port: server.port }),
+        [server] => Ok(ServerKey::of(configured, server)),
         [] => Err(format!("service {service} has no server {server}")),
         _ => Err(format!("service {service} has several servers {address}; say which port")),
     }
