@@ -49,6 +49,7 @@ impl<R: Rings> Controller<R> {
             "parked": sum(|counters| counters.parked.get()),
             "dropped": sum(engine::WorkerCounters::dropped),
             "sessions_evicted": sum(|counters| counters.sessions_evicted.get()),
+            "persistence_lost": sum(|counters| counters.persistence_lost.get()),
             "source_ports_hurried": sum(|counters| counters.source_ports_hurried.get()),
             "pending_reload_error": self.reload_error,
         })
