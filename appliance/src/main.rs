@@ -40,8 +40,8 @@ fn main() -> ExitCode {
         Command::Explain { source, destination, port, json, at } => {
             operator::explain(&at.socket, (&source, &destination), port, json)
         }
-        Command::Server { action, service, server, at } => {
-            operator::server(&at.socket, action, &service, server)
+        Command::Server { action, service, server, weight, at } => {
+            operator::server(&at.socket, (action, weight), &service, server)
         }
         Command::RealServer { service, os, interface, loopback, undo, config, at } => {
             let (interface, loopback) = (interface.as_deref(), loopback.as_deref());

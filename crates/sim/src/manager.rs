@@ -4,7 +4,7 @@ use config::Config;
 use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring_places};
 use control::facts::Facts;
 use control::links::{Links, NextHop};
-use control::members::{Health, Member, Members, ServerKey, Wish};
+use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
 use engine::{Orders, Parts, Shared, WorkerCounters, orders};
 use flow::FlowHasher;
 use hashbrown::HashMap;
@@ -22,6 +22,8 @@ const CLIENTS: usize = 64;
 const LINKS: usize = 256;
 /// The longest IP packet that the rings carry: a frame less its Ethernet header and two tags.
 const MTU_BYTES_MAX: u16 = port::FRAME_BYTES_MAX as u16 - 14 - 8;
+/// Why a server's health changed.
+const SAYS_SO: &str = "the test says so";
 /// The secret of a configuration that names none.
 const HASH_KEY: [u8; 16] = [7; 16];
 
@@ -188,14 +190,14 @@ impl Manager {
 
     /// Says how a server fares, and publishes that.
     pub fn set_health(&mut self, server: &ServerKey, health: Health) {
-        if self.members.set_health(server, health) {
+        if self.members.set_health(server, health, &SAYS_SO, Moment::now()) {
             self.publish();
         }
     }
 
     /// Says what the operator wants of a server, and publishes that.
     pub fn set_wish(&mut self, server: &ServerKey, wish: Wish) {
-        if self.members.set_wish(server, wish) {
+        if self.members.set_wish(server, wish, Moment::now()) {
             self.publish();
         }
     }
@@ -261,14 +263,14 @@ fn read(config_text: &str) -> Result<Config, String> {
 }
 
 fn configure(members: &mut Members, config: &Config) -> Result<(), String> {
-    members.configure(config).map_err(|error| error.to_string())?;
+    members.configure(config, Moment::now()).map_err(|error| error.to_string())?;
     let unchecked: Vec<ServerKey> = members
         .all()
-        .filter(|(_, member)| member.is_configured() && member.health == Health::Checking)
+        .filter(|(_, member)| member.is_configured() && member.health() == Health::Checking)
         .map(|(key, _)| key.clone())
         .collect();
     for key in unchecked {
-        members.set_health(&key, Health::Up);
+        members.set_health(&key, Health::Up, &SAYS_SO, Moment::now());
     }
     Ok(())
 }

@@ -193,6 +193,26 @@ impl Checks {
         self.serve_queue(now, out);
     }
 
+    /// Takes the server of a check for down, because of what was seen elsewhere.
+    pub fn condemn(&mut self, now: Instant, id: CheckId, reason: Reason, out: &mut Vec<Transition>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(turn) = entry.checker.condemn(now, reason) else { return };
+        // Its turn in the queue is void: the next check is an interval away.
+        (entry.waiting, entry.not_before) = (false, None);
+        out.push(Transition { id, at: now, turn });
+        self.release(id);
+        self.serve_queue(now, out);
+        self.schedule(id);
+    }
+
+    /// Has a server asked at once, out of turn; if it is being asked already, that will do.
+    pub fn hasten(&mut self, now: Instant, id: CheckId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.checker.hasten(now);
+            self.schedule(id);
+        }
+    }
+
     /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until
     /// it passes.
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -253,7 +273,10 @@ impl Checks {
 
     /// Starts one check in a free slot.
     fn start(&mut self, now: Instant, id: CheckId, slot: usize, out: &mut Vec<Transition>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return self.free.push(slot) };
+        // Gone, or condemned while it waited.
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waiting) else {
+            return self.free.push(slot);
+        };
         entry.waiting = false;
         entry.not_before = None;
         match TcpProbe::start(entry.wanted.address, &self.registry, Token(self.first_token + slot)) {

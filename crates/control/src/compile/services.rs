@@ -1,7 +1,7 @@
 //! Services with their members, rebuilt only when what they were made from has changed.
 
 use super::Inputs;
-use crate::members::{Health, ServerKey};
+use crate::members::{Health, Member, ServerKey};
 use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
@@ -126,19 +126,15 @@ fn member_inputs(
 ) -> Vec<MemberInput> {
     let slow_start_ns = service.slow_start.map_or(0, |span| span.as_nanos() as u64);
     let known = service.servers.iter().map(|server| {
-        let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+        let key = ServerKey::of(service, server);
         // Every server of the configuration in force was given a row before the plan is compiled.
         let member = inputs.members.get(&key);
-        let (id, state) = member.map(|member| (member.id, member.state())).unwrap_or_default();
+        let now = |member: &Member| (member.id, member.state(), member.weight());
+        let (id, state, weight) = member.map(now).unwrap_or_default();
         let taking = place.taking.entry(id).or_insert(Taking { returns: !is_new, ..Taking::default() });
-        let is_down = member.is_some_and(|member| member.health == Health::Down);
+        let is_down = member.is_some_and(|member| member.health() == Health::Down);
         taking.note(state == MemberState::Up, is_down, inputs.now_ns);
-        MemberInput {
-            id,
-            state,
-            weight: server.weight,
-            warming: taking.warming(slow_start_ns, inputs.now_ns),
-        }
+        MemberInput { id, state, weight, warming: taking.warming(slow_start_ns, inputs.now_ns) }
     });
     let known: Vec<MemberInput> = known.collect();
     place.taking.retain(|id, _| known.iter().any(|member| member.id == *id));
@@ -169,7 +165,8 @@ fn build<F: Family>(
             })
         })
         .collect();
-    let available = available(configured, &members);
+    let available =
+        in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
     let rows = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| {
         let uses_backups =
             available.first().is_some_and(|&first| configured.servers[usize::from(first)].is_backup);
@@ -248,14 +245,12 @@ pub(crate) fn persistence_of(
 }
 
 /// Positions of the servers that take new sessions: those that are up, if they reach the quorum; else the backups that are
-/// up, if there are any; else none.
-fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -> Box<[u16]> {
+/// up, if there are any; else none. `is_up` says it of a server by its position.
+pub(crate) fn in_use(configured: &Configured, is_up: impl Fn(usize) -> bool) -> Box<[u16]> {
     let up = |is_backup: bool| -> Box<[u16]> {
-        let servers = configured.servers.iter().zip(members).enumerate();
-        servers
-            .filter(|(_, (server, member))| server.is_backup == is_backup && member.state == MemberState::Up)
-            .map(|(place, _)| place as u16)
-            .collect()
+        let servers = configured.servers.iter().enumerate();
+        let up = servers.filter(|(place, server)| server.is_backup == is_backup && is_up(*place));
+        up.map(|(place, _)| place as u16).collect()
     };
     // A service of backups alone has no others to wait for.
     let has_primaries = configured.servers.iter().any(|server| !server.is_backup);

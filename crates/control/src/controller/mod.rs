@@ -15,9 +15,11 @@ mod checking;
 mod conflicts;
 mod next_hops;
 mod operating;
+mod passive;
 mod publishing;
 mod rates;
 mod report;
+mod server_rows;
 mod session_rows;
 mod sticky_rows;
 mod totals;
@@ -32,7 +34,7 @@ use crate::check::Checks;
 use crate::compile::{Epochs, Services};
 use crate::facts::{Facts, NeighbourKey};
 use crate::links::Links;
-use crate::members::Members;
+use crate::members::{Members, Moment};
 use crate::netlink::{Mirror, Resolver};
 use crate::operator;
 use crate::signals::Signals;
@@ -42,6 +44,7 @@ use conflicts::Conflicts;
 use engine::{Report, Shared};
 use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
+use passive::TrafficWatch;
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
 use rates::Rates;
@@ -110,6 +113,7 @@ pub struct Controller<R> {
     resolver: Resolver,
     checks: Checks,
     check_users: CheckUsers,
+    traffic: TrafficWatch,
     announcer: Announcer,
     conflicts: Conflicts,
     rings: R,
@@ -164,7 +168,7 @@ impl<R: Rings> Controller<R> {
         let checks = Checks::new(registry.try_clone()?, Token(TOKEN_CHECKS));
         let waker = Arc::new(Waker::new(registry, TOKEN_WAKER)?);
         let mut members = Members::default();
-        members.configure(&config).map_err(io::Error::other)?;
+        members.configure(&config, Moment::now()).map_err(io::Error::other)?;
         let links = Links::new(&shared.links);
         let mut services = Services::default();
         let epochs = Self::epochs_at_start();
@@ -187,6 +191,7 @@ impl<R: Rings> Controller<R> {
             resolver: Resolver::new()?,
             checks,
             check_users: CheckUsers::default(),
+            traffic: TrafficWatch::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
             rings,
@@ -261,6 +266,7 @@ impl<R: Rings> Controller<R> {
             self.look_at_the_kernel(now);
             self.take_reports(now);
             self.check(now);
+            self.look_at_traffic(now);
             self.measure_rates(now);
             self.resolver.advance(now, &self.facts);
             self.operate(now, None);
@@ -292,6 +298,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.traffic.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),
