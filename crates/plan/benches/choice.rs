@@ -18,7 +18,7 @@ use wire::Mac;
 const SIZES: [u16; 4] = [3, 32, 1_000, 10_000];
 
 fn schedulers(members: &[RowMember], hasher: &FlowHasher) -> [(&'static str, Scheduler); 7] {
-    let rows = PreferenceRows::build(members, hasher);
+    let rows = PreferenceRows::build(members, &vec![true; members.len()], hasher);
     [
         ("round-robin", Scheduler::RoundRobin),
         ("weighted-round-robin", Scheduler::WeightedRoundRobin),
@@ -71,7 +71,7 @@ fn choose(criterion: &mut Criterion) {
         let member = |index: u16| RowMember {
             identity: index.to_be_bytes().to_vec(),
             weight: 1 + u32::from(index % 7),
-            alive: true,
+            is_backup: false,
         };
         let members: Vec<RowMember> = (0..size).map(member).collect();
         let loads = Loads::new(usize::from(size));

@@ -2,7 +2,7 @@
 
 use super::Inputs;
 use crate::members::{Health, Member, ServerKey};
-use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat as Wanted};
+use config::{Encapsulation, Scheduler as Named, Server, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
@@ -10,6 +10,7 @@ use plan::{
     Scheduler, Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
 };
 use rewrite::MemberId;
+use std::cell::LazyCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -107,12 +108,15 @@ fn refresh_family<F: Family>(
         let is_new = !places.contains_key(&configured.name);
         let place = places.entry(configured.name.clone()).or_default();
         let from = (configured.clone(), member_inputs(inputs, configured, place, is_new));
-        let same = before.remove(&configured.name).filter(|before| before.from == from);
-        let now = same.unwrap_or_else(|| {
-            let cursor = place.cursor.clone();
-            let service = Arc::new(build(configured, address, &from.1, cursor, &inputs.hasher));
-            Made { from, service }
-        });
+        let now = match before.remove(&configured.name) {
+            Some(same) if same.from == from => same,
+            other => {
+                let cursor = place.cursor.clone();
+                let before = other.as_ref().and_then(|other| rows_of(&other.service));
+                let service = build(configured, address, &from.1, cursor, before, &inputs.hasher);
+                Made { from, service: Arc::new(service) }
+            }
+        };
         made.insert(configured.name.clone(), now);
     }
 }
@@ -146,6 +150,7 @@ fn build<F: Family>(
     address: F::Address,
     inputs: &[MemberInput],
     cursor: Cursor,
+    rows_before: Option<&PreferenceRows>,
     hasher: &FlowHasher,
 ) -> Service<F> {
     let members: Box<[ServiceMember<F>]> = configured
@@ -167,22 +172,27 @@ fn build<F: Family>(
         .collect();
     let available =
         in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
-    let rows = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| {
-        let uses_backups =
-            available.first().is_some_and(|&first| configured.servers[usize::from(first)].is_backup);
-        let member = |(place, member): (usize, &ServiceMember<F>)| {
-            let is_available = available.binary_search(&(place as u16)).is_ok();
-            // Servers that are not to serve now have no rows at all, or the shares of the others would be uneven.
-            let is_other = configured.servers[place].is_backup != uses_backups;
-            RowMember {
-                identity: identity(member),
-                weight: if is_other { 0 } else { member.weight },
-                alive: is_available && is_warm_enough(member),
-            }
-        };
-        let members: Vec<RowMember> = members.iter().enumerate().map(member).collect();
-        PreferenceRows::build(&members, hasher)
+    let living = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| -> Vec<bool> {
+        let mut living = vec![false; members.len()];
+        for &place in &available {
+            living[usize::from(place)] = is_warm_enough(&members[usize::from(place)]);
+        }
+        living
     };
+    // Only a change of members or weights costs a new table; otherwise just the rows that change.
+    let rows = LazyCell::new(|| {
+        let of = |(server, member): (&Server, &ServiceMember<F>)| RowMember {
+            identity: identity(member),
+            weight: member.weight,
+            is_backup: server.is_backup,
+        };
+        let row_members: Vec<RowMember> = configured.servers.iter().zip(&members).map(of).collect();
+        let living = living(&|_| true);
+        match rows_before.filter(|before| before.is_for(&row_members, hasher)) {
+            Some(before) => before.with(&living),
+            None => PreferenceRows::build(&row_members, &living, hasher),
+        }
+    });
     let scheduler = match configured.scheduler {
         Named::RoundRobin => Scheduler::RoundRobin,
         Named::WeightedRoundRobin => Scheduler::WeightedRoundRobin,
@@ -192,11 +202,11 @@ fn build<F: Family>(
         Named::Bandwidth => Scheduler::Bandwidth,
         Named::Hash => Scheduler::Hash {
             fields: hash_fields(configured.hash_fields),
-            rows: rows(&|_| true),
+            rows: rows.clone(),
             rows_without_warming: members
                 .iter()
                 .any(|member| member.warming.is_some())
-                .then(|| rows(&|member| member.warming.is_none())),
+                .then(|| rows.with(&living(&|member| member.warming.is_none()))),
         },
     };
     let share = |&place: &u16| {
@@ -215,7 +225,7 @@ fn build<F: Family>(
         ports: PortRange { first, last },
         announce: configured.announce,
         wheel: Wheel::new(available.iter().map(share)),
-        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows(&|_| true)),
+        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows.clone()),
         scheduler,
         cursor,
         positions: (0..).zip(&members).map(|(position, member)| (member.id, position)).collect(),
@@ -306,6 +316,14 @@ fn source_nat<F: Family>(configured: &Configured, vip: F::Address) -> SourceNat<
         Wanted::Never => SourceNat::Never,
         Wanted::Auto => SourceNat::Auto(pool, return_path),
         Wanted::Always => SourceNat::Always(pool),
+    }
+}
+
+/// The rows of a service, whoever uses them.
+fn rows_of<F: Family>(service: &Service<F>) -> Option<&PreferenceRows> {
+    match &service.scheduler {
+        Scheduler::Hash { rows, .. } => Some(rows),
+        _ => service.rows.as_ref(),
     }
 }
 

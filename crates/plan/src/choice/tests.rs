@@ -54,17 +54,15 @@ impl Stage {
     }
 
     fn hashing(weights: &[u32], warming: &[usize], fields: HashFields) -> Self {
-        let members = |without: &[usize]| -> Vec<RowMember> {
-            let member = |(index, &weight): (usize, &u32)| RowMember {
-                identity: vec![index as u8],
-                weight,
-                alive: !without.contains(&index),
-            };
-            weights.iter().enumerate().map(member).collect()
+        let member = |(index, &weight): (usize, &u32)| RowMember {
+            identity: vec![index as u8],
+            weight,
+            is_backup: false,
         };
-        let build = |without: &[usize]| PreferenceRows::build(&members(without), &FlowHasher::new([3; 16]));
-        let rows_without_warming = (!warming.is_empty()).then(|| build(warming));
-        let rows = build(&[]);
+        let members: Vec<RowMember> = weights.iter().enumerate().map(member).collect();
+        let rows = PreferenceRows::build(&members, &vec![true; members.len()], &FlowHasher::new([3; 16]));
+        let warm: Vec<bool> = (0..members.len()).map(|index| !warming.contains(&index)).collect();
+        let rows_without_warming = (!warming.is_empty()).then(|| rows.with(&warm));
         Self::new(Scheduler::Hash { fields, rows, rows_without_warming }, weights)
     }
 
