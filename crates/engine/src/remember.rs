@@ -4,7 +4,8 @@ use crate::path::{Fits, Path};
 use flow::{Family, FlowKey};
 use plan::{Ask, Choice, Persistence, Service, Unserved};
 use rewrite::MemberId;
-use session::{Bound, Flags, Held, Session, StickyEntry, StickyKey, StickyTable, ticks_in};
+use session::sticky::{Bound, Held, StickyEntry, StickyKey, StickyTable};
+use session::{Flags, Session, ticks_in};
 use std::time::Duration;
 
 /// Separates the hash of a client from the secret's other uses.

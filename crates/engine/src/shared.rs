@@ -6,7 +6,8 @@ use crossbeam::queue::ArrayQueue;
 use flow::FlowHasher;
 use flow::fragments::{DATAGRAMS, FragmentTable};
 use plan::{LinkTable, Loads};
-use session::{Quarantine, StickyTable, TableV4, TableV6};
+use session::sticky::StickyTable;
+use session::{Quarantine, TableV4, TableV6};
 use std::net::IpAddr;
 use wire::Mac;
 

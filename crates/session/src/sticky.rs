@@ -5,12 +5,14 @@
 //! session has ended. An entry is live while it has sessions, and for its timeout after the last traffic.
 //!
 //! ```text
-//!   keyed hash ──▶ set a, set b         an entry is in one of two sets of sixteen, and never moves
+//!   keyed hash ──▶ set a, set b        an entry is in one of two sets of sixteen, and never moves
 //!
-//!   set    ┌ claim ┐  ┌──────────────── entry, 64 bytes ────────────────────┐
+//!   set    ┌ claim ┐  ┌───────────────── entry, 64 bytes ───────────────────┐
 //!          │ 0 · 1 │  │ stamp │ key: 3 words │ member:32 sessions:32 │ life │   sixteen of them
 //!          └───────┘  └─────────────────────────────────────────────────────┘
-//!             hold, bind   ── under the claim ──   one word, also by release without a claim
+//!                       └─ under the claim ─┘ └─ release too, without a claim ─┘
+//!
+//!   life   last seen tick:32 │ timeout ticks:32
 //! ```
 //!
 //! **Threads.** Any may call anything at any time; workers do when a session opens or ends, never for a packet.
@@ -24,12 +26,12 @@
 //! must not depend on a claim that another thread may sit on. It takes none. It looks the key up under the stamps and
 //! swaps the word of member and count; a failed swap is another thread's success, so it ends. It cannot miss: an entry
 //! with sessions keeps its place and its key, since only one without sessions gives way and only a holder of the claim
-//! counts up. And it cannot take from another: the swap compares the member too. What is wrong is wrong the other way:
-//! a session of a replaced member that ends after this very member was bound to the same client once more takes off a
-//! session that is not its own. So does a `release` that stalls between look-up and swap while all sessions of its
-//! entry are voided, the entry gives way, and its place goes to another client of the same member. Then an entry may
-//! be forgotten a timeout after its last traffic although a session lives; that client's next session is scheduled like
-//! a first one.
+//! counts up. And it cannot take from another member: the swap compares that too. Where it errs, it errs towards
+//! forgetting. A session of a replaced member that ends after this very member was bound to the client once more takes
+//! off a session that is not its own. So does a `release` that stalls between look-up and swap while its member is
+//! replaced, the entry gives way, and its place goes to another client of the first member. Then an entry may be
+//! forgotten a timeout after its last traffic although a session lives: that client's next session is scheduled like a
+//! first one.
 //!
 //! **Bounds.** Memory is fixed: 68 bytes an entry, taken at the start. When both sets are full of live entries, the one
 //! without sessions that has been idle longest gives way; when all have sessions, the new client is refused as
@@ -80,7 +82,7 @@ impl StickyEntry {
 /// What is remembered of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Its member, on which one more session counts now: [`StickyTable::release`] it when it ends.
+    /// Its member, on which one more session counts now: [`StickyTable::release`] it when it ends, or comes to nothing.
     Member(u32),
     /// Nothing: choose a member and [`StickyTable::bind`] it.
     Unknown,
@@ -263,7 +265,7 @@ impl StickyTable {
             let is_kept = |entry: &Entry| entry.read().is_none_or(|seen| seen.is_void() || keep(&seen.key));
             while self.entries_of(set).iter().any(|entry| !is_kept(entry)) {
                 let Some(claimed) = self.claim(set) else { continue };
-                claimed.entries.iter().filter(|entry| !is_kept(entry)).for_each(|entry| entry.void());
+                claimed.entries.iter().filter(|entry| !is_kept(entry)).for_each(Entry::void);
             }
         }
     }

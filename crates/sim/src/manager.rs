@@ -4,7 +4,7 @@ use config::Config;
 use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring_places};
 use control::facts::Facts;
 use control::links::{Links, NextHop};
-use control::members::{Health, Members, Moment, ServerKey, Wish};
+use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
 use engine::{Orders, Parts, Shared, WorkerCounters, orders};
 use flow::FlowHasher;
 use hashbrown::HashMap;
@@ -48,6 +48,7 @@ pub struct Manager {
     hasher: FlowHasher,
     shared: Arc<Shared>,
     workers: Vec<(Arc<WorkerCounters>, Arc<Orders>)>,
+    now_ns: u64,
 }
 
 impl Manager {
@@ -75,8 +76,20 @@ impl Manager {
             now_ns: 0,
         };
         let publisher = Publisher::new(compile(&inputs, epochs, &mut services));
-        let workers = Vec::new();
-        Ok(Self { config, facts, members, links, services, epochs, publisher, hasher, shared, workers })
+        let (workers, now_ns) = (Vec::new(), 0);
+        Ok(Self {
+            config,
+            facts,
+            members,
+            links,
+            services,
+            epochs,
+            publisher,
+            hasher,
+            shared,
+            workers,
+            now_ns,
+        })
     }
 
     /// What a worker with these ports is made of. `place` is its number, and how many there are.
@@ -149,6 +162,16 @@ impl Manager {
     /// The port or bridge of that name, by port index.
     pub fn leg(&self, name: &str) -> Option<usize> {
         self.plan().ports.iter().position(|port| port.name == name)
+    }
+
+    /// Says what time the workers will have when they next hear of something.
+    pub fn set_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// Every server, removed ones that still drain among them.
+    pub fn members(&self) -> impl Iterator<Item = (&ServerKey, &Member)> {
+        self.members.all()
     }
 
     /// The server that `name` (`service/address` or `service/address:port`) means.
@@ -227,7 +250,7 @@ impl Manager {
             facts: &self.facts,
             mtu_bytes_max: MTU_BYTES_MAX,
             hasher: self.hasher,
-            now_ns: 0,
+            now_ns: self.now_ns,
         };
         self.publisher.publish(compile(&inputs, self.epochs, &mut self.services));
     }

@@ -6,7 +6,8 @@ use hashbrown::{HashMap, HashSet};
 use plan::Persistence;
 use rewrite::MemberId;
 use serde_json::{Value, json};
-use session::{StickyEntry, TICK_NS, tick_from_ns};
+use session::sticky::StickyEntry;
+use session::{TICK_NS, tick_from_ns};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 

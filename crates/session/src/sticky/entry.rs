@@ -170,10 +170,10 @@ impl Entry {
         if self.holding().one_less(member).is_none() {
             return false;
         }
-        let one_less = |word| Holding(word).one_less(member).map(|next| next.0);
-        let ok = self.holding.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok();
+        // The traffic first: else an entry whose last session ends could look dead for a moment.
         self.change_life(|life| Life::new(life.last_seen_or(last_seen_tick), life.timeout_ticks()));
-        ok
+        let one_less = |word| Holding(word).one_less(member).map(|next| next.0);
+        self.holding.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok()
     }
 
     fn change_life(&self, change: impl Fn(Life) -> Life) {

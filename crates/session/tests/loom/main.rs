@@ -4,6 +4,8 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
 #![cfg(loom)]
 
+mod sticky;
+
 use std::sync::Arc;
 
 use loom::thread;
