@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
@@ -12,12 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use control::check::{CheckId, Checks, Health, Parameters, Reason, SOCKETS_MAX, Transition, Wanted};
-use mio::{Events, Poll, Token};
+use config::Probe;
+use control::check::{CheckId, Health, Parameters, Reason, Wanted};
 use support::Wire;
-
-/// A test that waits longer than this for the kernel has failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+use support::clockwork::{Clockwork, PATIENCE, SOCKETS, asking, open_descriptors, parameters};
 
 const SERVER: &str = "198.18.1.2:8080";
 const SERVER_V6: &str = "[2001:db8:1::2]:8080";
@@ -28,99 +25,12 @@ fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn parameters() -> Parameters {
-    Parameters {
-        interval: Duration::from_secs(3),
-        response_time: Duration::from_secs(1),
-        retries: 2,
-        timeout: None,
-        dead_interval: Duration::from_secs(3),
-        rise: 1,
-    }
-}
-
 fn wanted(address: &str) -> Wanted {
-    Wanted { address: address.parse().unwrap(), parameters: parameters() }
-}
-
-/// The checks in a loop whose clock goes only when told.
-struct Clockwork {
-    poll: Poll,
-    checks: Checks,
-    start: Instant,
-    now: Instant,
-    out: Vec<Transition>,
-}
-
-impl Clockwork {
-    fn new() -> Self {
-        let poll = Poll::new().unwrap();
-        let checks = Checks::new(poll.registry().try_clone().unwrap(), Token(100));
-        let start = Instant::now();
-        Self { poll, checks, start, now: start, out: Vec::new() }
-    }
-
-    fn update(&mut self, wanted: &[Wanted]) -> Vec<CheckId> {
-        let ids = self.checks.update(self.now, wanted, &mut self.out);
-        self.checks.advance(self.now, &mut self.out);
-        ids
-    }
-
-    /// Gives the kernel this much real time and takes what it says; the clock stands still.
-    fn listen(&mut self, real: Duration) {
-        let mut events = Events::with_capacity(64);
-        self.poll.poll(&mut events, Some(real)).unwrap();
-        for event in &events {
-            assert!(self.checks.owns(event.token()));
-            self.checks.handle(self.now, event.token(), &mut self.out);
-        }
-    }
-
-    /// Waits, with the clock standing still, for the answer to the check that has just been made.
-    fn answered(&mut self, id: CheckId) {
-        let end = Instant::now() + PATIENCE;
-        while self.checks.status(id).unwrap().last_check != Some(self.now) {
-            assert!(Instant::now() < end, "no answer");
-            self.listen(Duration::from_millis(10));
-        }
-    }
-
-    /// Waits until all sockets are closed, with the clock standing still.
-    fn closed(&mut self) {
-        let end = Instant::now() + PATIENCE;
-        while self.checks.load().1 > 0 {
-            assert!(Instant::now() < end, "a socket stays open");
-            self.listen(Duration::from_millis(10));
-        }
-    }
-
-    /// Lets the clock go to the given time.
-    fn go_to(&mut self, milliseconds: u64) {
-        let target = self.start + Duration::from_millis(milliseconds);
-        while let Some(at) = self.checks.next_deadline().filter(|at| *at <= target) {
-            self.now = self.now.max(at);
-            self.checks.advance(self.now, &mut self.out);
-        }
-        self.now = target;
-    }
-
-    fn take_turns(&mut self) -> Vec<(u128, Health, Health, Option<String>)> {
-        let start = self.start;
-        let plain = |transition: Transition| {
-            let turn = transition.turn;
-            let reason = turn.reason.map(|reason| reason.to_string());
-            ((transition.at - start).as_millis(), turn.from, turn.to, reason)
-        };
-        self.out.drain(..).map(plain).collect()
-    }
+    asking(Probe::Tcp, address)
 }
 
 fn down(at: u128, reason: &str) -> Vec<(u128, Health, Health, Option<String>)> {
     vec![(at, Health::Up, Health::Down, Some(reason.to_owned()))]
-}
-
-fn open_descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// A listener in the other namespace; its kernel completes handshakes without anybody's help.
@@ -259,7 +169,7 @@ fn silent_servers_are_bounded_in_sockets_and_do_not_hold_up_the_living() {
         let descriptors = open_descriptors();
         let _listener = serve(&wire, SERVER);
         let slow = Parameters { response_time: Duration::from_secs(3), ..parameters() };
-        let silent = |port: u16| Wanted { address: ([198, 18, 1, 9], port).into(), parameters: slow };
+        let silent = |port: u16| Wanted { parameters: slow, ..wanted(&format!("198.18.1.9:{port}")) };
         let mut list: Vec<Wanted> = (1..=600).map(silent).collect();
         list.push(Wanted { parameters: slow, ..wanted(SERVER) });
         let ids = clockwork.update(&list);
@@ -270,7 +180,7 @@ fn silent_servers_are_bounded_in_sockets_and_do_not_hold_up_the_living() {
             let (_, sockets, waiting) = clockwork.checks.load();
             most = (most.0.max(sockets), most.1.max(waiting));
         }
-        assert_eq!(most.0, SOCKETS_MAX);
+        assert_eq!(most.0, SOCKETS);
         assert!(most.1 > 0, "the test is to exhaust the sockets");
         let health = |id: &CheckId| clockwork.checks.status(*id).unwrap().health;
         assert!(ids[..600].iter().all(|id| health(id) == Health::Down));
@@ -335,11 +245,11 @@ fn a_condemned_server_gives_up_its_socket_and_its_turn_and_returns_by_a_later_ch
 
         // All sockets wait for silent servers, and one more check for a socket.
         let slow = Parameters { response_time: Duration::from_secs(3), ..parameters() };
-        let silent = |port: u16| Wanted { address: ([198, 18, 1, 9], port).into(), parameters: slow };
-        let silent = (1..=SOCKETS_MAX as u16).map(silent);
+        let silent = |port: u16| Wanted { parameters: slow, ..wanted(&format!("198.18.1.9:{port}")) };
+        let silent = (1..=SOCKETS as u16).map(silent);
         clockwork.update(&silent.chain([wanted(SERVER)]).collect::<Vec<_>>());
         clockwork.go_to(5_996);
-        assert_eq!(clockwork.checks.load(), (SOCKETS_MAX + 1, SOCKETS_MAX, 0));
+        assert_eq!(clockwork.checks.load(), (SOCKETS + 1, SOCKETS, 0));
         clockwork.checks.hasten(clockwork.now, id);
         clockwork.go_to(5_997);
         assert_eq!(clockwork.checks.load().2, 1, "it waits");

@@ -64,6 +64,15 @@ pub enum Outcome {
     Failure(Reason),
 }
 
+/// What it means that a check's response time has passed without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The server owes this, in words.
+    Fails(&'static str),
+    /// Only a complaint would have been a failure.
+    Succeeds,
+}
+
 /// A change of mind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -78,7 +87,7 @@ pub struct Turn {
 /// What the passing of time did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// The check under way has failed by silence: give up on its answer.
+    /// The check under way has ended by silence: give up on its answer.
     pub abandoned: bool,
     /// The change of mind that came of it.
     pub turn: Option<Turn>,
@@ -97,6 +106,7 @@ pub struct Checker {
     next_start: Instant,
     under_way_since: Option<Instant>,
     last_check: Option<Instant>,
+    response_time: Option<Duration>,
     reason: Option<Reason>,
 }
 
@@ -113,6 +123,7 @@ impl Checker {
             next_start: first,
             under_way_since: None,
             last_check: None,
+            response_time: None,
             reason: None,
         }
     }
@@ -121,7 +132,13 @@ impl Checker {
     /// start anew.
     pub fn judged_by(&self, parameters: Parameters, first: Instant) -> Self {
         let fresh = Self::new(parameters, first);
-        Self { health: self.health, last_check: self.last_check, reason: self.reason.clone(), ..fresh }
+        Self {
+            health: self.health,
+            last_check: self.last_check,
+            response_time: self.response_time,
+            reason: self.reason.clone(),
+            ..fresh
+        }
     }
 
     /// What is thought of the server.
@@ -139,6 +156,11 @@ impl Checker {
         self.last_check
     }
 
+    /// How long the last good answer took, from the start of its check. Silence is no answer.
+    pub fn response_time(&self) -> Option<Duration> {
+        self.response_time
+    }
+
     /// Whether a check is to be started now.
     pub fn due(&self, now: Instant) -> bool {
         self.under_way_since.is_none() && self.next_start <= now
@@ -146,30 +168,42 @@ impl Checker {
 
     /// A check has been started.
     pub fn start(&mut self, now: Instant) {
-        // Late by a little, the rhythm is kept; late by a whole interval, it starts anew instead of catching
-        // up.
-        let late = now.saturating_duration_since(self.next_start) >= self.interval();
-        self.slot = Some(if late { now } else { self.next_start });
+        // Late by a little or by whole intervals, the rhythm is kept: what was missed is not caught up with, and
+        // checks that were all held up together do not go in lockstep for ever after.
+        let late = now.saturating_duration_since(self.next_start).as_nanos();
+        let missed = late / self.interval().as_nanos().max(1);
+        self.slot = Some(self.next_start + self.interval() * u32::try_from(missed).unwrap_or(u32::MAX));
         self.under_way_since = Some(now);
     }
 
     /// The check under way has ended. An end that comes when none is under way says nothing.
     pub fn conclude(&mut self, now: Instant, outcome: Outcome) -> Option<Turn> {
-        self.under_way_since.take()?;
+        let since = self.under_way_since.take()?;
+        if outcome == Outcome::Success {
+            self.response_time = Some(now.saturating_duration_since(since));
+        }
+        self.end(now, outcome)
+    }
+
+    fn end(&mut self, now: Instant, outcome: Outcome) -> Option<Turn> {
         self.last_check = Some(now);
         let turn = self.judge(now, outcome);
         self.plan(now);
         turn
     }
 
-    /// Lets time pass: silence fails the check under way, and too long without success is down. `awaited` is
-    /// what the check under way waits for, in words.
-    pub fn expire(&mut self, now: Instant, awaited: &'static str) -> Expired {
+    /// Lets time pass: silence ends the check under way, and too long without success is down. `silence` is what
+    /// it means for the check under way.
+    pub fn expire(&mut self, now: Instant, silence: Silence) -> Expired {
         let within = self.parameters.response_time;
-        let abandoned = self.under_way_since.is_some_and(|since| since + within <= now);
+        let abandoned = self.under_way_since.take_if(|since| *since + within <= now).is_some();
         let mut turn = None;
         if abandoned {
-            turn = self.conclude(now, Outcome::Failure(Reason::Silent { awaited, within }));
+            let outcome = match silence {
+                Silence::Fails(awaited) => Outcome::Failure(Reason::Silent { awaited, within }),
+                Silence::Succeeds => Outcome::Success,
+            };
+            turn = self.end(now, outcome);
         }
         if self.overdue_at().is_some_and(|at| at <= now) {
             let within = self.parameters.timeout.unwrap_or_default();

@@ -1,21 +1,30 @@
 //! All checks of the appliance in the control thread's loop.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
+use config::Probe;
 use hashbrown::{HashMap, HashSet};
+use mio::event::Event;
 use mio::{Registry, Token};
+use rustix::process::{Resource, getrlimit};
 
-use super::checker::{Checker, Health, Parameters, Turn};
+use super::attempt::Start;
+use super::checker::{Checker, Health, Outcome, Silence, Turn};
+use super::conversation::Conversation;
+use super::pool::Pool;
+use super::raw::{Asked, Heard, Needs, RAW_TOKENS, Raw, Watched};
 use super::reason::Reason;
-use super::tcp::{AWAITED, Start, TcpProbe};
+use super::wanted::{Ancestors, Wanted};
 
-/// Sockets that checks hold at once. With it, 512 silent servers a second can be found out at a response time
-/// of one second, and half of the usual 1024 descriptors of a process are left to everything else. Checks
+/// Sockets that checks hold at once, whatever the process is allowed. So many servers can be silent at the same time
+/// without holding up each other: 8,192 at a response time of one second are found out within that second. Checks
 /// beyond it wait for their turn; waiting is no failure.
-pub const SOCKETS_MAX: usize = 512;
+pub const SOCKETS_MAX: usize = 8_192;
+
+/// Tokens of the loop that the checks need.
+pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS;
 
 /// From the first check of one server to the first of the next, so that servers are not asked in lockstep for
 /// ever after; less where that would take longer than an interval.
@@ -24,18 +33,16 @@ const FIRST_CHECK_STEP: Duration = Duration::from_millis(10);
 /// When a check is tried again for which this host lacked a descriptor or a port.
 const OWN_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// The sockets that checks may hold here: half of the descriptors that this process may have, so that the other half
+/// is left to everything else.
+pub fn socket_allowance() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    (limit.unwrap_or(usize::MAX) / 2).clamp(1, SOCKETS_MAX)
+}
+
 /// Names a check as long as it is wanted; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckId(u64);
-
-/// A TCP check that somebody wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted {
-    /// Whom to ask.
-    pub address: SocketAddr,
-    /// How to judge.
-    pub parameters: Parameters,
-}
+pub struct CheckId(pub(super) u64);
 
 /// A change of mind about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,75 +64,107 @@ pub struct Status<'a> {
     pub reason: Option<&'a Reason>,
     /// When the last check ended.
     pub last_check: Option<Instant>,
+    /// How long the last good answer took: of a stream's handshake alone where nothing else is asked.
+    pub response_time: Option<Duration>,
+}
+
+/// Where a check's question is.
+#[derive(Clone, Copy, Debug)]
+enum Asking {
+    Nothing,
+    /// In the queue for a socket.
+    Queued,
+    /// On a socket of the pool: asking, or being closed.
+    Socket(usize),
+    /// On a raw socket.
+    Raw(Asked),
 }
 
 struct Entry {
     wanted: Wanted,
     checker: Checker,
-    /// The socket in use: asking, or being closed until the time.
-    slot: Option<usize>,
+    asking: Asking,
+    /// When a socket that has served its turn is closed, whether its peer has closed or not.
     closing_until: Option<Instant>,
-    /// In the queue for a socket.
-    waiting: bool,
     /// This host could not ask; not before the time.
     not_before: Option<Instant>,
+    /// How often it has asked.
+    rounds: u32,
+    /// The last datagram, whose fate may be told later, and was.
+    watched: Option<Watched>,
+    undelivered: Option<Reason>,
     /// The one entry of the heap that counts.
     scheduled: Option<Instant>,
 }
 
 impl Entry {
     fn deadline(&self) -> Option<Instant> {
-        let next = match (self.waiting, self.not_before) {
-            (true, _) => self.checker.overdue_at(),
-            (false, Some(at)) => Some(self.checker.overdue_at().map_or(at, |overdue| overdue.min(at))),
-            (false, None) => Some(self.checker.next_deadline()),
+        let next = match (self.asking, self.not_before) {
+            (Asking::Queued, _) => self.checker.overdue_at(),
+            (_, Some(at)) => Some(self.checker.overdue_at().map_or(at, |overdue| overdue.min(at))),
+            (_, None) => Some(self.checker.next_deadline()),
         };
         next.into_iter().chain(self.closing_until).min()
     }
+
+    /// A datagram that needs no answer.
+    fn is_content_with_silence(&self) -> bool {
+        matches!(&*self.wanted.probe, Probe::Udp(request) if request.expect_reply.is_none())
+    }
+
+    fn needs_socket(&self) -> bool {
+        !matches!(&*self.wanted.probe, Probe::Icmp | Probe::TcpHalfOpen)
+    }
 }
 
-/// Runs all checks. Lend it [`SOCKETS_MAX`] tokens of the loop; give it events of these and the time of its
-/// deadline.
+/// Runs all checks. Lend it [`TOKENS`] tokens of the loop. In each round of the loop, give it the events of these, then
+/// call [`Checks::advance`].
 pub struct Checks {
-    registry: Registry,
     first_token: usize,
-    entries: BTreeMap<CheckId, Entry>,
+    entries: HashMap<CheckId, Entry>,
     by_wanted: HashMap<Wanted, CheckId>,
-    /// Who uses the socket of each token.
-    slots: Vec<Option<(CheckId, TcpProbe)>>,
-    free: Vec<usize>,
+    pool: Pool,
+    raw: Raw,
+    heard: Vec<Heard>,
     queue: VecDeque<CheckId>,
     heap: BinaryHeap<Reverse<(Instant, CheckId)>>,
+    /// Something was left unread at this time.
+    more_at: Option<Instant>,
     made: u64,
     own_errors: u64,
 }
 
 impl Checks {
-    /// No checks yet. Sockets are made in the network namespace of the thread that calls.
-    pub fn new(registry: Registry, first_token: Token) -> Self {
-        Self {
-            registry,
+    /// No checks yet, and never more than so many sockets ([`socket_allowance`]). Sockets are made in the network
+    /// namespace of the thread that calls.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when it cannot copy a descriptor.
+    pub fn new(registry: &Registry, first_token: Token, sockets_max: usize) -> std::io::Result<Self> {
+        let first_raw = first_token.0 + SOCKETS_MAX;
+        Ok(Self {
             first_token: first_token.0,
-            entries: BTreeMap::new(),
+            entries: HashMap::new(),
             by_wanted: HashMap::new(),
-            slots: (0..SOCKETS_MAX).map(|_| None).collect(),
-            free: (0..SOCKETS_MAX).rev().collect(),
+            pool: Pool::new(registry.try_clone()?, first_token.0, sockets_max.min(SOCKETS_MAX)),
+            raw: Raw::new(registry.try_clone()?, first_raw),
+            heard: Vec::new(),
             queue: VecDeque::new(),
             heap: BinaryHeap::new(),
+            more_at: None,
             made: 0,
             own_errors: 0,
-        }
+        })
     }
 
     /// Makes `wanted` the checks that run; gives the id of each, the same for the same. A check that was
-    /// there before goes on as if nothing had happened; one that differs only in how to judge keeps its
-    /// verdict until it is judged anew.
-    pub fn update(&mut self, now: Instant, wanted: &[Wanted], out: &mut Vec<Transition>) -> Vec<CheckId> {
+    /// there before goes on as if nothing had happened. One that asks the same in another rhythm, or that takes
+    /// the place of another of the same target, keeps what was thought until it is judged anew. What is new begins
+    /// with the next [`Checks::advance`].
+    pub fn update(&mut self, now: Instant, wanted: &[Wanted]) -> Vec<CheckId> {
         let before = std::mem::take(&mut self.by_wanted);
-        let mut verdicts = HashMap::new();
-        for (old, id) in &before {
-            verdicts.entry(old.address).or_insert(*id);
-        }
+        let ancestors = Ancestors::new(&before, wanted);
         let mut new = 0;
         let mut ids = Vec::with_capacity(wanted.len());
         for want in wanted {
@@ -134,38 +173,39 @@ impl Checks {
                 let step = FIRST_CHECK_STEP.min(want.parameters.interval / wanted.len().max(1) as u32);
                 let first = now + step * new;
                 new += 1;
-                let ancestor = verdicts.get(&want.address).and_then(|id| self.entries.get(id));
+                let ancestor = ancestors.of(want).and_then(|id| self.entries.get(&id));
                 let fresh = || Checker::new(want.parameters, first);
                 let checker =
                     ancestor.map_or_else(fresh, |old| old.checker.judged_by(want.parameters, first));
-                self.insert(*want, checker)
+                self.insert(want.clone(), checker)
             });
-            self.by_wanted.insert(*want, id);
+            self.by_wanted.insert(want.clone(), id);
             ids.push(id);
         }
         let kept: HashSet<CheckId> = ids.iter().copied().collect();
         for id in before.into_values().filter(|id| !kept.contains(id)) {
             self.release(id);
-            self.entries.remove(&id);
+            // What it has left in the queue and in the heap is skipped there.
+            if let Some(watched) = self.entries.remove(&id).and_then(|entry| entry.watched) {
+                self.raw.forget_datagram(watched);
+            }
         }
-        // What a check that is gone has left in the queue and in the heap is skipped there.
-        self.serve_queue(now, out);
+        self.raw.keep(self.needs());
         ids
     }
 
     /// Whether an event with this token is for the checks.
     pub fn owns(&self, token: Token) -> bool {
-        (self.first_token..self.first_token + SOCKETS_MAX).contains(&token.0)
+        (self.first_token..self.first_token + TOKENS).contains(&token.0)
     }
 
     /// Takes an event.
-    pub fn handle(&mut self, now: Instant, token: Token, out: &mut Vec<Transition>) {
-        let Some((id, probe)) =
-            token.0.checked_sub(self.first_token).and_then(|slot| self.slots.get_mut(slot)?.as_mut())
-        else {
-            return;
-        };
-        let (id, progress) = (*id, probe.ready());
+    pub fn handle(&mut self, now: Instant, event: &Event, out: &mut Vec<Transition>) {
+        if event.token().0 >= self.first_token + SOCKETS_MAX {
+            self.raw.notice(event.token());
+            return self.listen(now, out);
+        }
+        let Some((id, progress)) = self.pool.handle(event) else { return };
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if let Some(outcome) = progress.outcome {
             entry.closing_until = Some(now + entry.wanted.parameters.response_time);
@@ -174,13 +214,16 @@ impl Checks {
         }
         if progress.finished {
             self.release(id);
-            self.serve_queue(now, out);
         }
         self.schedule(id);
     }
 
-    /// Does what is due.
+    /// Does what is due. Call it once a round, after the events.
     pub fn advance(&mut self, now: Instant, out: &mut Vec<Transition>) {
+        self.pool.begin_round();
+        if self.more_at.take().is_some() {
+            self.listen(now, out);
+        }
         while let Some(Reverse((at, id))) = self.heap.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
             let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.scheduled == Some(at)) else {
@@ -189,6 +232,9 @@ impl Checks {
             entry.scheduled = None;
             self.serve(now, id, out);
             self.schedule(id);
+            if self.raw.is_talkative() {
+                self.listen(now, out);
+            }
         }
         self.serve_queue(now, out);
     }
@@ -198,7 +244,10 @@ impl Checks {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(turn) = entry.checker.condemn(now, reason) else { return };
         // Its turn in the queue is void: the next check is an interval away.
-        (entry.waiting, entry.not_before) = (false, None);
+        if matches!(entry.asking, Asking::Queued) {
+            entry.asking = Asking::Nothing;
+        }
+        entry.not_before = None;
         out.push(Transition { id, at: now, turn });
         self.release(id);
         self.serve_queue(now, out);
@@ -216,19 +265,25 @@ impl Checks {
     /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until
     /// it passes.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        let timer = self.heap.peek().map(|Reverse((at, _))| *at);
+        timer.into_iter().chain(self.more_at).min()
     }
 
     /// What is known by a check.
     pub fn status(&self, id: CheckId) -> Option<Status<'_>> {
         let checker = &self.entries.get(&id)?.checker;
-        Some(Status { health: checker.health(), reason: checker.reason(), last_check: checker.last_check() })
+        Some(Status {
+            health: checker.health(),
+            reason: checker.reason(),
+            last_check: checker.last_check(),
+            response_time: checker.response_time(),
+        })
     }
 
-    /// How many checks run, how many of them hold a socket, and how many wait for one.
+    /// How many checks run, how many sockets they hold of their own, and how many wait for one.
     pub fn load(&self) -> (usize, usize, usize) {
-        let waiting = self.entries.values().filter(|entry| entry.waiting).count();
-        (self.entries.len(), SOCKETS_MAX - self.free.len(), waiting)
+        let waiting = self.entries.values().filter(|entry| matches!(entry.asking, Asking::Queued)).count();
+        (self.entries.len(), self.pool.used(), waiting)
     }
 
     /// How often this host lacked what a check needs: descriptors, ports or memory.
@@ -242,10 +297,12 @@ impl Checks {
         let entry = Entry {
             wanted,
             checker,
-            slot: None,
+            asking: Asking::Nothing,
             closing_until: None,
-            waiting: false,
             not_before: None,
+            rounds: 0,
+            watched: None,
+            undelivered: None,
             scheduled: None,
         };
         self.entries.insert(id, entry);
@@ -253,43 +310,94 @@ impl Checks {
         id
     }
 
+    /// Which shared sockets the checks need.
+    fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        for entry in self.entries.values() {
+            let family = usize::from(entry.wanted.target.address.is_ipv6());
+            let half_open = matches!(*entry.wanted.probe, Probe::TcpHalfOpen);
+            needs.tcp[family] |= half_open;
+            needs.icmp[family] |=
+                half_open || matches!(*entry.wanted.probe, Probe::Icmp) || entry.is_content_with_silence();
+        }
+        needs
+    }
+
+    /// Reads the shared sockets.
+    fn listen(&mut self, now: Instant, out: &mut Vec<Transition>) {
+        let mut heard = std::mem::take(&mut self.heard);
+        self.raw.listen(&mut heard);
+        for heard in heard.drain(..) {
+            match heard {
+                Heard::Verdict(id, outcome) => {
+                    let Some(entry) = self.entries.get_mut(&id) else { continue };
+                    entry.asking = Asking::Nothing;
+                    let turn = entry.checker.conclude(now, outcome);
+                    out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+                    self.schedule(id);
+                }
+                Heard::Undelivered(id, reason) => {
+                    let Some(entry) = self.entries.get_mut(&id) else { continue };
+                    entry.watched = None;
+                    entry.undelivered = Some(reason);
+                }
+            }
+        }
+        self.heard = heard;
+        self.more_at = self.raw.has_more().then_some(now);
+    }
+
     /// What one check has to do now.
     fn serve(&mut self, now: Instant, id: CheckId, out: &mut Vec<Transition>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let expired = entry.checker.expire(now, AWAITED);
+        let silence = match entry.asking {
+            Asking::Socket(_) if entry.is_content_with_silence() => Silence::Succeeds,
+            Asking::Socket(slot) => Silence::Fails(self.pool.awaited(slot)),
+            Asking::Raw(asked) => Silence::Fails(asked.awaited()),
+            Asking::Nothing | Asking::Queued => Silence::Fails("answer"),
+        };
+        let expired = entry.checker.expire(now, silence);
         out.extend(expired.turn.map(|turn| Transition { id, at: now, turn }));
-        let due = entry.checker.due(now) && !entry.waiting && entry.not_before.is_none_or(|at| at <= now);
+        let queued = matches!(entry.asking, Asking::Queued);
+        let due = entry.checker.due(now) && !queued && entry.not_before.is_none_or(|at| at <= now);
         let closed = entry.closing_until.is_some_and(|until| until <= now);
         // A socket that still waits for its peer's FIN makes way for the next check.
         if expired.abandoned || closed || due {
             self.release(id);
         }
-        if due && let Some(entry) = self.entries.get_mut(&id) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|_| due) else { return };
+        if entry.needs_socket() {
             // Through the queue even where a socket is free: those who wait came first.
-            entry.waiting = true;
+            entry.asking = Asking::Queued;
             self.queue.push_back(id);
+        } else {
+            self.start(now, id, out);
         }
     }
 
-    /// Starts one check in a free slot.
-    fn start(&mut self, now: Instant, id: CheckId, slot: usize, out: &mut Vec<Transition>) {
-        // Gone, or condemned while it waited.
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.waiting) else {
-            return self.free.push(slot);
-        };
-        entry.waiting = false;
+    /// Asks. A check that needs a socket has room for it.
+    fn start(&mut self, now: Instant, id: CheckId, out: &mut Vec<Transition>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.asking = Asking::Nothing;
         entry.not_before = None;
-        match TcpProbe::start(entry.wanted.address, &self.registry, Token(self.first_token + slot)) {
-            Start::UnderWay(probe) => {
+        let server = entry.wanted.target.socket_address();
+        let start = match (Conversation::new(&entry.wanted.probe, server), &*entry.wanted.probe) {
+            (Some(conversation), _) => self.pool.start_stream(id, server, conversation).map(Asking::Socket),
+            (None, Probe::Udp(request)) => self.pool.start_datagram(id, server, request).map(Asking::Socket),
+            (None, Probe::Icmp) => self.raw.ask_echo(id, server.ip()).map(Asking::Raw),
+            (None, _) => self.raw.ask_half_open(id, server, entry.rounds).map(Asking::Raw),
+        };
+        let mut over = None;
+        match start {
+            Start::UnderWay(asking) => {
                 entry.checker.start(now);
-                entry.slot = Some(slot);
-                self.slots[slot] = Some((id, probe));
-                return;
+                entry.asking = asking;
+                entry.rounds = entry.rounds.wrapping_add(1);
+                over = self.watch_datagram(id);
             }
             Start::Over(outcome) => {
                 entry.checker.start(now);
-                let turn = entry.checker.conclude(now, outcome);
-                out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+                over = Some(outcome);
             }
             Start::NotNow(error) => {
                 self.own_errors += 1;
@@ -300,38 +408,62 @@ impl Checks {
                 }
             }
         }
-        self.free.push(slot);
+        if let (Some(outcome), Some(entry)) = (over, self.entries.get_mut(&id)) {
+            let turn = entry.checker.conclude(now, outcome);
+            out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+        }
+    }
+
+    /// A datagram that needs no answer is watched until the next one. What became of the last one is the verdict, if
+    /// it is known by now.
+    fn watch_datagram(&mut self, id: CheckId) -> Option<Outcome> {
+        let entry = self.entries.get_mut(&id).filter(|entry| entry.is_content_with_silence())?;
+        let Asking::Socket(slot) = entry.asking else { return None };
+        let source_port = self.pool.source_port(slot)?;
+        let server = entry.wanted.target.socket_address();
+        let last = entry.watched.replace(self.raw.watch_datagram(id, server, source_port));
+        if let Some(last) = last {
+            self.raw.forget_datagram(last);
+        }
+        let reason = entry.undelivered.take()?;
+        self.release(id);
+        Some(Outcome::Failure(reason))
     }
 
     /// Gives free sockets to those who wait, in the order in which they came.
     fn serve_queue(&mut self, now: Instant, out: &mut Vec<Transition>) {
-        while !self.queue.is_empty()
-            && let Some(slot) = self.free.pop()
+        while self.pool.has_room()
             && let Some(id) = self.queue.pop_front()
         {
-            self.start(now, id, slot, out);
-            self.schedule(id);
+            // Not what is gone, or was condemned while it waited.
+            if self.entries.get(&id).is_some_and(|entry| matches!(entry.asking, Asking::Queued)) {
+                self.start(now, id, out);
+                self.schedule(id);
+            }
         }
     }
 
-    /// Closes the socket of a check, if it has one.
+    /// Closes the socket of a check, if it has one, and waits for no answer any more.
     fn release(&mut self, id: CheckId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.closing_until = None;
-        if let Some(slot) = entry.slot.take()
-            && let Some((_, probe)) = self.slots[slot].take()
-        {
-            probe.close(&self.registry);
-            self.free.push(slot);
+        match entry.asking {
+            Asking::Socket(slot) => self.pool.close(slot),
+            Asking::Raw(asked) => self.raw.forget(asked),
+            // What waits goes on waiting.
+            Asking::Nothing | Asking::Queued => return,
         }
+        entry.asking = Asking::Nothing;
     }
 
+    /// Sees to it that the check is served at its deadline. An earlier entry of the heap will do: it is looked at
+    /// again then.
     fn schedule(&mut self, id: CheckId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let deadline = entry.deadline();
-        if entry.scheduled != deadline {
-            entry.scheduled = deadline;
-            self.heap.extend(deadline.map(|at| Reverse((at, id))));
+        let Some(deadline) = entry.deadline() else { return };
+        if entry.scheduled.is_none_or(|at| at > deadline) {
+            entry.scheduled = Some(deadline);
+            self.heap.push(Reverse((deadline, id)));
         }
     }
 }

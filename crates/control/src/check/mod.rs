@@ -1,19 +1,38 @@
 //! Health checks: is the server there?
 //!
-//! [`Checker`] is the judgement on one server: pure, time is a parameter, what is asked is none of its
-//! business. [`Checks`] owns a checker and, while one is asked, a socket for everything that is to be
-//! checked, and runs them in the control thread's loop. Two services that ask the same server in the same way
-//! share one check. A peer that is slow, silent or talkative costs nothing but its own check (the sockets,
-//! bytes and seconds that it may take are bounded).
+//! ```text
+//!   Checks ── per check ──▶ Checker      what is thought of the server; time is a parameter
+//!     │                  └▶ asking now:  a socket of the pool  (tcp, http, tls: a Conversation; udp)
+//!     │                                  a number of the raw sockets  (icmp, tcp-half-open)
+//!     └── a heap of deadlines, a queue for sockets
+//! ```
 //!
-//! What is not the server's fault, such as a lack of descriptors here, is no verdict on it: the check is made
-//! a little later.
+//! [`Checker`] is the judgement on one server: pure, what is asked is none of its business. [`Checks`] owns a checker
+//! for everything that is to be checked, and runs them all in the control thread's loop. [`conversation`] is what is
+//! said over a stream, and knows no socket. Two services that ask the same server in the same way share one check. A
+//! peer that is slow, silent or talkative costs nothing but its own check (the sockets, bytes and seconds that it may
+//! take are bounded).
+//!
+//! What is not the server's fault, such as a lack of descriptors here, is no verdict on it: the check is made a little
+//! later.
+//!
+//! [`Target::way`] says how a check gets to its server. What asks by another way than the kernel's sockets has its own
+//! place beside the pool and the raw sockets, and tells its answers by [`CheckId`] as these do.
 
+mod attempt;
 mod checker;
 mod checks;
+pub mod conversation;
+mod pool;
+mod raw;
 mod reason;
-mod tcp;
+mod stream;
+mod udp;
+mod wanted;
 
-pub use checker::{Checker, Expired, Health, Outcome, Parameters, Turn};
-pub use checks::{CheckId, Checks, SOCKETS_MAX, Status, Transition, Wanted};
+pub use checker::{Checker, Expired, Health, Outcome, Parameters, Silence, Turn};
+pub use checks::{CheckId, Checks, SOCKETS_MAX, Status, TOKENS, Transition, socket_allowance};
+pub use raw::HALF_OPEN_PORTS;
 pub use reason::Reason;
+pub use udp::REPLY_BYTES_SEARCHED;
+pub use wanted::{Target, Wanted, Way};

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
+/// How much of an expected text a reason repeats.
+const SHOWN_CHARACTERS_MAX: usize = 64;
+
 /// Why a check failed or a server is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -18,7 +21,7 @@ pub enum Reason {
         /// For how long.
         within: Duration,
     },
-    /// The address does not answer ARP or ND, or a router said so.
+    /// The address does not answer ARP or ND, or a router says so.
     HostUnreachable,
     /// There is no route.
     NetworkUnreachable,
@@ -38,6 +41,61 @@ pub enum Reason {
         /// Within which time.
         within: Duration,
     },
+    /// The host says that nobody listens on the UDP port.
+    PortUnreachable,
+    /// The host says that it does not speak the protocol.
+    ProtocolUnreachable,
+    /// A router says that the packet has gone round for too long.
+    TimeExceeded,
+    /// The answer to a datagram does not say what it should.
+    NotInReply {
+        /// What is missing.
+        expected: String,
+        /// How much of an answer is searched at the most.
+        searched_bytes: usize,
+    },
+    /// An HTTP status that was not asked for.
+    Status {
+        /// What would have pleased, as the configuration writes it.
+        expected: String,
+        /// What came.
+        got: u16,
+    },
+    /// The body does not say what it should.
+    NotInBody {
+        /// What is missing.
+        expected: String,
+        /// How much of a body is searched at the most.
+        searched_bytes: usize,
+    },
+    /// What came is no HTTP/1 answer.
+    NotHttp {
+        /// It is TLS, which the check does not speak.
+        speaks_tls: bool,
+    },
+    /// The head of an HTTP answer does not end.
+    HeadTooLong {
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// An HTTP answer with more header fields than anybody needs.
+    TooManyHeaders {
+        /// How many it may have.
+        max: usize,
+    },
+    /// The server talked and talked.
+    AnswerTooLong {
+        /// How much it may say.
+        bytes_max: usize,
+    },
+    /// The server closed the connection too soon.
+    ClosedEarly,
+    /// The server closed the connection before TLS was agreed on.
+    ClosedInHandshake,
+    /// What came is no TLS.
+    NotTls,
+    /// TLS came to no agreement.
+    Tls(String),
     /// Whatever else the kernel said.
     Other(String),
 }
@@ -74,6 +132,25 @@ impl fmt::Display for Reason {
             Self::Traffic { failed, within } => {
                 write!(out, "{failed} of its new connections failed within {}", Plain(*within))
             }
+            Self::PortUnreachable => out.write_str("port unreachable"),
+            Self::ProtocolUnreachable => out.write_str("protocol unreachable"),
+            Self::TimeExceeded => out.write_str("time exceeded on the way: a routing loop?"),
+            Self::NotInReply { expected, searched_bytes } => {
+                write!(out, "{expected} not in the first {} of the answer", Size(*searched_bytes))
+            }
+            Self::Status { expected, got } => write!(out, "expected {expected}, got {got}"),
+            Self::NotInBody { expected, searched_bytes } => {
+                write!(out, "{expected} not in the first {}", Size(*searched_bytes))
+            }
+            Self::NotHttp { speaks_tls: false } => out.write_str("not HTTP"),
+            Self::NotHttp { speaks_tls: true } => out.write_str("not HTTP: TLS is spoken on this port"),
+            Self::HeadTooLong { bytes_max } => write!(out, "HTTP head of more than {}", Size(*bytes_max)),
+            Self::TooManyHeaders { max } => write!(out, "HTTP head of more than {max} fields"),
+            Self::AnswerTooLong { bytes_max } => write!(out, "answer of more than {}", Size(*bytes_max)),
+            Self::ClosedEarly => out.write_str("closed before the whole answer"),
+            Self::ClosedInHandshake => out.write_str("closed during the TLS handshake"),
+            Self::NotTls => out.write_str("not TLS"),
+            Self::Tls(text) => write!(out, "TLS: {text}"),
             Self::Other(text) => out.write_str(text),
         }
     }
@@ -89,6 +166,28 @@ impl fmt::Display for Plain {
             milliseconds => write!(out, "{milliseconds} ms"),
         }
     }
+}
+
+/// A number of bytes as people say it.
+struct Size(usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % 1_024 == 0 => write!(out, "{} KiB", bytes / 1_024),
+            bytes => write!(out, "{bytes} bytes"),
+        }
+    }
+}
+
+/// What was expected, short enough for a line of a table and with nothing in it that a terminal obeys.
+pub(super) fn shown(expected: &[u8]) -> String {
+    let text = String::from_utf8_lossy(expected);
+    let mut shown: String = text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Health checks of the configuration's servers, and what their verdicts mean for them.
 
 use super::{Controller, Rings};
-use crate::check::{CheckId, Health as Verdict, Parameters, Transition, Wanted};
+use crate::check::{CheckId, Health as Verdict, Parameters, Target, Transition, Wanted};
 use crate::members::{Health, Moment, ServerKey};
+use config::Probe;
 use hashbrown::HashMap;
-use mio::Token;
+use mio::event::Event;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::{info, warn};
 
@@ -35,13 +37,11 @@ impl CheckUsers {
 impl<R: Rings> Controller<R> {
     /// Begins the checks of the configuration in force, and ends all others.
     pub(super) fn watch(&mut self, now: Instant) {
-        let wanted: Vec<(ServerKey, Wanted)> = self.wanted_checks();
-        let checks: Vec<Wanted> = wanted.iter().map(|(_, check)| *check).collect();
-        let mut transitions = Vec::new();
-        let ids = self.checks.update(now, &checks, &mut transitions);
+        let (servers, checks): (Vec<ServerKey>, Vec<Wanted>) = self.wanted_checks().into_iter().unzip();
+        let ids = self.checks.update(now, &checks);
         self.check_users = CheckUsers::default();
         let at = Moment::now();
-        for ((server, _), id) in wanted.into_iter().zip(ids) {
+        for (server, id) in servers.into_iter().zip(ids) {
             self.check_users.by_check.entry(id).or_default().push(server.clone());
             // A server that was given a check that runs already knows its verdict at once.
             if let Some(status) = self.checks.status(id) {
@@ -52,7 +52,6 @@ impl<R: Rings> Controller<R> {
         }
         self.dirty.members = true;
         self.watch_traffic(now);
-        self.judge(&transitions);
     }
 
     fn wanted_checks(&self) -> Vec<(ServerKey, Wanted)> {
@@ -70,21 +69,29 @@ impl<R: Rings> Controller<R> {
                 dead_interval: check.dead_interval,
                 rise: check.rise,
             };
+            let probe = Arc::new(check.probe.clone());
             for server in &service.servers {
-                // A service on many ports has a check with a port of its own: the configuration saw to that.
-                let Some(port) = check.port.or(server.port).or_else(|| service.ports.single()) else {
-                    continue;
+                let port = match check.probe {
+                    Probe::Icmp => None,
+                    _ => match check.port.or(server.port).or_else(|| service.ports.single()) {
+                        Some(port) => Some(port),
+                        // A service on many ports has a check with a port of its own: the configuration saw to that.
+                        None => continue,
+                    },
                 };
-                let key = ServerKey::of(service, server);
-                wanted.push((key, Wanted { address: SocketAddr::new(server.address, port), parameters }));
+                let target = Target::by_kernel(server.address, port);
+                wanted.push((
+                    ServerKey::of(service, server),
+                    Wanted { target, probe: probe.clone(), parameters },
+                ));
             }
         }
         wanted
     }
 
-    pub(super) fn check_event(&mut self, now: Instant, token: Token) {
+    pub(super) fn check_event(&mut self, now: Instant, event: &Event) {
         let mut transitions = Vec::new();
-        self.checks.handle(now, token, &mut transitions);
+        self.checks.handle(now, event, &mut transitions);
         self.judge(&transitions);
     }
 

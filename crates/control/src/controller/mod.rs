@@ -30,7 +30,7 @@ pub use totals::MemberTotals;
 pub use world::{ControlWaker, Loss, RingFacts, Rings, WorkerHandle};
 
 use crate::announce::Announcer;
-use crate::check::Checks;
+use crate::check::{Checks, socket_allowance};
 use crate::compile::{Epochs, Services};
 use crate::facts::{Facts, NeighbourKey};
 use crate::links::Links;
@@ -165,7 +165,7 @@ impl<R: Rings> Controller<R> {
         let mut signals = Signals::new()?;
         registry.register(&mut signals, TOKEN_SIGNALS, Interest::READABLE)?;
         let operator = operator::Server::new(place, registry.try_clone()?, Token(TOKEN_OPERATOR))?;
-        let checks = Checks::new(registry.try_clone()?, Token(TOKEN_CHECKS));
+        let checks = Checks::new(registry, Token(TOKEN_CHECKS), socket_allowance())?;
         let waker = Arc::new(Waker::new(registry, TOKEN_WAKER)?);
         let mut members = Members::default();
         members.configure(&config, Moment::now()).map_err(io::Error::other)?;
@@ -310,7 +310,7 @@ impl<R: Rings> Controller<R> {
         match event.token() {
             TOKEN_WAKER | TOKEN_NETLINK => {}
             TOKEN_SIGNALS => self.take_signals(now),
-            token if self.checks.owns(token) => self.check_event(now, token),
+            token if self.checks.owns(token) => self.check_event(now, event),
             token if self.is_operators(token) => self.operate(now, Some(token)),
             token => debug!("an event for nobody: {token:?}"),
         }

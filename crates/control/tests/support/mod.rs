@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub mod bed;
+pub mod clockwork;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::Command;

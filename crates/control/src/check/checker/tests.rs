@@ -42,7 +42,7 @@ fn run(
         if let Some((_, outcome)) = answer.take_if(|(at, _)| *at <= now) {
             turns.extend(checker.conclude(now, outcome).map(|turn| (tick(now), turn.to)));
         }
-        let expired = checker.expire(now, "answer");
+        let expired = checker.expire(now, Silence::Fails("answer"));
         if expired.abandoned {
             answer = None;
         }
@@ -117,7 +117,7 @@ fn an_answer_after_the_response_time_does_not_count() {
     let mut checker = Checker::new(Parameters { retries: 0, ..parameters() }, start);
     checker.start(start);
     let late = start + Duration::from_secs(1);
-    assert!(checker.expire(late, "SYN-ACK").abandoned);
+    assert!(checker.expire(late, Silence::Fails("SYN-ACK")).abandoned);
     assert_eq!(checker.conclude(late, Outcome::Success), None);
     assert_eq!(checker.health(), Health::Down);
     assert_eq!(checker.reason().unwrap().to_string(), "no SYN-ACK within 1 s");
@@ -130,7 +130,26 @@ fn a_checker_that_was_held_up_does_not_catch_up() {
     let late = start + Duration::from_secs(10);
     checker.start(late);
     checker.conclude(late, Outcome::Success);
-    assert_eq!(checker.next_deadline(), late + Duration::from_secs(3));
+    assert_eq!(checker.next_deadline(), start + Duration::from_secs(12), "and keeps its rhythm");
+}
+
+#[test]
+fn silence_may_be_good_but_is_no_measure() {
+    let start = Instant::now();
+    let mut checker = Checker::new(parameters(), start);
+    checker.start(start);
+    checker.conclude(start + TICK, Outcome::Success);
+    assert_eq!(checker.response_time(), Some(TICK));
+    let second = start + Duration::from_secs(3);
+    checker.start(second);
+    let expired = checker.expire(second + Duration::from_secs(1), Silence::Succeeds);
+    assert!(expired.abandoned && checker.health() == Health::Up && checker.reason().is_none());
+    assert_eq!(checker.last_check(), Some(second + Duration::from_secs(1)));
+    assert_eq!(checker.response_time(), Some(TICK));
+    let third = start + Duration::from_secs(6);
+    checker.start(third);
+    checker.conclude(third + TICK * 2, Outcome::Failure(Reason::Refused));
+    assert_eq!(checker.response_time(), Some(TICK), "of the last good one");
 }
 
 fn condemned(parameters: Parameters, at: Instant) -> (Checker, Option<Turn>) {
@@ -170,7 +189,7 @@ fn a_check_that_began_before_the_condemnation_acquits_nobody() {
     assert!(checker.condemn(start + TICK * 62, Reason::Reset).is_some());
     assert_eq!(checker.conclude(start + TICK * 63, Outcome::Success), None);
     assert_eq!((checker.health(), checker.next_deadline()), (Health::Down, start + TICK * 92));
-    assert!(!checker.expire(start + TICK * 91, "SYN-ACK").abandoned, "nothing is waited for");
+    assert!(!checker.expire(start + TICK * 91, Silence::Fails("SYN-ACK")).abandoned, "nothing is waited for");
 }
 
 #[test]

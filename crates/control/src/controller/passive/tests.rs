@@ -59,7 +59,6 @@ fn key(service: &str, server: u8) -> ServerKey {
 /// A check's name: any will do.
 fn check() -> CheckId {
     let poll = mio::Poll::new().unwrap();
-    let registry = poll.registry().try_clone().unwrap();
     let second = Duration::from_secs(1);
     let parameters = crate::check::Parameters {
         interval: second,
@@ -69,8 +68,10 @@ fn check() -> CheckId {
         dead_interval: second,
         rise: 1,
     };
-    let wanted = crate::check::Wanted { address: ([198, 18, 1, 1], 80).into(), parameters };
-    crate::check::Checks::new(registry, mio::Token(0)).update(Instant::now(), &[wanted], &mut Vec::new())[0]
+    let target = crate::check::Target::by_kernel([198, 18, 1, 1].into(), Some(80));
+    let wanted = crate::check::Wanted { target, probe: config::Probe::Tcp.into(), parameters };
+    let checks = crate::check::Checks::new(poll.registry(), mio::Token(0), 1);
+    checks.unwrap().update(Instant::now(), &[wanted])[0]
 }
 
 #[test]
