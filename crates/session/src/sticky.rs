@@ -20,7 +20,8 @@
 //! one entry and two first sessions on two workers get one member. A claim is a compare-and-swap for a few dozen
 //! loads and stores; who finds it taken looks a few hundred times and then says `Busy`, and its session goes on
 //! without memory. [`peek`](StickyTable::peek) and [`inspect`](StickyTable::inspect) take no claim and write nothing:
-//! the control thread cannot hold up a worker. There is no lock to sleep on and no allocation.
+//! who looks cannot hold up a worker. Only [`retain`](StickyTable::retain) has the control thread claim sets, when a
+//! service is gone. There is no lock to sleep on and no allocation.
 //!
 //! **A count that comes down.** A session that ended but stays counted would keep its entry for ever, so `release`
 //! must not depend on a claim that another thread may sit on. It takes none. It looks the key up under the stamps and

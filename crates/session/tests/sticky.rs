@@ -23,8 +23,10 @@ fn smallest() -> StickyTable {
     StickyTable::with_capacity(0)
 }
 
+const SERVICES: u64 = 3;
+
 fn key(number: u64) -> StickyKey {
-    StickyKey([number % 3, number, !number])
+    StickyKey([number % SERVICES, number, !number])
 }
 
 fn hash(number: u64) -> u64 {
@@ -178,6 +180,7 @@ enum Step {
     Hold { number: u64, timeout: u32 },
     Bind { number: u64, member: u32, stale: Option<u32>, timeout: u32 },
     Release { number: u64, member: u32, ago: u32 },
+    Forget { service: u64 },
     Wait { ticks: u32 },
 }
 
@@ -193,6 +196,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (number, member, 0..4u32).prop_map(|(number, member, ago)| {
             Step::Release { number, member, ago }
         }),
+        1 => (0..SERVICES).prop_map(|service| Step::Forget { service }),
         1 => (0..TIMEOUT / 2).prop_map(|ticks| Step::Wait { ticks }),
     ]
 }
@@ -278,6 +282,11 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Release { number, member, ago } => {
                 let released = release(&table, number, member, oracle.now.wrapping_sub(ago));
                 prop_assert_eq!(released, oracle.release(number, member, ago));
+            }
+            Step::Forget { service } => {
+                table.retain(|key| key.0[0] != service);
+                let refused = oracle.clients.values_mut().filter(|known| known.key.0[0] == service);
+                refused.for_each(|known| (known.sessions, known.timeout_ticks) = (0, 0));
             }
             Step::Wait { ticks } => oracle.now = oracle.now.wrapping_add(ticks),
         }

@@ -1,4 +1,5 @@
 //! The races of the persistence table, in a model of two sets of one entry each, which all clients share.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
 
@@ -204,6 +205,23 @@ fn an_entry_that_is_held_does_not_give_way() {
     for before in [fill, fill_crosswise] {
         race(before, |table| hold(table, 1, 0), |table| bind(table, 3, 8, None), judge);
     }
+}
+
+/// Control forgets a service while a worker opens and another one ends a session of it: nothing stays counted.
+#[test]
+fn what_is_forgotten_stays_forgotten() {
+    let before = |table: &StickyTable| assert_eq!(bind(table, 1, 7, None), Bound::Member(7));
+    let forget = |table: &StickyTable| table.retain(|_| false);
+    race(
+        before,
+        forget,
+        |table| hold(table, 1, 1),
+        |table, (), held| {
+            assert!([Held::Member(7), Held::Unknown, Held::Busy].contains(&held), "{held:?}");
+            assert_eq!(live(table, 2), []);
+        },
+    );
+    race(before, forget, |table| release(table, 1, 7, 1), |table, (), _| assert_eq!(live(table, 2), []));
 }
 
 /// Who looks without a claim sees a client whole or not at all while its place changes hands.
