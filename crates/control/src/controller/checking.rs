@@ -1,7 +1,7 @@
 //! Health checks of the configuration's servers, and what their verdicts mean for them.
 
 use super::{Controller, Rings};
-use crate::check::{CheckId, Health as Verdict, Parameters, Target, Transition, Wanted};
+use crate::check::{CheckId, Health as Verdict, Parameters, Status, Target, Transition, Wanted};
 use crate::members::{Health, Moment, ServerKey};
 use config::Probe;
 use hashbrown::HashMap;
@@ -123,10 +123,14 @@ impl<R: Rings> Controller<R> {
         }
     }
 
+    /// What the check of a server knows.
+    pub(super) fn check_status(&self, server: &ServerKey) -> Option<Status<'_>> {
+        self.check_users.check_of(server).and_then(|id| self.checks.status(id))
+    }
+
     /// Seconds since the last check of a server, and why it failed, if it did.
     pub(super) fn last_check(&self, server: &ServerKey) -> (Option<f64>, Option<String>) {
-        let status = self.check_users.check_of(server).and_then(|id| self.checks.status(id));
-        let Some(status) = status else { return (None, None) };
+        let Some(status) = self.check_status(server) else { return (None, None) };
         let ago = status.last_check.map(|at| at.elapsed().as_secs_f64());
         (ago, status.reason.map(ToString::to_string))
     }

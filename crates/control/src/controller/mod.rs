@@ -19,6 +19,7 @@ mod passive;
 mod publishing;
 mod rates;
 mod report;
+mod responses;
 mod server_rows;
 mod session_rows;
 mod sticky_rows;
@@ -48,6 +49,7 @@ use passive::TrafficWatch;
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
 use rates::Rates;
+use responses::Responses;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +132,7 @@ pub struct Controller<R> {
     kept: HashSet<NeighbourKey>,
     totals: Totals,
     rates: Rates,
+    responses: Responses,
     epochs: Epochs,
     dirty: Dirty,
     /// A reload may have left clients remembered that nobody asks for.
@@ -207,6 +210,7 @@ impl<R: Rings> Controller<R> {
             kept: HashSet::new(),
             totals: Totals::default(),
             rates: Rates::default(),
+            responses: Responses::default(),
             epochs,
             dirty: Dirty::all(),
             clients_are_other: false,
@@ -273,6 +277,7 @@ impl<R: Rings> Controller<R> {
             if now >= housekeeping {
                 self.release_members();
                 self.forget_clients();
+                self.hand_on_responses();
                 self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }
