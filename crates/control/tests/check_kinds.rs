@@ -45,7 +45,7 @@ fn in_namespace(label: &str, test: impl FnOnce(&Bed) + Send) {
 /// What one check of a server comes to.
 fn verdict(wanted: &Wanted) -> String {
     let mut clockwork = Clockwork::new();
-    let id = clockwork.update(&[wanted.clone()])[0];
+    let id = clockwork.update(std::slice::from_ref(wanted))[0];
     clockwork.answered(id);
     let verdict = said(&clockwork, id);
     clockwork.update(&[]);
@@ -55,7 +55,7 @@ fn verdict(wanted: &Wanted) -> String {
 /// What one check comes to that nobody answers: nothing, until the response time has passed.
 fn verdict_of_silence(wanted: &Wanted) -> String {
     let mut clockwork = Clockwork::new();
-    let id = clockwork.update(&[wanted.clone()])[0];
+    let id = clockwork.update(std::slice::from_ref(wanted))[0];
     let end = Instant::now() + SILENCE;
     while Instant::now() < end {
         clockwork.listen(Duration::from_millis(10));
