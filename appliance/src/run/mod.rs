@@ -78,6 +78,7 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
         sessions_v6: config.appliance.session_capacity_ipv6,
         links: LinkTable::ROWS,
         members: MEMBERS_MAX,
+        clients: config.appliance.persistence_capacity,
     };
     let shared = Arc::new(Shared::new(sizes, hasher));
     report_memory(&shared);

@@ -233,6 +233,29 @@ impl Checks {
         self.serve_queue(now, out);
     }
 
+    /// Takes the server of a check for down, because of what was seen elsewhere.
+    pub fn condemn(&mut self, now: Instant, id: CheckId, reason: Reason, out: &mut Vec<Transition>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(turn) = entry.checker.condemn(now, reason) else { return };
+        // Its turn in the queue is void: the next check is an interval away.
+        if matches!(entry.asking, Asking::Queued) {
+            entry.asking = Asking::Nothing;
+        }
+        entry.not_before = None;
+        out.push(Transition { id, at: now, turn });
+        self.release(id);
+        self.serve_queue(now, out);
+        self.schedule(id);
+    }
+
+    /// Has a server asked at once, out of turn; if it is being asked already, that will do.
+    pub fn hasten(&mut self, now: Instant, id: CheckId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.checker.hasten(now);
+            self.schedule(id);
+        }
+    }
+
     /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until
     /// it passes.
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -419,8 +442,11 @@ impl Checks {
         while self.pool.has_room()
             && let Some(id) = self.queue.pop_front()
         {
-            self.start(now, id, out);
-            self.schedule(id);
+            // Not what is gone, or was condemned while it waited.
+            if self.entries.get(&id).is_some_and(|entry| matches!(entry.asking, Asking::Queued)) {
+                self.start(now, id, out);
+                self.schedule(id);
+            }
         }
     }
 
