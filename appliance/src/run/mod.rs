@@ -84,6 +84,9 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
     report_memory(&shared);
 
     let (machine, worker_ports) = rings::open(&config, cpus.len())?;
+    if let Err(reason) = control::check::raise_descriptor_limit() {
+        warn!("health checks have to do with few sockets: {reason}");
+    }
     // The host legs are new to the kernel too: the first plan is to know them.
     mirror.drain(Instant::now(), &mut facts)?;
     let gates = machine.gates();

@@ -444,6 +444,26 @@ fn udp_is_judged_by_its_answer_or_by_a_complaint() {
 }
 
 #[test]
+fn a_complaint_about_a_datagram_counts_once() {
+    in_namespace("kinds-once", |bed| {
+        for family in FAMILIES {
+            let server = at(family, 5_353);
+            let mut clockwork = Clockwork::new();
+            let id = clockwork.update(&[ask(udp(None), server)])[0];
+            clockwork.answered(id);
+            assert_eq!(said(&clockwork, id), "port unreachable");
+            // The raw socket has heard it, too.
+            clockwork.listen(SILENCE);
+            let _server = bed.serve_datagrams(server, b"+PONG");
+            clockwork.go_to(3_000);
+            clockwork.answered(id);
+            assert_eq!(said(&clockwork, id), UP);
+            clockwork.update(&[]);
+        }
+    });
+}
+
+#[test]
 fn a_host_that_is_gone_is_noticed_though_udp_expects_no_answer() {
     in_namespace("kinds-gone", |bed| {
         for (family, gone) in FAMILIES.into_iter().zip(["198.18.1.77", "2001:db8:1::77"]) {

@@ -8,8 +8,8 @@ use config::Probe;
 use hashbrown::{HashMap, HashSet};
 use mio::event::Event;
 use mio::{Registry, Token};
-use rustix::process::{Resource, getrlimit};
 
+use super::allowance::SOCKETS_MAX;
 use super::attempt::Start;
 use super::checker::{Checker, Health, Outcome, Silence, Turn};
 use super::conversation::Conversation;
@@ -17,11 +17,6 @@ use super::pool::Pool;
 use super::raw::{Asked, Heard, Needs, RAW_TOKENS, Raw, Watched};
 use super::reason::Reason;
 use super::wanted::{Ancestors, Wanted};
-
-/// Sockets that checks hold at once, whatever the process is allowed. So many servers can be silent at the same time
-/// without holding up each other: 8,192 at a response time of one second are found out within that second. Checks
-/// beyond it wait for their turn; waiting is no failure.
-pub const SOCKETS_MAX: usize = 8_192;
 
 /// Tokens of the loop that the checks need.
 pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS;
@@ -32,13 +27,6 @@ const FIRST_CHECK_STEP: Duration = Duration::from_millis(10);
 
 /// When a check is tried again for which this host lacked a descriptor or a port.
 const OWN_ERROR_PAUSE: Duration = Duration::from_millis(100);
-
-/// The sockets that checks may hold here: half of the descriptors that this process may have, so that the other half
-/// is left to everything else.
-pub fn socket_allowance() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    (limit.unwrap_or(usize::MAX) / 2).clamp(1, SOCKETS_MAX)
-}
 
 /// Names a check as long as it is wanted; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,11 +119,12 @@ pub struct Checks {
     /// Something was left unread at this time.
     more_at: Option<Instant>,
     made: u64,
+    asked: u64,
     own_errors: u64,
 }
 
 impl Checks {
-    /// No checks yet, and never more than so many sockets ([`socket_allowance`]). Sockets are made in the network
+    /// No checks yet, and never more than so many sockets (`socket_allowance`). Sockets are made in the network
     /// namespace of the thread that calls.
     ///
     /// # Errors
@@ -154,6 +143,7 @@ impl Checks {
             heap: BinaryHeap::new(),
             more_at: None,
             made: 0,
+            asked: 0,
             own_errors: 0,
         })
     }
@@ -211,6 +201,10 @@ impl Checks {
             entry.closing_until = Some(now + entry.wanted.parameters.response_time);
             let turn = entry.checker.conclude(now, outcome);
             out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+            // What became of a datagram is known now, and is not to be heard a second time.
+            if let Some(watched) = entry.watched.take() {
+                self.raw.forget_datagram(watched);
+            }
         }
         if progress.finished {
             self.release(id);
@@ -286,6 +280,11 @@ impl Checks {
         (self.entries.len(), self.pool.used(), waiting)
     }
 
+    /// How often a server was asked.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
     /// How often this host lacked what a check needs: descriptors, ports or memory.
     pub fn own_errors(&self) -> u64 {
         self.own_errors
@@ -339,7 +338,14 @@ impl Checks {
                 Heard::Undelivered(id, reason) => {
                     let Some(entry) = self.entries.get_mut(&id) else { continue };
                     entry.watched = None;
-                    entry.undelivered = Some(reason);
+                    if matches!(entry.asking, Asking::Socket(_)) {
+                        let turn = entry.checker.conclude(now, Outcome::Failure(reason));
+                        out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+                        self.release(id);
+                        self.schedule(id);
+                    } else {
+                        entry.undelivered = Some(reason);
+                    }
                 }
             }
         }
@@ -393,6 +399,7 @@ impl Checks {
                 entry.checker.start(now);
                 entry.asking = asking;
                 entry.rounds = entry.rounds.wrapping_add(1);
+                self.asked += 1;
                 over = self.watch_datagram(id);
             }
             Start::Over(outcome) => {
