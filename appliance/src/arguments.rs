@@ -41,6 +41,14 @@ Examples:
 
 Exit status: 0 explained, also a packet that is dropped; 1 failed, 2 wrong input.";
 
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  jeoul server drain web 198.18.1.11
+  jeoul server weight web 198.18.1.11:8080 5
+  jeoul server weight web 198.18.1.11:8080 file
+
+Exit status: 0 done, 1 failed, 2 wrong input.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the appliance in the foreground
@@ -102,6 +110,9 @@ pub(crate) enum Command {
     Show {
         /// What to show
         what: What,
+        /// With sessions: the clients that are to come back to their server, and until when
+        #[arg(long)]
+        sticky: bool,
         /// Print JSON, exact and for programs
         #[arg(long, short)]
         json: bool,
@@ -136,10 +147,11 @@ pub(crate) enum Command {
         at: At,
     },
 
-    /// Take a server out of a service, or put it back
+    /// Take a server out of a service, put it back, or change its share
     ///
-    /// It lasts until the opposite command or a restart; the file is not changed.
-    #[command(after_help = EXIT_STATUS)]
+    /// It lasts until the opposite command, the server's removal from the file, or a restart; a reload does not
+    /// end it, and the file is not changed. `show servers` says where what runs differs from the file.
+    #[command(after_help = SERVER_EXAMPLES)]
     Server {
         /// What to do with it
         action: Action,
@@ -150,6 +162,12 @@ pub(crate) enum Command {
         /// Without a port, the only server of the service with this address.
         #[arg(value_name = "ADDRESS[:PORT]")]
         server: ServerAddress,
+        /// Its share of new sessions, from 0 (none) to 65535; or the word "file": what the file says again
+        ///
+        /// Only with `weight`. The number holds also when a reload changes the file's own. Where sessions are
+        /// placed by a hash alone, appliances agree only as long as their weights do.
+        #[arg(required_if_eq("action", "weight"))]
+        weight: Option<ServerWeight>,
         #[command(flatten)]
         at: At,
     },
@@ -270,6 +288,29 @@ pub(crate) enum Action {
     Disable,
     /// No new sessions; old ones finish
     Drain,
+    /// Another share of new sessions than the file says
+    Weight,
+}
+
+/// A server's share as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerWeight {
+    /// This one.
+    Number(u16),
+    /// What the file says.
+    File,
+}
+
+impl FromStr for ServerWeight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("file", _) => Ok(Self::File),
+            (_, Ok(number)) => Ok(Self::Number(number)),
+            _ => Err("a number from 0 to 65535 is wanted, or the word \"file\"".into()),
+        }
+    }
 }
 
 /// What a real server runs.
@@ -380,6 +421,9 @@ mod tests {
             "jeoul explain 198.18.0.50:40000 198.18.0.10:80/tcp --json --port outside --socket /run/x",
             "jeoul explain 2001:db8::50 2001:db8::10/icmp",
             "jeoul server drain web [2001:db8::11]:80 --socket /run/x",
+            "jeoul server weight web 198.18.1.11 0",
+            "jeoul server weight web 198.18.1.11 65535",
+            "jeoul server weight web [2001:db8::11]:80 file --socket /run/x",
             "jeoul lab slb-routed --driver af_xdp --keep --requests 30",
             "jeoul lab slb-groups",
             "jeoul real-server web --os debian --interface eth0 --undo",
@@ -407,6 +451,9 @@ mod tests {
             ("jeoul explain 198.18.0.50:40000 198.18.0.10:80", ErrorKind::ValueValidation),
             ("jeoul server stop web 198.18.1.11", ErrorKind::InvalidValue),
             ("jeoul server drain web example", ErrorKind::ValueValidation),
+            ("jeoul server weight web 198.18.1.11", ErrorKind::MissingRequiredArgument),
+            ("jeoul server weight web 198.18.1.11 65536", ErrorKind::ValueValidation),
+            ("jeoul server weight web 198.18.1.11 heavy", ErrorKind::ValueValidation),
             ("jeoul real-server web", ErrorKind::MissingRequiredArgument),
             ("jeoul real-server web --os plan9", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),

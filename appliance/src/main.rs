@@ -36,12 +36,12 @@ fn main() -> ExitCode {
         }
         Command::Check { file, offline, strict } => check::check(&file, offline, strict),
         Command::Reload { at } => operator::reload(&at.socket),
-        Command::Show { what, json, at } => operator::show(&at.socket, what, json),
+        Command::Show { what, sticky, json, at } => operator::show(&at.socket, what, sticky, json),
         Command::Explain { source, destination, port, json, at } => {
             operator::explain(&at.socket, (&source, &destination), port, json)
         }
-        Command::Server { action, service, server, at } => {
-            operator::server(&at.socket, action, &service, server)
+        Command::Server { action, service, server, weight, at } => {
+            operator::server(&at.socket, (action, weight), &service, server)
         }
         Command::RealServer { service, os, interface, loopback, undo, config, at } => {
             let (interface, loopback) = (interface.as_deref(), loopback.as_deref());

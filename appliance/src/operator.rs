@@ -11,7 +11,7 @@ use control::explain::Question;
 use control::operator::{self, Request, ask};
 use serde_json::Value;
 
-use crate::arguments::{Action, Destination, ServerAddress, What};
+use crate::arguments::{Action, Destination, ServerAddress, ServerWeight, What};
 use crate::{FAILED, WRONG_INPUT, explain, show};
 
 /// `jeoul reload`.
@@ -20,7 +20,18 @@ pub(crate) fn reload(socket: &Path) -> ExitCode {
 }
 
 /// `jeoul show`.
-pub(crate) fn show(socket: &Path, what: What, json: bool) -> ExitCode {
+pub(crate) fn show(socket: &Path, what: What, sticky: bool, json: bool) -> ExitCode {
+    if sticky && what != What::Sessions {
+        eprintln!("jeoul: `--sticky` goes with `show sessions` alone");
+        return ExitCode::from(WRONG_INPUT);
+    }
+    if sticky {
+        let request = Request::Show { what: operator::What::Sticky };
+        return finish(socket, &request, |result| match json {
+            true => format!("{result:#}\n"),
+            false => show::render_sticky(result),
+        });
+    }
     let Some(asked) = asked(what) else {
         eprintln!("jeoul: `show {what}` is not built in this version");
         return ExitCode::from(WRONG_INPUT);
@@ -57,13 +68,26 @@ pub(crate) fn explain(
 }
 
 /// `jeoul server`.
-pub(crate) fn server(socket: &Path, action: Action, service: &str, server: ServerAddress) -> ExitCode {
-    let action = match action {
-        Action::Enable => operator::Action::Enable,
-        Action::Disable => operator::Action::Disable,
-        Action::Drain => operator::Action::Drain,
+pub(crate) fn server(
+    socket: &Path,
+    order: (Action, Option<ServerWeight>),
+    service: &str,
+    server: ServerAddress,
+) -> ExitCode {
+    let (service, server) = (service.to_owned(), server.to_string());
+    let request = match order {
+        (Action::Enable, None) => Request::Server { action: operator::Action::Enable, service, server },
+        (Action::Disable, None) => Request::Server { action: operator::Action::Disable, service, server },
+        (Action::Drain, None) => Request::Server { action: operator::Action::Drain, service, server },
+        (Action::Weight, Some(ServerWeight::Number(number))) => {
+            Request::Weight { service, server, weight: Some(number) }
+        }
+        (Action::Weight, Some(ServerWeight::File)) => Request::Weight { service, server, weight: None },
+        (Action::Weight, None) | (_, Some(_)) => {
+            eprintln!("jeoul: a weight goes with `server weight`, and with no other");
+            return ExitCode::from(WRONG_INPUT);
+        }
     };
-    let request = Request::Server { action, service: service.into(), server: server.to_string() };
     finish(socket, &request, |done| format!("{}.\n", show::plain(done)))
 }
 

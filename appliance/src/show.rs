@@ -20,9 +20,14 @@ enum Kind {
     /// Seconds since something happened.
     Ago,
     Microseconds,
+    Milliseconds,
     Ratio,
     /// A list of servers: how many of them are up.
     Servers,
+    /// Of a server: what the file says that its operator made otherwise.
+    File,
+    /// Of a server: what is wrong, or else why it is in its state.
+    Reason,
 }
 
 /// Title, field, kind.
@@ -43,6 +48,7 @@ const SERVICES: &[Column] = &[
     ("BYTES IN", "bytes_in", Kind::Bytes),
     ("PKTS OUT", "packets_out", Kind::Count),
     ("BYTES OUT", "bytes_out", Kind::Bytes),
+    ("REASON", "reason", Kind::Word),
 ];
 
 const SERVERS: &[Column] = &[
@@ -51,11 +57,14 @@ const SERVERS: &[Column] = &[
     ("PORT", "port", Kind::Number),
     ("WEIGHT", "weight", Kind::Number),
     ("STATE", "state", Kind::Word),
+    ("FOR", "in_state_s", Kind::Seconds),
+    ("FILE SAYS", "differs", Kind::File),
     ("ACTIVE", "sessions_active", Kind::Count),
     ("CLOSING", "sessions_closing", Kind::Count),
     ("TOTAL", "sessions_total", Kind::Count),
+    ("RESPONSE", "response_time_ms", Kind::Milliseconds),
     ("LAST CHECK", "last_check", Kind::Ago),
-    ("REASON", "reason", Kind::Word),
+    ("REASON", "reason", Kind::Reason),
 ];
 
 const SESSIONS: &[Column] = &[
@@ -68,6 +77,15 @@ const SESSIONS: &[Column] = &[
     ("IDLE", "idle_s", Kind::Seconds),
     ("PKTS IN", "packets_in", Kind::Count),
     ("PKTS OUT", "packets_out", Kind::Count),
+];
+
+const STICKY: &[Column] = &[
+    ("SERVICE", "service", Kind::Word),
+    ("CLIENT", "client", Kind::Word),
+    ("SERVER", "server", Kind::Word),
+    ("SESSIONS", "sessions", Kind::Count),
+    ("IDLE", "idle_s", Kind::Seconds),
+    ("TIMEOUT", "timeout_s", Kind::Seconds),
 ];
 
 const PORTS: &[Column] = &[
@@ -143,20 +161,34 @@ pub(crate) fn render(what: What, answer: &Value) -> String {
         What::Bridge => (BRIDGE, "No bridge is configured."),
         What::Firewalls => (DROPS, "Not built in this version."),
     };
+    table(columns, none, answer)
+}
+
+/// The answer to `show sessions --sticky` for people.
+pub(crate) fn render_sticky(answer: &Value) -> String {
+    table(STICKY, "No client is remembered.", answer)
+}
+
+/// A row for each object of `answer`, or `none`.
+fn table(columns: &[Column], none: &str, answer: &Value) -> String {
     let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         return format!("{none}\n");
     }
     let mut table = Table::new(columns.iter().map(|&(title, _, kind)| (title, align(kind))));
     for row in rows {
-        table.row(columns.iter().map(|&(_, field, kind)| cell(&row[field], kind)));
+        table.row(columns.iter().map(|&(_, field, kind)| match kind {
+            Kind::File => file_says(row),
+            Kind::Reason => reason(row),
+            _ => cell(&row[field], kind),
+        }));
     }
     table.render(0)
 }
 
 fn align(kind: Kind) -> Align {
     match kind {
-        Kind::Word => Align::Left,
+        Kind::Word | Kind::File | Kind::Reason => Align::Left,
         _ => Align::Right,
     }
 }
@@ -173,14 +205,36 @@ fn cell(value: &Value, kind: Kind) -> String {
             false => format!("{} ago", units::seconds(number as u64)),
         }),
         Kind::Microseconds => number().map(units::microseconds),
+        Kind::Milliseconds => number().map(|number| units::microseconds(number * 1e3)),
         Kind::Ratio => number().map(units::percent),
         Kind::Servers => value.as_array().map(|servers| {
             let up = servers.iter().filter(|server| server["state"] == "up").count();
             format!("{up}/{}", servers.len())
         }),
-        Kind::Word | Kind::Number => None,
+        Kind::Word | Kind::Number | Kind::File | Kind::Reason => None,
     };
     written.unwrap_or_else(|| plain(value))
+}
+
+/// What the file says of a server where it runs otherwise.
+fn file_says(row: &Value) -> String {
+    let differs = row["differs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let said = differs.iter().map(|word| match word.as_str() {
+        Some("weight") => format!("weight {}", plain(&row["configured_weight"])),
+        Some("disabled" | "draining") => "enabled".to_owned(),
+        _ => plain(word),
+    });
+    let said: Vec<String> = said.collect();
+    if said.is_empty() { "-".to_owned() } else { said.join(", ") }
+}
+
+/// What is wrong with a server, or else why it is in its state.
+fn reason(row: &Value) -> String {
+    let last = || row["history"].as_array().and_then(|history| history.last());
+    match &row["reason"] {
+        Value::Null => last().map_or_else(|| plain(&Value::Null), |change| plain(&change["reason"])),
+        reason => plain(reason),
+    }
 }
 
 /// A value in words, on one line.
@@ -212,6 +266,10 @@ fn status(answer: &Value) -> String {
         Value::Null => String::new(),
         error => format!("  ! the file on disk was refused: {}\n", plain(error)),
     };
+    let differing = match answer["servers_differing"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(servers) => format!(", {servers} otherwise than the file says"),
+    };
     let lines = [
         (
             "configuration",
@@ -224,7 +282,7 @@ fn status(answer: &Value) -> String {
         ),
         ("workers", text("workers")),
         ("services", format!("{} of {} up", text("services_up"), text("services_total"))),
-        ("servers", format!("{} of {} up", text("servers_up"), text("servers_total"))),
+        ("servers", format!("{} of {} up{}", text("servers_up"), text("servers_total"), differing)),
         ("sessions IPv4", usage(answer, "sessions_ipv4", "capacity_ipv4")),
         ("sessions IPv6", usage(answer, "sessions_ipv6", "capacity_ipv6")),
         (
@@ -261,16 +319,17 @@ mod tests {
             {"name": "web", "address": "198.18.0.10", "protocol": "tcp", "port": 80, "mode": "routed",
              "scheduler": "round-robin", "state": "up", "sessions_active": 12, "sessions_total": 1_234_567,
              "packets_in": 99_999, "bytes_in": 1_536, "packets_out": 100_000, "bytes_out": 0,
-             "servers": [{"state": "up"}, {"state": "down"}, {"state": "up"}]},
+             "reason": null, "servers": [{"state": "up"}, {"state": "down"}, {"state": "up"}]},
             {"name": "dns", "address": "2001:db8::10", "protocol": "udp", "port": "8000-8099",
              "mode": "routed",
              "scheduler": "hash", "state": "down", "sessions_active": 0, "sessions_total": 0,
-             "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "servers": 2},
+             "packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0, "servers": 2,
+             "reason": "none of its 2 servers can take sessions"},
         ]);
         let expected = "\
-NAME  PROTO  ADDRESS            PORT  MODE    SCHEDULER    STATE  SERVERS  ACTIVE   TOTAL  PKTS IN  BYTES IN  PKTS OUT  BYTES OUT
-web   tcp    198.18.0.10          80  routed  round-robin  up         2/3      12  1.23 M    99999   1.5 KiB     100 k        0 B
-dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       0       0        0       0 B         0        0 B
+NAME  PROTO  ADDRESS            PORT  MODE    SCHEDULER    STATE  SERVERS  ACTIVE   TOTAL  PKTS IN  BYTES IN  PKTS OUT  BYTES OUT  REASON
+web   tcp    198.18.0.10          80  routed  round-robin  up         2/3      12  1.23 M    99999   1.5 KiB     100 k        0 B  -
+dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       0       0        0       0 B         0        0 B  none of its 2 servers can take sessions
 ";
         assert_eq!(render(What::Services, &answer), expected);
     }
@@ -278,15 +337,19 @@ dns   udp    2001:db8::10  8000-8099  routed  hash         down         2       
     #[test]
     fn servers_as_a_table() {
         let answer = json!([
-            {"service": "web", "address": "198.18.1.11", "port": 80, "weight": 1, "state": "up",
-             "sessions_active": 4, "sessions_closing": 7, "sessions_total": 100, "last_check": 0.2529, "reason": null},
-            {"service": "web", "address": "198.18.1.12", "port": 8080, "weight": 1, "state": "down",
-             "sessions_active": 0, "sessions_closing": 0, "sessions_total": 100, "last_check": 12.5, "reason": "connection refused"},
+            {"service": "web", "address": "198.18.1.11", "port": 80, "weight": 1, "configured_weight": 1, "state": "up",
+             "in_state_s": 300, "differs": [], "sessions_active": 4, "sessions_closing": 7, "sessions_total": 100,
+             "response_time_ms": 0.25, "last_check": 0.2529, "reason": null,
+             "history": [{"reason": "connection refused"}, {"reason": "its check succeeded"}]},
+            {"service": "web", "address": "198.18.1.12", "port": 8080, "weight": 5, "configured_weight": 1,
+             "state": "down", "in_state_s": 62, "differs": ["weight", "draining"], "sessions_active": 0,
+             "sessions_closing": 0, "sessions_total": 100, "last_check": 12.5, "reason": "connection refused",
+             "history": [{"reason": "no SYN-ACK within 1 s"}]},
         ]);
         let expected = "\
-SERVICE  ADDRESS      PORT  WEIGHT  STATE  ACTIVE  CLOSING  TOTAL  LAST CHECK  REASON
-web      198.18.1.11    80       1  up          4        7    100  253 ms ago  -
-web      198.18.1.12  8080       1  down        0        0    100    12 s ago  connection refused
+SERVICE  ADDRESS      PORT  WEIGHT  STATE      FOR  FILE SAYS          ACTIVE  CLOSING  TOTAL  RESPONSE  LAST CHECK  REASON
+web      198.18.1.11    80       1  up         5 m  -                       4        7    100    250 µs  253 ms ago  its check succeeded
+web      198.18.1.12  8080       5  down   1 m 2 s  weight 1, enabled       0        0    100         -    12 s ago  connection refused
 ";
         assert_eq!(render(What::Servers, &answer), expected);
     }
@@ -337,7 +400,7 @@ ttl-expired        7  -
             "reasons": ["service dns has no server up"], "uptime_s": 245, "plan_generation": 3,
             "config_file": "/etc/jeoul/jeoul.toml", "config_loaded_s_ago": 5, "workers": 1,
             "sessions_ipv4": 1_200, "capacity_ipv4": 1_000_000, "sessions_ipv6": 0, "capacity_ipv6": 100_000,
-            "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5,
+            "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5, "servers_differing": 2,
             "received": 123_456, "transmitted": 123_400, "dropped": 56,
             "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
         let expected = "\
@@ -347,7 +410,7 @@ lb1: degraded, running for 4 m 5 s (jeoul 0.1.0)
   configuration  /etc/jeoul/jeoul.toml, loaded 5 s ago, plan 3
   workers        1
   services       1 of 2 up
-  servers        3 of 5 up
+  servers        3 of 5 up, 2 otherwise than the file says
   sessions IPv4  1200 of 1 M (0.12 %)
   sessions IPv6  0 of 100 k (0 %)
   frames         123 k received, 123 k transmitted, 56 dropped

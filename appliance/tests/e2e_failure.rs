@@ -17,6 +17,8 @@ on_both_drivers! {
     open_connections_of_a_server_that_fell_silent_are_reset_without_being_used,
     with_all_servers_down_clients_are_refused_at_once,
     drain_keeps_connections_and_disable_resets_them_and_enable_brings_new_ones,
+    connections_of_a_server_whose_check_fails_live_on_where_they_are_kept_and_are_reset_at_both_ends_elsewhere,
+    below_its_quorum_a_service_is_down_and_says_why,
 }
 
 fn a_killed_server_costs_no_request_once_it_is_down_and_takes_its_share_when_it_is_back(driver: &str) {
@@ -114,4 +116,76 @@ fn drain_keeps_connections_and_disable_resets_them_and_enable_brings_new_ones(dr
         e2e::wait_for("the server to be back", || state() == "up");
         assert_eq!(of_first(&mut stage.hold_open(vip, 30)), 10);
     }
+}
+
+/// Connections of each family to three servers, of which the first fails its check and nothing else.
+fn connections_of_a_server_whose_check_fails_live_on_where_they_are_kept_and_are_reset_at_both_ends_elsewhere(
+    driver: &str,
+) {
+    let stage = Stage::new(driver);
+    let (mut web, hold) = (stage.web(), stage.hold());
+    let text = stage.text(&stage.services("hold", "tcp", HOLD_PORT, Some(HTTP_PORT)));
+    let on_down = |word: &str| {
+        text.replace(
+            "scheduler = \"round-robin\"",
+            &format!("scheduler = \"round-robin\"\non_down = \"{word}\""),
+        )
+    };
+    let appliance = stage.start_with(&on_down("keep"));
+    let mut families = FAMILIES.map(|(vip, _client)| {
+        let mut held = stage.hold_open(vip, 30);
+        let before = names(&mut held);
+        assert_eq!(before.iter().filter(|name| *name == "server1").count(), 10);
+        (vip, held, before)
+    });
+    web[0].kill();
+    wait_for_state(&appliance, &stage.lab.servers[0], "down");
+    for (vip, held, before) in &mut families {
+        assert_eq!(names(held), *before, "all of them are answered by their own server");
+        let new = names(&mut stage.hold_open(*vip, 20));
+        assert!(!new.contains(&"server1".to_owned()), "{new:?}");
+    }
+    assert_eq!(hold[0].clients().len(), 20);
+    // A reload under which it is down keeps them too.
+    order(&appliance, &["reload"]);
+    families.iter_mut().for_each(|(_, held, before)| assert_eq!(names(held), *before));
+
+    stage.write(&on_down("reset"));
+    order(&appliance, &["reload"]);
+    for (_, held, before) in &mut families {
+        let ends = held.wait_for_ends(Duration::from_secs(1));
+        for (name, end) in before.iter().zip(&ends) {
+            let expected = if name == "server1" { HeldState::Reset } else { HeldState::Silent };
+            assert_eq!(*end, expected, "{name}");
+        }
+    }
+    e2e::wait_for("the server's own ends to be reset", || hold[0].clients().is_empty());
+}
+
+fn below_its_quorum_a_service_is_down_and_says_why(driver: &str) {
+    let stage = Stage::new(driver);
+    let mut web = stage.web();
+    let text = stage.text(&stage.web_services());
+    let quorum = "scheduler = \"round-robin\"\nquorum = 2";
+    let appliance = stage.start_with(&text.replace("scheduler = \"round-robin\"", quorum));
+    let service = || e2e::row(&appliance, "services", "name", "web-v4");
+    web[0].kill();
+    wait_for_state(&appliance, &stage.lab.servers[0], "down");
+    assert_eq!(
+        (service()["state"].clone(), service()["reason"].clone()),
+        ("up".into(), serde_json::Value::Null)
+    );
+    assert_eq!(stage.ask((FAMILIES[0].0, HTTP_PORT), 6).answered(), 6);
+    web[1].kill();
+    wait_for_state(&appliance, &stage.lab.servers[1], "down");
+    assert_eq!(service()["state"], "down");
+    assert_eq!(service()["reason"], "1 of its 3 servers could take sessions, and its quorum is 2");
+    assert_eq!(stage.ask((FAMILIES[0].0, HTTP_PORT), 3).failures(), BTreeMap::from([(&Failure::Refused, 3)]));
+    web[1].revive().unwrap();
+    wait_for_state(&appliance, &stage.lab.servers[1], "up");
+    assert_eq!(
+        (service()["state"].clone(), service()["reason"].clone()),
+        ("up".into(), serde_json::Value::Null)
+    );
+    assert_eq!(stage.ask((FAMILIES[0].0, HTTP_PORT), 6).answered(), 6);
 }

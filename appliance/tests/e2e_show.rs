@@ -22,10 +22,14 @@ on_both_drivers! {
 const FIELDS: [(&str, &str); 7] = [
     (
         "services",
-        "name address protocol port mode scheduler state sessions_active sessions_total packets_in bytes_in \
-         packets_out bytes_out servers",
+        "name address protocol port mode scheduler state reason quorum sessions_active sessions_total packets_in \
+         bytes_in packets_out bytes_out servers",
     ),
-    ("servers", "service address port weight state sessions_active sessions_total last_check reason"),
+    (
+        "servers",
+        "service address port weight configured_weight differs state since in_state_s sessions_active \
+         sessions_total response_time_ms last_check reason history",
+    ),
     ("drops", "reason packets"),
     ("ports", "name interface driver mode rx_packets rx_bytes tx_packets tx_bytes rx_dropped tx_dropped"),
     ("workers", "cpu packets busy_ratio sessions"),

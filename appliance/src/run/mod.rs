@@ -78,11 +78,15 @@ fn start_and_run(config_path: &Path) -> Result<(), Failure> {
         sessions_v6: config.appliance.session_capacity_ipv6,
         links: LinkTable::ROWS,
         members: MEMBERS_MAX,
+        clients: config.appliance.persistence_capacity,
     };
     let shared = Arc::new(Shared::new(sizes, hasher));
     report_memory(&shared);
 
     let (machine, worker_ports) = rings::open(&config, cpus.len())?;
+    if let Err(reason) = control::check::raise_descriptor_limit() {
+        warn!("health checks have to do with few sockets: {reason}");
+    }
     // The host legs are new to the kernel too: the first plan is to know them.
     mirror.drain(Instant::now(), &mut facts)?;
     let gates = machine.gates();

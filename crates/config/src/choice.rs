@@ -103,9 +103,15 @@ pub(crate) fn examine(section: Section<'_>, service: &Service, checks: &[HealthC
     examine_scheduler(section, service, checks, findings);
     examine_persistence(section, service, findings);
     examine_passive(section, service);
-    let servers = service.servers.len();
+    // Backups do not count towards it, unless there is nobody else.
+    let first = service.servers.iter().filter(|server| !server.is_backup).count();
+    let (servers, which) = match first {
+        0 => (service.servers.len(), "servers"),
+        _ if first < service.servers.len() => (first, "servers that are no backups"),
+        _ => (first, "servers"),
+    };
     if service.quorum as usize > servers.max(1) {
-        let message = format!("`quorum` is {}, more than the number of servers, {servers}", service.quorum);
+        let message = format!("`quorum` is {}, more than the number of {which}, {servers}", service.quorum);
         section.contradiction("quorum", &message, "write a number up to that, or add servers");
     }
     if let Some(server) = service.servers.first().filter(|_| service.servers.iter().all(|one| one.is_backup))

@@ -78,14 +78,15 @@ health_check = "c"
 name = "c"
 kind = "tcp""#;
     let (keys, check) = keys.split_at(keys.find("[[").expect("a check"));
-    let config = valid(&(service("198.18.0.10", keys, "max_sessions = 9\nbackup = true") + check));
+    let backup = "[[service.server]]\naddress = \"198.18.1.13\"\nbackup = true\n";
+    let config = valid(&(service("198.18.0.10", keys, "max_sessions = 9") + backup + check));
     let service = &config.services[0];
     let seconds = Duration::from_secs;
     assert_eq!(service.persistence, Some(Persistence { prefix_length: 24, timeout: seconds(300) }));
     assert_eq!((service.slow_start, service.quorum, service.on_down), (Some(seconds(30)), 2, OnDown::Keep));
     assert_eq!(service.passive, Some(Passive { failures: 5, window: seconds(10) }));
     let said = |index: usize| (service.servers[index].max_sessions, service.servers[index].is_backup);
-    assert_eq!([said(0), said(1)], [(None, false), (Some(9), true)]);
+    assert_eq!([said(0), said(1), said(2)], [(None, false), (Some(9), false), (None, true)]);
     assert_eq!(valid("[appliance]\npersistence_capacity = 2_048").appliance.persistence_capacity, 2_048);
 }
 

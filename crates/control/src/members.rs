@@ -1,14 +1,20 @@
 //! Who holds which member row, and how each server fares: configuration, operator and health check together.
 //!
-//! A row is given to a server when it first appears and stays its own over every reload. A server that was removed keeps
-//! its row, draining, until its last session has ended; then the row rests with a new generation until somebody needs it.
-//! Control thread only.
+//! A row is given to a server when it first appears and stays its own over every reload, with what its check says, what
+//! the operator wants of it and what became of it. A server that was removed keeps its row, draining, until its last
+//! session has ended; then the row rests with a new generation until somebody needs it. One that is put back into the
+//! file meanwhile has its row again, but the operator's wishes ended with its removal. Control thread only.
 
-use config::Config;
-use hashbrown::HashMap;
+mod history;
+
+pub use history::{CHANGES_KEPT_MAX, Change, History, Moment};
+
+use config::{Config, OnDown};
+use hashbrown::{HashMap, HashSet};
 use plan::{MEMBERS_MAX, MemberRow, MemberState, MssClamp};
 use rewrite::MemberId;
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::net::IpAddr;
 
 /// Names a server inside a service.
@@ -22,6 +28,13 @@ pub struct ServerKey {
     pub port: Option<u16>,
 }
 
+impl ServerKey {
+    /// The name of a server of the file.
+    pub fn of(service: &config::Service, server: &config::Server) -> Self {
+        Self { service: service.name.clone(), address: server.address, port: server.port }
+    }
+}
+
 /// What the operator wants of a server, on top of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {
@@ -32,6 +45,17 @@ pub enum Wish {
     Draining,
     /// No sessions at all.
     Disabled,
+}
+
+impl Wish {
+    /// What the operator did, in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Wish::Enabled => "enabled",
+            Wish::Draining => "draining",
+            Wish::Disabled => "disabled",
+        }
+    }
 }
 
 /// What the health check says of a server.
@@ -92,24 +116,27 @@ enum Presence {
 pub struct Member {
     /// Its row.
     pub id: MemberId,
-    /// What the operator wants.
-    pub wish: Wish,
-    /// What its check says.
-    pub health: Health,
+    wish: Wish,
+    health: Health,
+    /// The operator's, in place of the file's, until it is given back.
+    weight: Option<u16>,
+    on_down: OnDown,
     mss_clamp: MssClamp,
     presence: Presence,
+    history: History,
 }
 
 impl Member {
     /// What workers are told.
     pub fn state(&self) -> MemberState {
-        match (self.presence, self.wish, self.health) {
-            (Presence::ServiceRemoved, ..) | (_, Wish::Disabled, _) | (.., Health::Down) => MemberState::Dead,
-            (Presence::ServerRemoved, ..) | (_, Wish::Draining, _) | (.., Health::Checking) => {
-                MemberState::Draining
-            }
-            (Presence::Configured { weight: 0 }, ..) => MemberState::Draining,
-            (Presence::Configured { .. }, Wish::Enabled, Health::Up | Health::Unchecked) => MemberState::Up,
+        let is_down = self.health == Health::Down;
+        match (self.presence, self.wish) {
+            (Presence::ServiceRemoved, _) | (_, Wish::Disabled) => MemberState::Dead,
+            _ if is_down && self.on_down == OnDown::Reset => MemberState::Dead,
+            // Workers reset the sessions of the dead alone.
+            _ if is_down || self.health == Health::Checking || self.weight() == 0 => MemberState::Draining,
+            (Presence::ServerRemoved, _) | (_, Wish::Draining) => MemberState::Draining,
+            (Presence::Configured { .. }, Wish::Enabled) => MemberState::Up,
         }
     }
 
@@ -119,14 +146,74 @@ impl Member {
             (Wish::Disabled, _) => Shown::Disabled,
             (_, Health::Down) => Shown::Down,
             (Wish::Enabled, Health::Checking) => Shown::Checking,
-            _ if self.state() == MemberState::Up => Shown::Up,
+            _ if self.takes_sessions() => Shown::Up,
             _ => Shown::Draining,
         }
     }
 
+    /// Whether it takes new sessions.
+    pub fn takes_sessions(&self) -> bool {
+        self.state() == MemberState::Up
+    }
+
+    /// What its check says.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Its share of new sessions now: the operator's if there is one, else the file's; 0 of a server that was removed.
+    pub fn weight(&self) -> u32 {
+        match (self.presence, self.weight) {
+            (Presence::Configured { .. }, Some(weight)) => weight.into(),
+            (Presence::Configured { weight }, None) => weight,
+            _ => 0,
+        }
+    }
+
+    /// What the file says of its share; `None` where the server was removed.
+    pub fn configured_weight(&self) -> Option<u32> {
+        match self.presence {
+            Presence::Configured { weight } => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// In what the operator made it other than the file says, a word each.
+    pub fn differs(&self) -> Vec<&'static str> {
+        let Some(configured) = self.configured_weight() else { return Vec::new() };
+        let weight = (self.weight() != configured).then_some("weight");
+        let wish = (self.wish != Wish::Enabled).then(|| self.wish.word());
+        weight.into_iter().chain(wish).collect()
+    }
+
     /// Whether the file has it.
     pub fn is_configured(&self) -> bool {
-        matches!(self.presence, Presence::Configured { .. })
+        self.configured_weight().is_some()
+    }
+
+    /// What keeps it from new sessions whatever its check says, in words.
+    pub fn held_back(&self) -> Option<&'static str> {
+        match (self.presence, self.wish) {
+            (_, Wish::Disabled) => Some("disabled by the operator"),
+            (Presence::ServerRemoved | Presence::ServiceRemoved, _) => Some("removed from the file"),
+            (_, Wish::Draining) => Some("draining by the operator"),
+            _ if self.weight() > 0 => None,
+            _ if self.weight.is_some() => Some("weight 0 by the operator"),
+            _ => Some("weight 0 in the file"),
+        }
+    }
+
+    /// What became of it.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Writes down that it was shown as `from` until now, if it is another now, or if what changed is `telling` by itself.
+    fn note(&mut self, from: Shown, telling: bool, reason: &dyn Display, at: Moment) {
+        let to = self.shown();
+        if from != to || telling {
+            self.history.note(Change { at, from, to, reason: reason.to_string() });
+        }
     }
 }
 
@@ -159,6 +246,7 @@ struct Wanted {
     key: ServerKey,
     weight: u32,
     is_checked: bool,
+    on_down: OnDown,
     mss_clamp: MssClamp,
 }
 
@@ -166,9 +254,10 @@ struct Wanted {
 fn rows(config: &Config) -> impl Iterator<Item = Wanted> {
     let servers = config.services.iter().flat_map(|service| {
         service.servers.iter().map(move |server| Wanted {
-            key: ServerKey { service: service.name.clone(), address: server.address, port: server.port },
+            key: ServerKey::of(service, server),
             weight: server.weight,
             is_checked: service.health_check.is_some(),
+            on_down: service.on_down,
             mss_clamp: match service.mss_clamp {
                 config::MssClamp::Auto => MssClamp::Auto,
                 config::MssClamp::Never => MssClamp::Never,
@@ -180,6 +269,7 @@ fn rows(config: &Config) -> impl Iterator<Item = Wanted> {
         key: outbound_key(outbound),
         weight: 1,
         is_checked: false,
+        on_down: OnDown::Reset,
         mss_clamp: MssClamp::Never,
     });
     servers.chain(outbounds)
@@ -194,34 +284,53 @@ pub fn outbound_key(outbound: &config::Outbound) -> ServerKey {
 
 impl Members {
     /// Takes over the servers of a new configuration. Changes nothing when there are too many.
-    pub fn configure(&mut self, config: &Config) -> Result<(), TooManyServers> {
+    pub fn configure(&mut self, config: &Config, at: Moment) -> Result<(), TooManyServers> {
         let fresh = rows(config).filter(|wanted| !self.by_key.contains_key(&wanted.key)).count();
         let wanted = self.by_key.len() + fresh;
         if wanted > MEMBERS_MAX {
             return Err(TooManyServers { wanted });
         }
-        for (key, member) in &mut self.by_key {
+        let wanted: HashSet<ServerKey> = rows(config).map(|wanted| wanted.key).collect();
+        for (key, member) in self.by_key.iter_mut().filter(|(key, _)| !wanted.contains(*key)) {
             let remains = config.services.iter().any(|service| service.name == key.service)
                 || config.outbounds.iter().any(|outbound| outbound.name == key.service);
+            let before = member.shown();
             member.presence = if remains { Presence::ServerRemoved } else { Presence::ServiceRemoved };
+            member.note(before, false, &"removed from the file", at);
         }
-        for Wanted { key, weight, is_checked, mss_clamp } in rows(config) {
-            let presence = Presence::Configured { weight };
-            let unknown = if is_checked { Health::Checking } else { Health::Unchecked };
-            if let Some(member) = self.by_key.get_mut(&key) {
-                member.presence = presence;
-                member.mss_clamp = mss_clamp;
-                if (member.health == Health::Unchecked) == is_checked {
-                    member.health = unknown;
-                }
-                continue;
-            }
-            let id = self.take_row();
-            let wish = Wish::Enabled;
-            self.by_key.insert(key, Member { id, wish, health: unknown, mss_clamp, presence });
+        for wanted in rows(config) {
+            self.take_over(wanted, at);
         }
         self.refresh_rows();
         Ok(())
+    }
+
+    /// One server of a new configuration.
+    fn take_over(&mut self, wanted: Wanted, at: Moment) {
+        let Wanted { key, weight, is_checked, on_down, mss_clamp } = wanted;
+        let presence = Presence::Configured { weight };
+        let unknown = if is_checked { Health::Checking } else { Health::Unchecked };
+        let Some(member) = self.by_key.get_mut(&key) else {
+            let (id, wish, history) = (self.take_row(), Wish::Enabled, History::new(at));
+            let member =
+                Member { id, wish, health: unknown, weight: None, on_down, mss_clamp, presence, history };
+            self.by_key.insert(key, member);
+            return;
+        };
+        let (before, was_configured) = (member.shown(), member.is_configured());
+        if !was_configured {
+            (member.wish, member.weight) = (Wish::Enabled, None);
+        }
+        (member.presence, member.on_down, member.mss_clamp) = (presence, on_down, mss_clamp);
+        if (member.health == Health::Unchecked) == is_checked {
+            member.health = unknown;
+        }
+        let reason = match (was_configured, is_checked) {
+            (false, _) => "in the file again",
+            _ if member.weight() == 0 => "weight 0 in the file",
+            (true, _) => "changed in the file",
+        };
+        member.note(before, false, &reason, at);
     }
 
     fn take_row(&mut self) -> MemberId {
@@ -233,23 +342,50 @@ impl Members {
         MemberId { index, generation: self.rows[usize::from(index)].generation }
     }
 
-    /// Notes what a server's check says; true when that changes what workers are told or people are shown.
-    pub fn set_health(&mut self, key: &ServerKey, health: Health) -> bool {
+    /// Notes what a server's check says, and why; true when that changes what workers are told or people are shown.
+    pub fn set_health(&mut self, key: &ServerKey, health: Health, reason: &dyn Display, at: Moment) -> bool {
         let Some(member) = self.by_key.get_mut(key) else { return false };
         let before = (member.state(), member.shown());
         member.health = health;
+        member.note(before.1, false, reason, at);
         let changed = before != (member.state(), member.shown());
-        self.refresh_rows();
+        let died = refresh_row(&mut self.rows, member);
+        self.reset_epoch += u64::from(died);
         changed
     }
 
     /// Notes what the operator wants of a server; false when there is no such server in the file.
-    pub fn set_wish(&mut self, key: &ServerKey, wish: Wish) -> bool {
+    pub fn set_wish(&mut self, key: &ServerKey, wish: Wish, at: Moment) -> bool {
+        let reason = format!("{} by the operator", wish.word());
+        self.order(key, &reason, at, |member| std::mem::replace(&mut member.wish, wish) != wish)
+    }
+
+    /// Notes the weight that the operator wants of a server until further notice, or with `None` gives it back to the
+    /// file; false when there is no such server in the file.
+    pub fn set_weight(&mut self, key: &ServerKey, weight: Option<u16>, at: Moment) -> bool {
+        let reason = match weight {
+            Some(weight) => format!("weight {weight} by the operator"),
+            None => "weight given back to the file by the operator".to_owned(),
+        };
+        self.order(key, &reason, at, |member| std::mem::replace(&mut member.weight, weight) != weight)
+    }
+
+    /// Does what the operator wants of a server of the file. `apply` says whether it changed anything.
+    fn order(
+        &mut self,
+        key: &ServerKey,
+        reason: &str,
+        at: Moment,
+        apply: impl FnOnce(&mut Member) -> bool,
+    ) -> bool {
         let Some(member) = self.by_key.get_mut(key).filter(|member| member.is_configured()) else {
             return false;
         };
-        member.wish = wish;
-        self.refresh_rows();
+        let before = member.shown();
+        let changed = apply(member);
+        member.note(before, changed, &reason, at);
+        let died = refresh_row(&mut self.rows, member);
+        self.reset_epoch += u64::from(died);
         true
     }
 
@@ -271,15 +407,12 @@ impl Members {
 
     /// Copies every state into the rows, and starts a new reset epoch when somebody died.
     fn refresh_rows(&mut self) {
+        let Self { by_key, rows, reset_epoch, .. } = self;
         let mut died = false;
-        for member in self.by_key.values() {
-            let row = &mut self.rows[usize::from(member.id.index)];
-            let state = member.state();
-            died |= state == MemberState::Dead && row.state != MemberState::Dead;
-            row.state = state;
-            row.mss_clamp = member.mss_clamp;
+        for member in by_key.values() {
+            died |= refresh_row(rows, member);
         }
-        self.reset_epoch += u64::from(died);
+        *reset_epoch += u64::from(died);
     }
 
     /// The server of that name.
@@ -308,88 +441,15 @@ impl Members {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(services: &[(&str, &[u8])]) -> Config {
-        let mut text = String::from("[[port]]\nname = \"a\"\ninterface = \"eth1\"\n");
-        text += "[[health_check]]\nname = \"c\"\nkind = \"tcp\"\nport = 80\n";
-        for (place, (name, servers)) in services.iter().enumerate() {
-            text += &format!("[[service]]\nname = \"{name}\"\naddress = \"198.18.0.{}\"\n", place + 10);
-            text += "protocol = \"tcp\"\nport = 80\nmode = \"routed\"\nhealth_check = \"c\"\n";
-            for server in *servers {
-                text += &format!("[[service.server]]\naddress = \"198.18.1.{server}\"\n");
-            }
-        }
-        let outcome = config::parse(&text, "test.toml");
-        outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics))
-    }
-
-    fn key(service: &str, server: u8) -> ServerKey {
-        ServerKey { service: service.into(), address: IpAddr::from([198, 18, 1, server]), port: None }
-    }
-
-    #[test]
-    fn a_server_keeps_its_row_over_reloads_and_a_removed_one_drains_first() {
-        let mut members = Members::default();
-        members.configure(&config(&[("web", &[1, 2])])).unwrap();
-        let second = members.get(&key("web", 2)).unwrap().id;
-        members.set_health(&key("web", 2), Health::Up);
-        members.configure(&config(&[("web", &[2, 3])])).unwrap();
-        assert_eq!(members.get(&key("web", 2)).unwrap().id, second);
-        assert_eq!(members.get(&key("web", 2)).unwrap().state(), MemberState::Up, "health is kept");
-        assert_eq!(members.get(&key("web", 1)).unwrap().state(), MemberState::Draining);
-        assert!(!members.release_empty(|_| 1), "its sessions live");
-        assert!(members.release_empty(|_| 0));
-        assert!(members.get(&key("web", 1)).is_none());
-    }
-
-    #[test]
-    fn a_row_comes_back_under_another_generation() {
-        let mut members = Members::default();
-        members.configure(&config(&[("web", &[1])])).unwrap();
-        let first = members.get(&key("web", 1)).unwrap().id;
-        members.configure(&config(&[])).unwrap();
-        members.release_empty(|_| 0);
-        members.configure(&config(&[("web", &[7])])).unwrap();
-        let second = members.get(&key("web", 7)).unwrap().id;
-        assert_eq!(first.index, second.index);
-        assert_ne!(first.generation, second.generation);
-    }
-
-    #[test]
-    fn each_death_starts_a_reset_epoch_and_nothing_else_does() {
-        let mut members = Members::default();
-        members.configure(&config(&[("web", &[1, 2])])).unwrap();
-        let epoch = members.reset_epoch();
-        assert!(members.set_health(&key("web", 1), Health::Up));
-        assert!(!members.set_health(&key("web", 1), Health::Up));
-        assert_eq!(members.reset_epoch(), epoch);
-        members.set_health(&key("web", 1), Health::Down);
-        assert_eq!(members.reset_epoch(), epoch + 1);
-        members.set_wish(&key("web", 1), Wish::Draining);
-        assert_eq!(members.reset_epoch(), epoch + 1);
-        members.set_wish(&key("web", 2), Wish::Disabled);
-        assert_eq!(members.reset_epoch(), epoch + 2);
-        members.configure(&config(&[])).unwrap();
-        assert_eq!(members.reset_epoch(), epoch + 2, "both were dead already");
-    }
-
-    #[test]
-    fn what_is_shown_follows_wish_check_and_weight() {
-        let mut members = Members::default();
-        members.configure(&config(&[("web", &[1])])).unwrap();
-        let shown = |members: &Members| members.get(&key("web", 1)).unwrap().shown();
-        assert_eq!(shown(&members), Shown::Checking);
-        members.set_health(&key("web", 1), Health::Up);
-        assert_eq!(shown(&members), Shown::Up);
-        members.set_wish(&key("web", 1), Wish::Draining);
-        assert_eq!(shown(&members), Shown::Draining);
-        members.set_health(&key("web", 1), Health::Down);
-        assert_eq!(shown(&members), Shown::Down);
-        members.set_wish(&key("web", 1), Wish::Disabled);
-        assert_eq!(shown(&members), Shown::Disabled);
-        assert!(!members.set_wish(&key("web", 9), Wish::Disabled));
-    }
+/// Copies the state of one member into its row; true when it died.
+fn refresh_row(rows: &mut [MemberRow], member: &Member) -> bool {
+    let row = &mut rows[usize::from(member.id.index)];
+    let state = member.state();
+    let died = state == MemberState::Dead && row.state != MemberState::Dead;
+    row.state = state;
+    row.mss_clamp = member.mss_clamp;
+    died
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ fn in_namespace(label: &str, test: impl FnOnce(&Bed) + Send) {
 /// What one check of a server comes to.
 fn verdict(wanted: &Wanted) -> String {
     let mut clockwork = Clockwork::new();
-    let id = clockwork.update(&[wanted.clone()])[0];
+    let id = clockwork.update(std::slice::from_ref(wanted))[0];
     clockwork.answered(id);
     let verdict = said(&clockwork, id);
     clockwork.update(&[]);
@@ -55,7 +55,7 @@ fn verdict(wanted: &Wanted) -> String {
 /// What one check comes to that nobody answers: nothing, until the response time has passed.
 fn verdict_of_silence(wanted: &Wanted) -> String {
     let mut clockwork = Clockwork::new();
-    let id = clockwork.update(&[wanted.clone()])[0];
+    let id = clockwork.update(std::slice::from_ref(wanted))[0];
     let end = Instant::now() + SILENCE;
     while Instant::now() < end {
         clockwork.listen(Duration::from_millis(10));
@@ -439,6 +439,26 @@ fn udp_is_judged_by_its_answer_or_by_a_complaint() {
             assert_eq!(verdict_of_silence(&ask(udp(None), server)), UP);
             assert_eq!(verdict_of_silence(&ask(udp(Some(b"PONG")), server)), "no answer within 1 s");
             drop(deaf);
+        }
+    });
+}
+
+#[test]
+fn a_complaint_about_a_datagram_counts_once() {
+    in_namespace("kinds-once", |bed| {
+        for family in FAMILIES {
+            let server = at(family, 5_353);
+            let mut clockwork = Clockwork::new();
+            let id = clockwork.update(&[ask(udp(None), server)])[0];
+            clockwork.answered(id);
+            assert_eq!(said(&clockwork, id), "port unreachable");
+            // The raw socket has heard it, too.
+            clockwork.listen(SILENCE);
+            let _server = bed.serve_datagrams(server, b"+PONG");
+            clockwork.go_to(3_000);
+            clockwork.answered(id);
+            assert_eq!(said(&clockwork, id), UP);
+            clockwork.update(&[]);
         }
     });
 }

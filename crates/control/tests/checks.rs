@@ -218,3 +218,49 @@ fn an_update_shares_equal_checks_and_keeps_what_is_known() {
         assert_eq!(clockwork.take_turns(), []);
     });
 }
+
+#[test]
+fn a_condemned_server_gives_up_its_socket_and_its_turn_and_returns_by_a_later_check() {
+    let _alone = alone();
+    let Some(wire) = Wire::new() else { return };
+    wire.ip("neighbour replace 198.18.1.9 lladdr 02:00:00:00:00:99 nud permanent dev near");
+    wire.inside(|| {
+        let mut clockwork = Clockwork::new();
+        let _listener = serve(&wire, SERVER);
+        let failed = || Reason::Traffic { failed: 5, within: Duration::from_secs(10) };
+        let words = "5 of its new connections failed within 10 s";
+        let id = clockwork.update(&[wanted(SERVER)])[0];
+        clockwork.answered(id);
+        clockwork.take_turns();
+        for _ in 0..2 {
+            clockwork.checks.condemn(clockwork.now, id, failed(), &mut clockwork.out);
+        }
+        assert_eq!(clockwork.take_turns(), down(0, words), "once");
+        assert_eq!(clockwork.checks.load(), (1, 0, 0), "no socket is left to it");
+        clockwork.go_to(2_999);
+        assert_eq!(clockwork.checks.load(), (1, 0, 0), "it is left alone");
+        clockwork.go_to(3_000);
+        clockwork.answered(id);
+        assert_eq!(clockwork.take_turns(), [(3_000, Health::Down, Health::Up, None)]);
+
+        // All sockets wait for silent servers, and one more check for a socket.
+        let slow = Parameters { response_time: Duration::from_secs(3), ..parameters() };
+        let silent = |port: u16| Wanted { parameters: slow, ..wanted(&format!("198.18.1.9:{port}")) };
+        let silent = (1..=SOCKETS as u16).map(silent);
+        clockwork.update(&silent.chain([wanted(SERVER)]).collect::<Vec<_>>());
+        clockwork.go_to(5_996);
+        assert_eq!(clockwork.checks.load(), (SOCKETS + 1, SOCKETS, 0));
+        clockwork.checks.hasten(clockwork.now, id);
+        clockwork.go_to(5_997);
+        assert_eq!(clockwork.checks.load().2, 1, "it waits");
+        clockwork.checks.condemn(clockwork.now, id, failed(), &mut clockwork.out);
+        assert_eq!(clockwork.take_turns(), down(5_997, words));
+        assert_eq!(clockwork.checks.load().2, 0);
+        clockwork.update(&[wanted(SERVER)]);
+        clockwork.go_to(8_996);
+        assert_eq!(clockwork.checks.load(), (1, 0, 0), "its turn in the queue was void");
+        clockwork.go_to(8_997);
+        clockwork.answered(id);
+        assert_eq!(clockwork.take_turns(), [(8_997, Health::Down, Health::Up, None)]);
+    });
+}

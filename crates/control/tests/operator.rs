@@ -115,7 +115,9 @@ fn what_is_asked_is_answered() {
     let path = room.socket();
     let drain =
         Request::Server { action: Action::Drain, service: "web".into(), server: "[2001:db8::1]:80".into() };
-    for request in [Request::Ping {}, Request::Show { what: What::Services }, drain] {
+    let weight = |weight| Request::Weight { service: "web".into(), server: "198.18.1.11".into(), weight };
+    let (heavy, given_back) = (weight(Some(65_535)), weight(None));
+    for request in [Request::Ping {}, Request::Show { what: What::Services }, drain, heavy, given_back] {
         let (path, question) = (path.clone(), request.clone());
         let answer = appliance.serve(move || ask(&path, &question), &mut echo).unwrap();
         assert_eq!(answer, json!(format!("{request:?}")));
@@ -138,13 +140,16 @@ fn several_requests_on_one_connection_are_answered_in_order() {
 fn nonsense_is_named_and_ends_the_conversation() {
     let room = Room::new();
     let mut appliance = Appliance::new(&room).unwrap();
-    let cases: [(&[u8], &str); 8] = [
+    let cases: [(&[u8], &str); 11] = [
         (b"hello\n", "not a request"),
         (b"\xff\xfe\n", "not a request"),
         (b"{\"command\":\"dance\"}\n", "unknown variant `dance`"),
         (b"{\"command\":\"ping\",\"loud\":true}\n", "unknown field `loud`"),
         (b"{\"command\":\"show\",\"what\":\"moon\"}\n", "unknown variant `moon`, expected one of `status`"),
         (b"{\"command\":\"show\"}\n", "missing field `what`"),
+        (b"{\"command\":\"weight\",\"service\":\"a\",\"server\":\"b\"}\n", "missing field `weight`"),
+        (b"{\"command\":\"weight\",\"service\":\"a\",\"server\":\"b\",\"weight\":65536}\n", "expected u16"),
+        (b"{\"command\":\"weight\",\"service\":\"a\",\"server\":\"b\",\"weight\":-1}\n", "expected u16"),
         (b"{\"command\":\"ping\"}", "ends with a newline"),
         (&[b'['; 50_000], "ends with a newline"),
     ];

@@ -33,6 +33,8 @@ pub(crate) struct Candidate<F: Family> {
     pub reply_link: LinkIndex,
     /// Servers answer directly: replies bear the addresses that requests arrived with.
     pub is_direct: bool,
+    /// It counts on what is remembered of its client.
+    pub is_remembered: bool,
 }
 
 impl<F: Family> Candidate<F> {
@@ -76,16 +78,18 @@ where
             return Step::Answer(Answer::TimeExceeded);
         }
         let ask = self.ask(packet, ethernet.source());
-        let mut choice = match service.choose(&ask) {
-            Ok(choice) => choice,
+        let (mut choice, memory) = match self.choose(service, &ask) {
+            Ok(chosen) => chosen,
             Err(Unserved::NoServer) => return Self::refuse(&packet.transport, DropReason::NoServer),
             Err(Unserved::AllFull) => return Self::refuse(&packet.transport, DropReason::ServersFull),
         };
         let mut tried = 0;
         loop {
-            let placed = self.place(scratch, at, packet, service, choice.member);
+            let remembers = memory.filter(|memory| memory.is_of(choice.member.id));
+            let placed = self.place(scratch, at, packet, service, (choice.member, remembers.is_some()));
             if !matches!(placed, Ok(Insert::Inserted { .. } | Insert::Evicted)) {
                 self.world.shared.loads.release(choice.member.id);
+                remembers.iter().for_each(|memory| self.forget(memory));
             }
             match placed {
                 Ok(Insert::Inserted { client, .. }) => {
@@ -123,9 +127,10 @@ where
         at: &Arrival,
         packet: &Packet<'_, F>,
         service: &Service<F>,
-        member: &ServiceMember<F>,
+        (member, is_remembered): (&ServiceMember<F>, bool),
     ) -> Result<Insert<PAYLOAD>, Step> {
         let mut candidate = self.candidate((&packet.key, packet.hash), service, member)?;
+        candidate.is_remembered = is_remembered;
         let pool = match &service.source_nat {
             SourceNat::Always(pool) => Some(pool),
             SourceNat::Auto(pool, path) => {
@@ -201,6 +206,7 @@ where
             request_link,
             reply_link: self.link_back(arriving.source.0, packet.hash),
             is_direct: false,
+            is_remembered: false,
         };
         // A pool has no bound of its own but its ports.
         self.world.shared.loads.reserve(outbound.id, u64::MAX);
@@ -249,6 +255,7 @@ where
             request_link,
             reply_link: self.link_back(arriving.source.0, hash),
             is_direct: service.mode.is_direct(),
+            is_remembered: false,
         })
     }
 
@@ -302,7 +309,7 @@ where
             key: *reply_key.words(),
             payload: F::words(&reply),
         };
-        let opening = self.opening(packet, candidate.is_direct);
+        let opening = self.opening(packet, candidate);
         let inserted = self.table.insert(&opening, &client, &server, |evicted| {
             self.world.counters.sessions_evicted.add(1);
             self.release(evicted);
@@ -320,14 +327,17 @@ where
         F::Key::new(packet.key.zone(), packet.key.protocol(), ends.source, ends.destination)
     }
 
-    fn opening(&self, packet: &Packet<'_, F>, one_way: bool) -> Opening {
+    fn opening(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Opening {
         let (protocol, seen) = match segment_of(&packet.transport) {
             Some(segment) => (Protocol::Tcp, tcp::open(&segment)),
             None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
         let epoch = self.world.plan.route_epoch;
-        Opening { tick: self.world.tick, protocol, epoch, seen, one_way, now_us: self.world.now_us() }
+        let marks = [(candidate.is_direct, Flags::ONE_WAY), (candidate.is_remembered, Flags::REMEMBERED)];
+        let marks =
+            marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));
+        Opening { tick: self.world.tick, protocol, epoch, seen, marks, now_us: self.world.now_us() }
     }
 
     /// Accounts for a session that has ended: its member has one less, its source port rests.
@@ -339,6 +349,7 @@ where
         if !ended.client.direction.activity.flags().contains(Flags::LEFT) {
             self.world.shared.loads.release(request.member);
         }
+        self.release_memory(ended, request.member);
         let client = F::Key::from_words(ended.client.key).source();
         let lent = F::Key::from_words(ended.server.key).destination();
         if client != lent {

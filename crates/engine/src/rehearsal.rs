@@ -11,10 +11,11 @@ use crate::reason::DropReason;
 use crate::reply_way::ReplyWay;
 use crate::shared::{Report, Shared, orders};
 use crate::worker::{Parts, Worker};
+use flow::{KeyV4, KeyV6};
 use plan::{Plan, Publisher, Resolution, ReturnPath};
 use port::PortIndex;
 use port::memory::MemoryPorts;
-use rewrite::LinkIndex;
+use rewrite::{LinkIndex, MemberId};
 use session::tick_from_ns;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,6 +32,27 @@ pub struct Rehearsal {
     plan: Publisher<Plan>,
     shared: Arc<Shared>,
     counters: Arc<WorkerCounters>,
+}
+
+/// The key of a flow of either family.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyKey {
+    /// Of IPv4.
+    V4(KeyV4),
+    /// Of IPv6.
+    V6(KeyV6),
+}
+
+impl From<KeyV4> for AnyKey {
+    fn from(key: KeyV4) -> Self {
+        Self::V4(key)
+    }
+}
+
+impl From<KeyV6> for AnyKey {
+    fn from(key: KeyV6) -> Self {
+        Self::V6(key)
+    }
 }
 
 /// What became of a frame.
@@ -168,6 +190,19 @@ impl Rehearsal {
             }
             _ => None,
         }
+    }
+
+    /// Lets the worker know what `live` remembers of the client of `key`; gives the member that the client is to come back
+    /// to.
+    pub fn recall_client(&self, live: &Shared, key: impl Into<AnyKey>, now_ns: u64) -> Option<MemberId> {
+        let plan = self.plan.current();
+        let (shared, counters) = (&*self.shared, &*self.counters);
+        let world = World { plan, shared, counters, now_ns, tick: tick_from_ns(now_ns) };
+        let entry = match key.into() {
+            AnyKey::V4(key) => world.v4().recall(&live.sticky, &key),
+            AnyKey::V6(key) => world.v6().recall(&live.sticky, &key),
+        };
+        entry.map(|entry| MemberId::from_bits(entry.member))
     }
 
     fn counted(&self) -> Counted {

@@ -55,16 +55,18 @@ where
         if link.port != leg {
             return ReplyWay::OtherPort;
         }
-        if let Some(bridge) = self.world.bridge(leg) {
+        let on_one_side = match self.world.bridge(leg) {
+            None => ReplyWay::SamePort,
             // Between two members everything crosses the appliance.
-            return match self.world.member_of(bridge, 0, link.mac) {
+            Some(bridge) => match self.world.member_of(bridge, 0, link.mac) {
                 Some(own) if own == port => ReplyWay::SameMember,
                 None if bridge.members.len() == 1 => ReplyWay::SameMember,
-                _ => ReplyWay::OtherMember,
-            };
-        }
+                _ => return ReplyWay::OtherMember,
+            },
+        };
         match path {
-            ReturnPath::Any => ReplyWay::SamePort,
+            ReturnPath::Any => on_one_side,
+            // Neighbours ask no gateway.
             _ if self.view.routes.share_network(client, server) => ReplyWay::SameNetwork,
             _ => ReplyWay::Gateway,
         }

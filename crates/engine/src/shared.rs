@@ -7,6 +7,7 @@ use flow::FlowHasher;
 use flow::fragments::{DATAGRAMS, FragmentTable};
 use plan::{LinkTable, Loads};
 use rewrite::MemberId;
+use session::sticky::StickyTable;
 use session::{Quarantine, TableV4, TableV6};
 use std::net::IpAddr;
 use wire::Mac;
@@ -38,6 +39,8 @@ pub struct Sizes {
     pub links: usize,
     /// Member rows.
     pub members: usize,
+    /// Clients that are remembered.
+    pub clients: usize,
 }
 
 /// The shared tables.
@@ -56,6 +59,8 @@ pub struct Shared {
     pub links: LinkTable,
     /// What each member carries.
     pub loads: Loads,
+    /// Where clients were that are to come back there.
+    pub sticky: StickyTable,
     /// Source-NAT ports freed a short while ago.
     pub quarantine: Quarantine,
     /// What workers tell control.
@@ -177,6 +182,7 @@ impl Shared {
             path_mtus: PathMtus::new(hasher),
             links: LinkTable::new(sizes.links),
             loads: Loads::new(sizes.members),
+            sticky: StickyTable::with_capacity(sizes.clients),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
             hasher,
@@ -194,6 +200,7 @@ impl Shared {
             path_mtus: PathMtus::new(self.hasher),
             links: self.links.detached(),
             loads: self.loads.detached(),
+            sticky: StickyTable::with_capacity(1),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
             hasher: self.hasher,

@@ -18,6 +18,7 @@ use crate::loads::Loads;
 use crate::scheduler::{GOLDEN, HashFields, Scheduler};
 use crate::service::{Service, ServiceMember};
 use flow::{Family, FlowHasher, FlowKey};
+use rewrite::MemberId;
 use std::net::IpAddr;
 use wire::Mac;
 
@@ -132,11 +133,17 @@ impl<F: Family> Service<F> {
     }
 
     /// The member of that id, if it takes sessions and has room: where its client is to come back to.
-    pub fn choose_again(&self, index: u16, generation: u16, ask: &Ask<'_, F>) -> Option<Choice<'_, F>> {
-        let is_it =
-            |member: &ServiceMember<F>| (member.id.index, member.id.generation) == (index, generation);
-        let position = self.members.iter().position(is_it)?;
-        self.reserve(self.available.binary_search(&(position as u16)).ok()?, ask)
+    pub fn choose_again(&self, id: MemberId, ask: &Ask<'_, F>) -> Option<Choice<'_, F>> {
+        self.reserve(self.place_of(id)?, ask)
+    }
+
+    /// Whether the member of that id takes sessions, room or not.
+    pub fn is_available(&self, id: MemberId) -> bool {
+        self.place_of(id).is_some()
+    }
+
+    fn place_of(&self, id: MemberId) -> Option<usize> {
+        self.available.binary_search(self.positions.get(&id)?).ok()
     }
 
     /// The member after `choice`, for a flow that cannot be told from another one at that server.

@@ -31,7 +31,9 @@ pub use publish::{Publisher, Subscriber};
 pub use routes::{Hop, LinksByNextHop, Resolution, Route, RouteTable, RouteTableBuilder};
 pub use rows::{PreferenceRows, RowMember};
 pub use scheduler::{Cursor, HashFields, Scheduler, Wheel};
-pub use service::{MemberState, Mode, ReturnPath, Service, ServiceMember, SourceNat, SourceNatPool};
+pub use service::{
+    MemberState, Mode, Persistence, ReturnPath, Service, ServiceMember, SourceNat, SourceNatPool,
+};
 pub use vips::{OwnedAddresses, PortRange, Vip};
 
 use flow::{Family, V4, V6, Zone};

@@ -5,7 +5,9 @@ use crate::rows::PreferenceRows;
 use crate::scheduler::{Cursor, Scheduler, Wheel};
 use crate::vips::PortRange;
 use flow::Family;
+use hashbrown::HashMap;
 use rewrite::{Carriage, MemberId, Shape};
+use std::net::IpAddr;
 
 /// How a member fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,6 +145,30 @@ impl<F: Family> Mode<F> {
     }
 }
 
+/// How long a service remembers where a client was, and who counts as the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Stands for the service, and for the prefix length: under another one, clients are others.
+    pub identity: u64,
+    /// Bits of the address that count, from the front.
+    pub prefix_length: u8,
+    /// How long it is remembered after the last traffic, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Persistence {
+    /// What stands for the client at `address`: the identity, and the address without the bits that do not count.
+    pub fn key(&self, address: IpAddr) -> [u64; 3] {
+        let bits = match address {
+            // In front, so that its prefix is one of all 128 bits.
+            IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let kept = bits & u128::MAX.checked_shl(128 - u32::from(self.prefix_length)).unwrap_or_default();
+        [self.identity, (kept >> 64) as u64, kept as u64]
+    }
+}
+
 /// What a client calls.
 #[derive(Clone, Debug)]
 pub struct Service<F: Family> {
@@ -158,6 +184,8 @@ pub struct Service<F: Family> {
     pub announce: bool,
     /// All configured members, in the order of the file.
     pub members: Box<[ServiceMember<F>]>,
+    /// Where each of them stands.
+    pub positions: HashMap<MemberId, u16>,
     /// Positions of the members that take new sessions, rising.
     pub available: Box<[u16]>,
     /// How one of them is chosen.
@@ -166,6 +194,8 @@ pub struct Service<F: Family> {
     pub cursor: Cursor,
     /// The available members by their shares.
     pub wheel: Wheel,
+    /// Where a client's next session goes; `None`: where the scheduler says.
+    pub persistence: Option<Persistence>,
     /// How requests get to the members.
     pub mode: Mode<F>,
     /// Whether, and from where, the source is translated.

@@ -23,6 +23,18 @@ pub struct MemberId {
     pub generation: u16,
 }
 
+impl MemberId {
+    /// Both numbers in one.
+    pub fn to_bits(self) -> u32 {
+        u32::from(self.index) << 16 | u32::from(self.generation)
+    }
+
+    /// From what [`MemberId::to_bits`] made.
+    pub fn from_bits(bits: u32) -> Self {
+        Self { index: (bits >> 16) as u16, generation: bits as u16 }
+    }
+}
+
 /// Which way the packets of a translation go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use session::{Entry, Insert, Lookup, Observation, Opening, Protocol, TableV4};
+use session::{Entry, Flags, Insert, Lookup, Observation, Opening, Protocol, TableV4};
 
 const BURST_PACKETS: usize = 64;
 const OPENING: Opening = Opening {
@@ -16,7 +16,7 @@ const OPENING: Opening = Opening {
     protocol: Protocol::Udp,
     epoch: 0,
     seen: Observation::NOTHING,
-    one_way: false,
+    marks: Flags::NONE,
     now_us: 0,
 };
 

@@ -53,8 +53,8 @@ pub struct Opening {
     pub epoch: u16,
     /// What the packet showed: [`tcp::open`](crate::tcp::open), or [`Observation::NOTHING`].
     pub seen: Observation,
-    /// Whether the server's packets pass elsewhere, so that the client's alone must tell the state.
-    pub one_way: bool,
+    /// What holds for the session all its life: [`Flags::ONE_WAY`], [`Flags::REMEMBERED`]. Set on both sides.
+    pub marks: Flags,
     /// Now, in microseconds of a clock that may wrap. The server's side keeps it until it knows a sequence end:
     /// [`Direction::opened_us`].
     pub now_us: u32,
@@ -190,8 +190,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         // server slot.
         let generation = self.slots[client.0.index()].header().stamp() >> 1;
         let birth = generation.wrapping_add((client.0.0.wrapping_mul(0x9e37_79b9) >> 16) as u16);
-        let passage = if opening.one_way { Flags::ONE_WAY } else { Flags::NONE };
-        let protocol = Flags::of_protocol(opening.protocol).with(passage);
+        let protocol = Flags::of_protocol(opening.protocol).with(opening.marks);
         let client_flags = Flags::CLIENT.with(protocol).with(opening.seen.flags);
         let first = Progress::ZERO.after(opening.seen);
         let unanswered = (protocol, Progress::new(opening.now_us, 0));

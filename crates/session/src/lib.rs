@@ -86,6 +86,24 @@
 //! How an insert makes sure that one key has one session is told in `insert.rs`; what TCP segments are
 //! believed, in [`tcp`].
 //!
+//! # Who is remembered
+//!
+//! A second, smaller table remembers which member a client of a service was given, so that its next session goes there
+//! too. It is asked when a session opens and told when one ends, never for a packet.
+//!
+//! ```text
+//!            bind             hold            release           release            timeout
+//!   unknown ──────▶ member 7 ──────▶ member 7 ──────▶ member 7 ──────▶ member 7 ┄┄┄┄┄┄┄┄┄┄▶ unknown
+//!      │            1 session        2 sessions       1 session        0 sessions, may give way
+//!      │                                  │ 7 is dead: bind 9, stale 7
+//!      │                                  └──────▶ member 9, 1 session; those of 7 count no more
+//!      └── all of 32 places have sessions: full, the session goes on without memory
+//! ```
+//!
+//! Here a set *is* claimed, for a few dozen loads and stores, since two first sessions of one client on two workers
+//! must end on one member. What a claim cannot be had for is only not remembered. The one thing that must never be
+//! lost, the end of a session, needs none; [`sticky`] tells why it cannot leak.
+//!
 //! # Bounds
 //!
 //! | what | bound | at the bound |
@@ -94,6 +112,9 @@
 //! | memory | 147 bytes an IPv4 session, 289 an IPv6 one, taken at the start | never grows |
 //! | look at a slot that is written | a few hundred looks | [`Lookup::Busy`]: wait or drop, never reset |
 //! | packets counted in a direction | 2^32 − 1 | the count stands still |
+//! | clients remembered | the capacity at the start, 68 bytes each | the longest idle one without sessions gives way, else [`sticky::Bound::Full`] |
+//! | look at a set that is claimed | a few hundred looks | [`sticky::Held::Busy`], [`sticky::Bound::Busy`]: not remembered |
+//! | sessions of one client | 2^32 − 1 | the count stands still |
 //! | births of one slot | 2^15 | repeat; a hit must not be kept for that long |
 //! | ticks | 18 years | wrap; a session idle for half of that counts as fresh |
 #![forbid(unsafe_code)]
@@ -103,6 +124,7 @@ mod insert;
 mod quarantine;
 mod slot;
 mod state;
+pub mod sticky;
 mod sync;
 mod table;
 mod tags;

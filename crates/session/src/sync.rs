@@ -22,3 +22,12 @@ pub(crate) const WAIT_LOOKS: u32 = 256;
 /// A model explores every interleaving and has no time: two looks show both the wait and the giving up.
 #[cfg(loom)]
 pub(crate) const WAIT_LOOKS: u32 = 2;
+
+/// Entries in one set of the persistence table, of which a client has two: enough that of a table with one place in
+/// ten to spare hardly any client is refused.
+#[cfg(not(loom))]
+pub(crate) const ENTRIES_PER_SET: usize = 16;
+
+/// A model follows every atomic there is.
+#[cfg(loom)]
+pub(crate) const ENTRIES_PER_SET: usize = 1;

@@ -95,6 +95,8 @@ impl Flags {
     /// The other direction passes elsewhere: servers answer their clients directly. Set on both sides when the session is
     /// made.
     pub const ONE_WAY: Self = Self(1 << 10);
+    /// The session counts on an entry of the persistence table. Set on both sides when the session is made.
+    pub const REMEMBERED: Self = Self(1 << 11);
 
     /// Both sets of flags together.
     #[inline]

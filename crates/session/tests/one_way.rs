@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::Connection;
 use session::{
-    Entry, Insert, Protocol, State,
+    Entry, Flags, Insert, Protocol, State,
     tcp::{
         self,
         header_flags::{ACK, FIN, RST, SYN},
@@ -68,7 +68,7 @@ fn a_full_table_keeps_the_established_and_gives_up_the_half_open() {
     };
     let open = |number: u64| {
         let seen = tcp::open(&fixture::segment((SYN, 100, 0, 0)));
-        let opening = session::Opening { seen, one_way: true, ..fixture::opening(0, Protocol::Tcp) };
+        let opening = session::Opening { seen, marks: Flags::ONE_WAY, ..fixture::opening(0, Protocol::Tcp) };
         table.insert(&opening, &entry(1, number), &entry(2, number), |_| ())
     };
     let mut established = Vec::new();

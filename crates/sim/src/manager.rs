@@ -4,7 +4,7 @@ use config::Config;
 use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring_places};
 use control::facts::Facts;
 use control::links::{Links, NextHop};
-use control::members::{Health, Members, ServerKey, Wish};
+use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
 use engine::{Carry, Orders, Parts, Shared, WorkerCounters, orders};
 use flow::FlowHasher;
 use hashbrown::HashMap;
@@ -16,10 +16,14 @@ use wire::Mac;
 
 /// Member rows that a world counts for.
 const MEMBERS: usize = 256;
+/// Clients that a world remembers.
+const CLIENTS: usize = 64;
 /// Link rows of a world.
 const LINKS: usize = 256;
 /// The longest IP packet that the rings carry: a frame less its Ethernet header and two tags.
 const MTU_BYTES_MAX: u16 = port::FRAME_BYTES_MAX as u16 - 14 - 8;
+/// Why a server's health changed.
+const SAYS_SO: &str = "the test says so";
 /// The secret of a configuration that names none.
 const HASH_KEY: [u8; 16] = [7; 16];
 
@@ -44,6 +48,7 @@ pub struct Manager {
     hasher: FlowHasher,
     shared: Arc<Shared>,
     workers: Vec<(Arc<WorkerCounters>, Arc<Orders>)>,
+    now_ns: u64,
 }
 
 impl Manager {
@@ -53,7 +58,8 @@ impl Manager {
         let hasher = FlowHasher::new(config.appliance.hash_key.map_or(HASH_KEY, |key| *key.bytes()));
         let sessions_v4 = sizes.sessions_v4.unwrap_or(config.appliance.session_capacity);
         let sessions_v6 = sizes.sessions_v6.unwrap_or(config.appliance.session_capacity_ipv6);
-        let sizes = engine::Sizes { sessions_v4, sessions_v6, links: LINKS, members: MEMBERS };
+        let sizes =
+            engine::Sizes { sessions_v4, sessions_v6, links: LINKS, members: MEMBERS, clients: CLIENTS };
         let shared = Arc::new(Shared::new(sizes, hasher));
         let mut members = Members::default();
         configure(&mut members, &config)?;
@@ -70,8 +76,20 @@ impl Manager {
             now_ns: 0,
         };
         let publisher = Publisher::new(compile(&inputs, epochs, &mut services));
-        let workers = Vec::new();
-        Ok(Self { config, facts, members, links, services, epochs, publisher, hasher, shared, workers })
+        let (workers, now_ns) = (Vec::new(), 0);
+        Ok(Self {
+            config,
+            facts,
+            members,
+            links,
+            services,
+            epochs,
+            publisher,
+            hasher,
+            shared,
+            workers,
+            now_ns,
+        })
     }
 
     /// What a worker with these ports is made of. `place` is its number, and how many there are.
@@ -163,6 +181,16 @@ impl Manager {
         self.plan().ports.iter().position(|port| port.name == name)
     }
 
+    /// Says what time the workers will have when they next hear of something.
+    pub fn set_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// Every server, removed ones that still drain among them.
+    pub fn members(&self) -> impl Iterator<Item = (&ServerKey, &Member)> {
+        self.members.all()
+    }
+
     /// The server that `name` (`service/address` or `service/address:port`) means.
     pub fn server(&self, name: &str) -> Option<ServerKey> {
         let (service, server) = name.split_once('/')?;
@@ -179,14 +207,14 @@ impl Manager {
 
     /// Says how a server fares, and publishes that.
     pub fn set_health(&mut self, server: &ServerKey, health: Health) {
-        if self.members.set_health(server, health) {
+        if self.members.set_health(server, health, &SAYS_SO, Moment::now()) {
             self.publish();
         }
     }
 
     /// Says what the operator wants of a server, and publishes that.
     pub fn set_wish(&mut self, server: &ServerKey, wish: Wish) {
-        if self.members.set_wish(server, wish) {
+        if self.members.set_wish(server, wish, Moment::now()) {
             self.publish();
         }
     }
@@ -239,7 +267,7 @@ impl Manager {
             facts: &self.facts,
             mtu_bytes_max: MTU_BYTES_MAX,
             hasher: self.hasher,
-            now_ns: 0,
+            now_ns: self.now_ns,
         };
         self.publisher.publish(compile(&inputs, self.epochs, &mut self.services));
     }
@@ -252,14 +280,14 @@ fn read(config_text: &str) -> Result<Config, String> {
 }
 
 fn configure(members: &mut Members, config: &Config) -> Result<(), String> {
-    members.configure(config).map_err(|error| error.to_string())?;
+    members.configure(config, Moment::now()).map_err(|error| error.to_string())?;
     let unchecked: Vec<ServerKey> = members
         .all()
-        .filter(|(_, member)| member.is_configured() && member.health == Health::Checking)
+        .filter(|(_, member)| member.is_configured() && member.health() == Health::Checking)
         .map(|(key, _)| key.clone())
         .collect();
     for key in unchecked {
-        members.set_health(&key, Health::Up);
+        members.set_health(&key, Health::Up, &SAYS_SO, Moment::now());
     }
     Ok(())
 }

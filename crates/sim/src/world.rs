@@ -2,8 +2,12 @@
 
 use crate::manager::Manager;
 use engine::Worker;
+use flow::{V4, V6};
+use hashbrown::HashMap;
 use port::PortIndex;
 use port::memory::MemoryPorts;
+use rewrite::{MemberId, Translation, Words};
+use session::Flags;
 use std::time::Duration;
 
 /// Frames that wait to be taken from one port at the most.
@@ -28,6 +32,7 @@ impl World {
     /// `workers` workers with `buffers` buffers each.
     pub fn new(mut manager: Manager, workers: usize, buffers: usize) -> Self {
         let rings = manager.rings();
+        manager.set_time(START_NS);
         let worker = |number| {
             let ports = MemoryPorts::new(rings, buffers, TRANSMIT_FRAMES);
             Worker::new(manager.parts(ports, (number, workers)))
@@ -48,6 +53,7 @@ impl World {
     /// Lets time pass. The workers notice at their next turn.
     pub fn pass(&mut self, time: Duration) {
         self.now_ns += time.as_nanos() as u64;
+        self.manager.set_time(self.now_ns);
     }
 
     /// Lets `frame` arrive at `port` of `worker`; false when the port has no room or does not take such a frame.
@@ -121,6 +127,42 @@ impl World {
             return Err(format!("{created} sessions created, {ended} ended, {live} live"));
         }
         Ok(())
+    }
+
+    /// Checks that every member carries exactly the sessions that count there, and that the persistence table has counted
+    /// no more than there are. Walks both tables of sessions.
+    pub fn check_loads(&self) -> Result<(), String> {
+        let shared = self.manager.shared();
+        let mut counted: HashMap<MemberId, u64> = HashMap::new();
+        let mut remembered = 0u64;
+        let mut see = |member: MemberId, flags: Flags| {
+            *counted.entry(member).or_default() += u64::from(!flags.contains(Flags::LEFT));
+            remembered += u64::from(flags.contains(Flags::REMEMBERED));
+        };
+        let (v4, v6) = (&shared.sessions_v4, &shared.sessions_v6);
+        v4.inspect(0..v4.set_count(), |session| {
+            let member = Translation::<V4>::from_words(&session.client.payload).member;
+            see(member, session.client.direction.activity.flags());
+        });
+        v6.inspect(0..v6.set_count(), |session| {
+            let member = Translation::<V6>::from_words(&session.client.payload).member;
+            see(member, session.client.direction.activity.flags());
+        });
+        for (_, member) in self.manager.members() {
+            let (is, should) =
+                (shared.loads.sessions(member.id), counted.remove(&member.id).unwrap_or_default());
+            if is != should {
+                return Err(format!("{:?} carries {should} sessions and counts {is}", member.id));
+            }
+        }
+        let mut held = 0;
+        let tick = session::tick_from_ns(self.now_ns);
+        let sticky = &shared.sticky;
+        sticky.inspect(0..sticky.set_count(), tick, |entry| held += u64::from(entry.sessions));
+        match held > remembered {
+            true => Err(format!("{held} sessions are held by clients, and {remembered} live")),
+            false => Ok(()),
+        }
     }
 
     /// Checks that every buffer is free again, once nothing waits and everything sent was taken.

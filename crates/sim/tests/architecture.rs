@@ -44,7 +44,11 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("rings", &["port"], &["libc"]),
     ("lab", &["wire"], &["rustix", "signal-hook", "libc", "pnet"]),
-    ("sim", &["wire", "flow", "plan", "port", "engine", "config", "control"], &["hashbrown"]),
+    (
+        "sim",
+        &["wire", "flow", "rewrite", "session", "plan", "port", "engine", "config", "control"],
+        &["hashbrown"],
+    ),
 ];
 
 /// Words that the source of `engine` must not say: it knows no clock, thread, socket or file.

@@ -50,7 +50,8 @@ pub struct Service {
     pub persistence: Option<Persistence>,
     /// How long a server that returns takes to get its whole share again; `None`: it has it at once.
     pub slow_start: Option<Duration>,
-    /// Servers that must take sessions at the least, or the service refuses new ones; at least 1.
+    /// Servers that must be up at the least, or backups serve in their place, or else nobody; at least 1. Backups do not
+    /// count, unless there are no others.
     pub quorum: u32,
     /// What becomes of the sessions of a server that is down.
     pub on_down: OnDown,

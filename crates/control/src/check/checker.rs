@@ -6,6 +6,8 @@
 //!                               ▲──────────────`rise` successes in a row────────────────────────────────────┘
 //! ```
 //!
+//! Live traffic that failed shortens the way: [`Checker::condemn`] is Down at once.
+//!
 //! Checks start `interval` apart, counted from start to start; `dead_interval` while down. With interval 3 s,
 //! response time 1 s and two retries, a server that falls silent right after a good check at 0 s is asked at
 //! 3, 6 and 9 s and is down at 10 s; one that refuses, at 9 s.
@@ -219,6 +221,27 @@ impl Checker {
             self.plan(now);
         }
         Expired { abandoned, turn }
+    }
+
+    /// Something else than a check saw the server fail: it is down at once, and up again by `rise` checks, the first of
+    /// them a `dead_interval` from now. A check under way says nothing any more: it began before.
+    pub fn condemn(&mut self, now: Instant, reason: Reason) -> Option<Turn> {
+        if self.health == Health::Down {
+            return None;
+        }
+        self.under_way_since = None;
+        (self.failures, self.successes) = (0, 0);
+        let turn = self.turn(Health::Down, Some(reason));
+        self.slot = Some(now);
+        self.plan(now);
+        turn
+    }
+
+    /// Makes the next check due now, if none is under way.
+    pub fn hasten(&mut self, now: Instant) {
+        if self.under_way_since.is_none() {
+            self.next_start = self.next_start.min(now);
+        }
     }
 
     /// When something is to be done.

@@ -8,24 +8,21 @@ use config::Probe;
 use hashbrown::{HashMap, HashSet};
 use mio::event::Event;
 use mio::{Registry, Token};
-use rustix::process::{Resource, getrlimit};
 
+use super::allowance::SOCKETS_MAX;
 use super::attempt::{Progress, Start};
 use super::carried::{CARRIED_TOKENS, Carried};
 use super::checker::{Checker, Health, Outcome, Silence, Turn};
 use super::conversation::Conversation;
 use super::pool::Pool;
-use super::raw::half_open::Call;
-use super::raw::{Asked, Heard, Needs, RAW_TOKENS, Raw, Watched};
+use super::raw::{Heard, Needs, RAW_TOKENS, Raw};
 use super::reason::Reason;
 use super::wanted::{Ancestors, Carriage, Wanted, Way};
 
 mod carrying;
+mod entry;
 
-/// Sockets that checks hold at once, whatever the process is allowed. So many servers can be silent at the same time
-/// without holding up each other: 8,192 at a response time of one second are found out within that second. Checks
-/// beyond it wait for their turn; waiting is no failure.
-pub const SOCKETS_MAX: usize = 8_192;
+use entry::{Asking, Entry};
 
 /// Tokens of the loop that the checks need.
 pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS + CARRIED_TOKENS;
@@ -36,13 +33,6 @@ const FIRST_CHECK_STEP: Duration = Duration::from_millis(10);
 
 /// When a check is tried again for which this host lacked a descriptor or a port.
 const OWN_ERROR_PAUSE: Duration = Duration::from_millis(100);
-
-/// The sockets that checks may hold here: half of the descriptors that this process may have, so that the other half
-/// is left to everything else.
-pub fn socket_allowance() -> usize {
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    (limit.unwrap_or(usize::MAX) / 2).clamp(1, SOCKETS_MAX)
-}
 
 /// Names a check as long as it is wanted; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,63 +62,6 @@ pub struct Status<'a> {
     pub response_time: Option<Duration>,
 }
 
-/// Where a check's question is.
-#[derive(Clone, Copy, Debug)]
-enum Asking {
-    Nothing,
-    /// In the queue for a socket.
-    Queued,
-    /// On a socket of the pool: asking, or being closed.
-    Socket(usize),
-    /// On a raw socket.
-    Raw(Asked),
-    /// Carried, over TCP: asking, or being closed.
-    Carried(Call),
-}
-
-struct Entry {
-    wanted: Wanted,
-    checker: Checker,
-    asking: Asking,
-    /// When a socket that has served its turn is closed, whether its peer has closed or not.
-    closing_until: Option<Instant>,
-    /// When a connection of its own wants to be looked at.
-    carried_at: Option<Instant>,
-    /// This host could not ask; not before the time.
-    not_before: Option<Instant>,
-    /// How often it has asked.
-    rounds: u32,
-    /// The last datagram, whose fate may be told later, and was.
-    watched: Option<Watched>,
-    undelivered: Option<Reason>,
-    /// The one entry of the heap that counts.
-    scheduled: Option<Instant>,
-}
-
-impl Entry {
-    fn deadline(&self) -> Option<Instant> {
-        let next = match (self.asking, self.not_before) {
-            (Asking::Queued, _) => self.checker.overdue_at(),
-            (_, Some(at)) => Some(self.checker.overdue_at().map_or(at, |overdue| overdue.min(at))),
-            (_, None) => Some(self.checker.next_deadline()),
-        };
-        next.into_iter().chain(self.closing_until).chain(self.carried_at).min()
-    }
-
-    /// A datagram that needs no answer.
-    fn is_content_with_silence(&self) -> bool {
-        matches!(&*self.wanted.probe, Probe::Udp(request) if request.expect_reply.is_none())
-    }
-
-    fn needs_socket(&self) -> bool {
-        match (&*self.wanted.probe, self.wanted.target.way) {
-            (Probe::Icmp | Probe::TcpHalfOpen, _) => false,
-            (Probe::Udp(_), _) => true,
-            (Probe::Tcp | Probe::Http(_) | Probe::Tls(_), way) => way == Way::Kernel,
-        }
-    }
-}
-
 /// Runs all checks. Lend it [`TOKENS`] tokens of the loop. In each round of the loop, give it the events of these, then
 /// call [`Checks::advance`].
 pub struct Checks {
@@ -146,11 +79,12 @@ pub struct Checks {
     /// Something was left unread at this time.
     more_at: Option<Instant>,
     made: u64,
+    asked: u64,
     own_errors: u64,
 }
 
 impl Checks {
-    /// No checks yet, and never more than so many sockets ([`socket_allowance`]). Sockets are made in the network
+    /// No checks yet, and never more than so many sockets (`socket_allowance`). Sockets are made in the network
     /// namespace of the thread that calls.
     ///
     /// # Errors
@@ -171,6 +105,7 @@ impl Checks {
             heap: BinaryHeap::new(),
             more_at: None,
             made: 0,
+            asked: 0,
             own_errors: 0,
         })
     }
@@ -237,6 +172,10 @@ impl Checks {
             entry.closing_until = Some(now + entry.wanted.parameters.response_time);
             let turn = entry.checker.conclude(now, outcome);
             out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+            // What became of a datagram is known now, and is not to be heard a second time.
+            if let Some(watched) = entry.watched.take() {
+                self.raw.forget_datagram(watched);
+            }
         }
         if progress.finished {
             self.release(id);
@@ -265,6 +204,29 @@ impl Checks {
         self.serve_queue(now, out);
     }
 
+    /// Takes the server of a check for down, because of what was seen elsewhere.
+    pub fn condemn(&mut self, now: Instant, id: CheckId, reason: Reason, out: &mut Vec<Transition>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(turn) = entry.checker.condemn(now, reason) else { return };
+        // Its turn in the queue is void: the next check is an interval away.
+        if matches!(entry.asking, Asking::Queued) {
+            entry.asking = Asking::Nothing;
+        }
+        entry.not_before = None;
+        out.push(Transition { id, at: now, turn });
+        self.release(id);
+        self.serve_queue(now, out);
+        self.schedule(id);
+    }
+
+    /// Has a server asked at once, out of turn; if it is being asked already, that will do.
+    pub fn hasten(&mut self, now: Instant, id: CheckId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.checker.hasten(now);
+            self.schedule(id);
+        }
+    }
+
     /// When [`Checks::advance`] has something to do. It may be early: a deadline that was put off stays until
     /// it passes.
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -287,6 +249,11 @@ impl Checks {
     pub fn load(&self) -> (usize, usize, usize) {
         let waiting = self.entries.values().filter(|entry| matches!(entry.asking, Asking::Queued)).count();
         (self.entries.len(), self.pool.used(), waiting)
+    }
+
+    /// How often a server was asked.
+    pub fn asked(&self) -> u64 {
+        self.asked
     }
 
     /// How often this host lacked what a check needs: descriptors, ports or memory.
@@ -346,7 +313,14 @@ impl Checks {
                 Heard::Undelivered(id, reason) => {
                     let Some(entry) = self.entries.get_mut(&id) else { continue };
                     entry.watched = None;
-                    entry.undelivered = Some(reason);
+                    if matches!(entry.asking, Asking::Socket(_)) {
+                        let turn = entry.checker.conclude(now, Outcome::Failure(reason));
+                        out.extend(turn.map(|turn| Transition { id, at: now, turn }));
+                        self.release(id);
+                        self.schedule(id);
+                    } else {
+                        entry.undelivered = Some(reason);
+                    }
                 }
                 Heard::Lost(what) => {
                     if let Some((id, progress)) = self.carried.undelivered(&what) {
@@ -410,6 +384,7 @@ impl Checks {
                 entry.asking = asking;
                 entry.rounds = entry.rounds.wrapping_add(1);
                 self.look_again(now, id);
+                self.asked += 1;
                 over = self.watch_datagram(id);
             }
             Start::Over(outcome) => {
@@ -463,8 +438,11 @@ impl Checks {
         while self.pool.has_room()
             && let Some(id) = self.queue.pop_front()
         {
-            self.start(now, id, out);
-            self.schedule(id);
+            // Not what is gone, or was condemned while it waited.
+            if self.entries.get(&id).is_some_and(|entry| matches!(entry.asking, Asking::Queued)) {
+                self.start(now, id, out);
+                self.schedule(id);
+            }
         }
     }
 

@@ -20,6 +20,7 @@
 //! [`Target::way`] says how a check gets to its server. What asks by another way than the kernel's sockets has its own
 //! place beside the pool and the raw sockets, and tells its answers by [`CheckId`] as these do.
 
+mod allowance;
 mod attempt;
 mod carried;
 mod checker;
@@ -32,9 +33,10 @@ mod stream;
 mod udp;
 mod wanted;
 
+pub use allowance::{SOCKETS_MAX, raise_descriptor_limit, socket_allowance};
 pub use carried::{CARRIED_PORTS, Parcel};
 pub use checker::{Checker, Expired, Health, Outcome, Parameters, Silence, Turn};
-pub use checks::{CheckId, Checks, SOCKETS_MAX, Status, TOKENS, Transition, socket_allowance};
+pub use checks::{CheckId, Checks, Status, TOKENS, Transition};
 pub use raw::HALF_OPEN_PORTS;
 pub use reason::Reason;
 pub use udp::REPLY_BYTES_SEARCHED;

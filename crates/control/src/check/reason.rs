@@ -48,6 +48,13 @@ pub enum Reason {
         /// Why the last check failed, if one has.
         last: Option<Box<Reason>>,
     },
+    /// Live traffic failed, whatever checks say.
+    Traffic {
+        /// New connections that the server reset or did not answer.
+        failed: u32,
+        /// Within which time.
+        within: Duration,
+    },
     /// The host says that nobody listens on the UDP port.
     PortUnreachable,
     /// The host says that it does not speak the protocol.
@@ -148,6 +155,12 @@ impl fmt::Display for Reason {
             Self::Overdue { within, last: Some(last) } => {
                 write!(out, "no check succeeded for {}: {last}", Plain(*within))
             }
+            Self::Traffic { failed: 1, within } => {
+                write!(out, "one of its new connections failed within {}", Plain(*within))
+            }
+            Self::Traffic { failed, within } => {
+                write!(out, "{failed} of its new connections failed within {}", Plain(*within))
+            }
             Self::PortUnreachable => out.write_str("port unreachable"),
             Self::ProtocolUnreachable => out.write_str("protocol unreachable"),
             Self::TimeExceeded => out.write_str("time exceeded on the way: a routing loop?"),
@@ -225,6 +238,8 @@ mod tests {
         let overdue =
             Reason::Overdue { within: Duration::from_millis(2_500), last: Some(Box::new(Reason::Refused)) };
         assert_eq!(overdue.to_string(), "no check succeeded for 2500 ms: connection refused");
+        let traffic = Reason::Traffic { failed: 5, within: Duration::from_secs(10) };
+        assert_eq!(traffic.to_string(), "5 of its new connections failed within 10 s");
         assert_eq!(Reason::from(&Error::from_raw_os_error(113)), Reason::HostUnreachable);
     }
 }

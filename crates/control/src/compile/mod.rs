@@ -10,6 +10,7 @@ mod services;
 pub(crate) use legs::legs_by_interface;
 pub use legs::{HostLegPlace, RingPlaces, bridge_of, leg_interface, leg_of, legs, ring_places};
 pub use services::Services;
+pub(crate) use services::{in_use, persistence_of};
 
 use crate::facts::Facts;
 use crate::links::Links;

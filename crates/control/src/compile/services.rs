@@ -1,17 +1,21 @@
 //! Services with their members, rebuilt only when what they were made from has changed.
 
 use super::Inputs;
-use crate::members::{Health, ServerKey};
-use config::{Encapsulation, Scheduler as Named, Service as Configured, SourceNat as Wanted};
+use crate::members::{Health, Member, ServerKey};
+use config::{Encapsulation, Scheduler as Named, Server, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
 use hashbrown::HashMap;
 use plan::{
-    Cursor, HashFields, MemberState, Mode, PortRange, PreferenceRows, ReturnPath, RowMember, Scheduler,
-    Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
+    Cursor, HashFields, MemberState, Mode, Persistence, PortRange, PreferenceRows, ReturnPath, RowMember,
+    Scheduler, Service, ServiceMember, SourceNat, SourceNatPool, Warming, Wheel,
 };
 use rewrite::MemberId;
+use std::cell::LazyCell;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Separates the names of services from the secret's other uses.
+const PURPOSE_SERVICE: u64 = 0x7365_7276_6963_6500;
 
 /// A member as it enters its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,12 +108,15 @@ fn refresh_family<F: Family>(
         let is_new = !places.contains_key(&configured.name);
         let place = places.entry(configured.name.clone()).or_default();
         let from = (configured.clone(), member_inputs(inputs, configured, place, is_new));
-        let same = before.remove(&configured.name).filter(|before| before.from == from);
-        let now = same.unwrap_or_else(|| {
-            let cursor = place.cursor.clone();
-            let service = Arc::new(build(configured, address, &from.1, cursor, &inputs.hasher));
-            Made { from, service }
-        });
+        let now = match before.remove(&configured.name) {
+            Some(same) if same.from == from => same,
+            other => {
+                let cursor = place.cursor.clone();
+                let before = other.as_ref().and_then(|other| rows_of(&other.service));
+                let service = build(configured, address, &from.1, cursor, before, &inputs.hasher);
+                Made { from, service: Arc::new(service) }
+            }
+        };
         made.insert(configured.name.clone(), now);
     }
 }
@@ -123,19 +130,15 @@ fn member_inputs(
 ) -> Vec<MemberInput> {
     let slow_start_ns = service.slow_start.map_or(0, |span| span.as_nanos() as u64);
     let known = service.servers.iter().map(|server| {
-        let key = ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+        let key = ServerKey::of(service, server);
         // Every server of the configuration in force was given a row before the plan is compiled.
         let member = inputs.members.get(&key);
-        let (id, state) = member.map(|member| (member.id, member.state())).unwrap_or_default();
+        let now = |member: &Member| (member.id, member.state(), member.weight());
+        let (id, state, weight) = member.map(now).unwrap_or_default();
         let taking = place.taking.entry(id).or_insert(Taking { returns: !is_new, ..Taking::default() });
-        let is_down = member.is_some_and(|member| member.health == Health::Down);
+        let is_down = member.is_some_and(|member| member.health() == Health::Down);
         taking.note(state == MemberState::Up, is_down, inputs.now_ns);
-        MemberInput {
-            id,
-            state,
-            weight: server.weight,
-            warming: taking.warming(slow_start_ns, inputs.now_ns),
-        }
+        MemberInput { id, state, weight, warming: taking.warming(slow_start_ns, inputs.now_ns) }
     });
     let known: Vec<MemberInput> = known.collect();
     place.taking.retain(|id, _| known.iter().any(|member| member.id == *id));
@@ -147,6 +150,7 @@ fn build<F: Family>(
     address: F::Address,
     inputs: &[MemberInput],
     cursor: Cursor,
+    rows_before: Option<&PreferenceRows>,
     hasher: &FlowHasher,
 ) -> Service<F> {
     let members: Box<[ServiceMember<F>]> = configured
@@ -166,23 +170,29 @@ fn build<F: Family>(
             })
         })
         .collect();
-    let available = available(configured, &members);
-    let rows = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| {
-        let uses_backups =
-            available.first().is_some_and(|&first| configured.servers[usize::from(first)].is_backup);
-        let member = |(place, member): (usize, &ServiceMember<F>)| {
-            let is_available = available.binary_search(&(place as u16)).is_ok();
-            // Servers that are not to serve now have no rows at all, or the shares of the others would be uneven.
-            let is_other = configured.servers[place].is_backup != uses_backups;
-            RowMember {
-                identity: identity(member),
-                weight: if is_other { 0 } else { member.weight },
-                alive: is_available && is_warm_enough(member),
-            }
-        };
-        let members: Vec<RowMember> = members.iter().enumerate().map(member).collect();
-        PreferenceRows::build(&members, hasher)
+    let available =
+        in_use(configured, |place| members.get(place).is_some_and(|member| member.state == MemberState::Up));
+    let living = |is_warm_enough: &dyn Fn(&ServiceMember<F>) -> bool| -> Vec<bool> {
+        let mut living = vec![false; members.len()];
+        for &place in &available {
+            living[usize::from(place)] = is_warm_enough(&members[usize::from(place)]);
+        }
+        living
     };
+    // Only a change of members or weights costs a new table; otherwise just the rows that change.
+    let rows = LazyCell::new(|| {
+        let of = |(server, member): (&Server, &ServiceMember<F>)| RowMember {
+            identity: identity(member),
+            weight: member.weight,
+            is_backup: server.is_backup,
+        };
+        let row_members: Vec<RowMember> = configured.servers.iter().zip(&members).map(of).collect();
+        let living = living(&|_| true);
+        match rows_before.filter(|before| before.is_for(&row_members, hasher)) {
+            Some(before) => before.with(&living),
+            None => PreferenceRows::build(&row_members, &living, hasher),
+        }
+    });
     let scheduler = match configured.scheduler {
         Named::RoundRobin => Scheduler::RoundRobin,
         Named::WeightedRoundRobin => Scheduler::WeightedRoundRobin,
@@ -192,11 +202,11 @@ fn build<F: Family>(
         Named::Bandwidth => Scheduler::Bandwidth,
         Named::Hash => Scheduler::Hash {
             fields: hash_fields(configured.hash_fields),
-            rows: rows(&|_| true),
+            rows: rows.clone(),
             rows_without_warming: members
                 .iter()
                 .any(|member| member.warming.is_some())
-                .then(|| rows(&|member| member.warming.is_none())),
+                .then(|| rows.with(&living(&|member| member.warming.is_none()))),
         },
     };
     let share = |&place: &u16| {
@@ -215,29 +225,53 @@ fn build<F: Family>(
         ports: PortRange { first, last },
         announce: configured.announce,
         wheel: Wheel::new(available.iter().map(share)),
-        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows(&|_| true)),
+        rows: mode::<F>(configured).is_some_and(Mode::is_direct).then(|| rows.clone()),
         scheduler,
         cursor,
+        positions: (0..).zip(&members).map(|(position, member)| (member.id, position)).collect(),
         members,
         available,
         mode: mode(configured).unwrap_or(Mode::Routed),
         source_nat: source_nat(configured, address),
+        persistence: configured
+            .persistence
+            .map(|persistence| persistence_of(configured, persistence, hasher)),
     }
 }
 
-/// Positions of the servers that take new sessions: those that are up, and backups only while no other is; and none at all
-/// below the quorum.
-fn available<F: Family>(configured: &Configured, members: &[ServiceMember<F>]) -> Box<[u16]> {
+/// Under which name the clients of a service are remembered, and for how long.
+pub(crate) fn persistence_of(
+    configured: &Configured,
+    persistence: config::Persistence,
+    hasher: &FlowHasher,
+) -> Persistence {
+    let mut name = configured.name.clone().into_bytes();
+    name.push(persistence.prefix_length);
+    Persistence {
+        identity: hasher.dispatch(PURPOSE_SERVICE, &name),
+        prefix_length: persistence.prefix_length,
+        timeout_ms: persistence.timeout.as_millis() as u64,
+    }
+}
+
+/// Positions of the servers that take new sessions: those that are up, if they reach the quorum; else the backups that are
+/// up, if there are any; else none. `is_up` says it of a server by its position.
+pub(crate) fn in_use(configured: &Configured, is_up: impl Fn(usize) -> bool) -> Box<[u16]> {
     let up = |is_backup: bool| -> Box<[u16]> {
-        let servers = configured.servers.iter().zip(members).enumerate();
-        servers
-            .filter(|(_, (server, member))| server.is_backup == is_backup && member.state == MemberState::Up)
-            .map(|(place, _)| place as u16)
-            .collect()
+        let servers = configured.servers.iter().enumerate();
+        let up = servers.filter(|(place, server)| server.is_backup == is_backup && is_up(*place));
+        up.map(|(place, _)| place as u16).collect()
     };
-    let primary = up(false);
-    let in_use = if primary.is_empty() { up(true) } else { primary };
-    if in_use.len() < configured.quorum as usize { Box::default() } else { in_use }
+    // A service of backups alone has no others to wait for.
+    let has_primaries = configured.servers.iter().any(|server| !server.is_backup);
+    let first = up(!has_primaries);
+    if first.len() >= configured.quorum as usize {
+        first
+    } else if has_primaries {
+        up(true)
+    } else {
+        Box::default()
+    }
 }
 
 fn hash_fields(fields: config::HashFields) -> HashFields {
@@ -282,6 +316,14 @@ fn source_nat<F: Family>(configured: &Configured, vip: F::Address) -> SourceNat<
         Wanted::Never => SourceNat::Never,
         Wanted::Auto => SourceNat::Auto(pool, return_path),
         Wanted::Always => SourceNat::Always(pool),
+    }
+}
+
+/// The rows of a service, whoever uses them.
+fn rows_of<F: Family>(service: &Service<F>) -> Option<&PreferenceRows> {
+    match &service.scheduler {
+        Scheduler::Hash { rows, .. } => Some(rows),
+        _ => service.rows.as_ref(),
     }
 }
 

@@ -71,8 +71,7 @@ impl Carriers {
                 Protocol::Tcp | Protocol::Any => wire::protocol::TCP,
             };
             for (place, server) in service.servers.iter().enumerate() {
-                let key =
-                    ServerKey { service: service.name.clone(), address: server.address, port: server.port };
+                let key = ServerKey::of(service, server);
                 let (Some(carriage), Some(member)) = (carriage(service, server), members.get(&key)) else {
                     continue;
                 };

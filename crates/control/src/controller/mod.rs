@@ -16,11 +16,15 @@ mod checking;
 mod conflicts;
 mod next_hops;
 mod operating;
+mod passive;
 mod publishing;
 mod rates;
 mod report;
+mod responses;
 mod reverse_path;
+mod server_rows;
 mod session_rows;
+mod sticky_rows;
 mod totals;
 mod world;
 
@@ -33,7 +37,7 @@ use crate::check::{Checks, socket_allowance};
 use crate::compile::{Epochs, Services};
 use crate::facts::{Facts, NeighbourKey};
 use crate::links::Links;
-use crate::members::Members;
+use crate::members::{Members, Moment};
 use crate::netlink::{Mirror, Resolver};
 use crate::operator;
 use crate::signals::Signals;
@@ -44,9 +48,11 @@ use conflicts::Conflicts;
 use engine::{Report, Shared};
 use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
+use passive::TrafficWatch;
 use plan::{Plan, Publisher, Subscriber};
 use publishing::Dirty;
 use rates::Rates;
+use responses::Responses;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,6 +119,7 @@ pub struct Controller<R> {
     checks: Checks,
     check_users: CheckUsers,
     carriers: Carriers,
+    traffic: TrafficWatch,
     announcer: Announcer,
     conflicts: Conflicts,
     rings: R,
@@ -129,8 +136,11 @@ pub struct Controller<R> {
     kept: HashSet<NeighbourKey>,
     totals: Totals,
     rates: Rates,
+    responses: Responses,
     epochs: Epochs,
     dirty: Dirty,
+    /// A reload may have left clients remembered that nobody asks for.
+    clients_are_other: bool,
     mtu_bytes_max: u16,
 
     shared: Arc<Shared>,
@@ -165,7 +175,7 @@ impl<R: Rings> Controller<R> {
         let checks = Checks::new(registry, Token(TOKEN_CHECKS), socket_allowance())?;
         let waker = Arc::new(Waker::new(registry, TOKEN_WAKER)?);
         let mut members = Members::default();
-        members.configure(&config).map_err(io::Error::other)?;
+        members.configure(&config, Moment::now()).map_err(io::Error::other)?;
         let links = Links::new(&shared.links);
         let mut services = Services::default();
         let epochs = Self::epochs_at_start();
@@ -189,6 +199,7 @@ impl<R: Rings> Controller<R> {
             checks,
             check_users: CheckUsers::default(),
             carriers: Carriers::default(),
+            traffic: TrafficWatch::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
             rings,
@@ -204,8 +215,10 @@ impl<R: Rings> Controller<R> {
             kept: HashSet::new(),
             totals: Totals::default(),
             rates: Rates::default(),
+            responses: Responses::default(),
             epochs,
             dirty: Dirty::all(),
+            clients_are_other: false,
             mtu_bytes_max,
             shared,
             publisher,
@@ -262,11 +275,14 @@ impl<R: Rings> Controller<R> {
             self.look_at_the_kernel(now);
             self.take_reports(now);
             self.check(now);
+            self.look_at_traffic(now);
             self.measure_rates(now);
             self.resolver.advance(now, &self.facts);
             self.operate(now, None);
             if now >= housekeeping {
                 self.release_members();
+                self.forget_clients();
+                self.hand_on_responses();
                 self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }
@@ -294,6 +310,7 @@ impl<R: Rings> Controller<R> {
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
             self.carriers.next_deadline(),
+            self.traffic.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),
             self.operator.as_ref().and_then(|operator| operator.next_deadline(Instant::now())),

@@ -1,9 +1,9 @@
-//! What an operator asks for: show, explain, reload, servers in and out.
+//! What an operator asks for: show, explain, reload, servers in and out and how much each gets.
 
 use super::publishing::Dirty;
 use super::{Controller, Rings};
 use crate::explain::{Question, Surroundings, explain};
-use crate::members::{ServerKey, Wish};
+use crate::members::{Member, Moment, ServerKey, Wish};
 use crate::operator::{Action, RealServerFacts, Request, Response, What};
 use config::Config;
 use hashbrown::HashMap;
@@ -30,6 +30,7 @@ impl<R: Rings> Controller<R> {
         match request {
             Request::Ping {} => Response::Done("pong".into()),
             Request::Show { what: What::Sessions } => Response::Rows(Box::new(self.session_rows(now))),
+            Request::Show { what: What::Sticky } => Response::Rows(self.sticky_rows(now)),
             Request::Show { what } => Response::Done(self.show(now, what)),
             Request::Explain { source, destination, protocol, port } => {
                 let question = Question::new(&source, &destination, &protocol);
@@ -43,6 +44,7 @@ impl<R: Rings> Controller<R> {
                 Err(reason) => Response::wrong_input(reason),
             },
             Request::Server { action, service, server } => self.wish(action, &service, &server),
+            Request::Weight { service, server, weight } => self.weigh(weight, &service, &server),
             Request::RealServerFacts { service } => self.real_server_facts(&service),
         }
     }
@@ -65,6 +67,7 @@ impl<R: Rings> Controller<R> {
             What::Services => self.show_services().into(),
             What::Servers => self.show_servers().into(),
             What::Sessions => self.session_rows(now).collect::<Vec<_>>().into(),
+            What::Sticky => self.sticky_rows(now).collect::<Vec<_>>().into(),
             What::Ports => self.show_ports().into(),
             What::Workers => self.show_workers().into(),
             What::Drops => self.show_drops().into(),
@@ -106,7 +109,7 @@ impl<R: Rings> Controller<R> {
                 "{keys}: cannot change while the appliance runs; restart it, or put the old value back"
             ));
         }
-        self.members.configure(&config).map_err(|error| error.to_string())?;
+        self.members.configure(&config, Moment::now()).map_err(|error| error.to_string())?;
         let changes = describe(&self.config, &config);
         self.config = config;
         self.config_loaded = now;
@@ -114,6 +117,7 @@ impl<R: Rings> Controller<R> {
         self.dirty = Dirty::all();
         // Answered only when it is in force.
         self.bring_up_to_date(now);
+        self.clients_are_other = true;
         Ok(changes)
     }
 
@@ -126,42 +130,59 @@ impl<R: Rings> Controller<R> {
     }
 
     fn wish(&mut self, action: Action, service: &str, server: &str) -> Response {
-        let Some((address, port)) = parse_server(server) else {
-            return Response::wrong_input(format!(
-                "\"{server}\" is no server; write ADDRESS or ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"
-            ));
+        let key = match named_server(&self.config, service, server) {
+            Ok(key) => key,
+            Err(reason) => return Response::wrong_input(reason),
         };
-        let Some(configured) = self.config.services.iter().find(|other| other.name == service) else {
-            let names: Vec<&str> = self.config.services.iter().map(|service| service.name.as_str()).collect();
-            return Response::wrong_input(format!(
-                "there is no service \"{service}\"; there are: {}",
-                names.join(", ")
-            ));
+        let wish = match action {
+            Action::Enable => Wish::Enabled,
+            Action::Disable => Wish::Disabled,
+            Action::Drain => Wish::Draining,
         };
-        let shown_port = |server: &config::Server| server.port.or(configured.ports.single());
-        let found: Vec<&config::Server> = configured
-            .servers
-            .iter()
-            .filter(|server| server.address == address && (port.is_none() || shown_port(server) == port))
-            .collect();
-        let key = match found[..] {
-            [server] => ServerKey { service: service.to_owned(), address, port: server.port },
-            [] => return Response::wrong_input(format!("service {service} has no server {server}")),
-            _ => {
-                return Response::wrong_input(format!(
-                    "service {service} has several servers {address}; say which port"
-                ));
-            }
-        };
-        let (wish, word) = match action {
-            Action::Enable => (Wish::Enabled, "enabled"),
-            Action::Disable => (Wish::Disabled, "disabled"),
-            Action::Drain => (Wish::Draining, "draining"),
-        };
-        self.members.set_wish(&key, wish);
+        self.members.set_wish(&key, wish, Moment::now());
         self.dirty.members = true;
-        info!("{service} server {server} is {word} by the operator");
-        Response::Done(format!("{service} {server}: {word}").into())
+        info!("{service} server {server} is {} by the operator", wish.word());
+        Response::Done(format!("{service} {server}: {}", wish.word()).into())
+    }
+
+    fn weigh(&mut self, weight: Option<u16>, service: &str, server: &str) -> Response {
+        let key = match named_server(&self.config, service, server) {
+            Ok(key) => key,
+            Err(reason) => return Response::wrong_input(reason),
+        };
+        self.members.set_weight(&key, weight, Moment::now());
+        self.dirty.members = true;
+        let configured = self.members.get(&key).and_then(Member::configured_weight).unwrap_or_default();
+        let words = match weight {
+            Some(weight) => format!("weight {weight}, whatever the file says (it says {configured})"),
+            None => format!("weight {configured}, as the file says"),
+        };
+        info!("{service} server {server} has {words}, by the operator");
+        Response::Done(format!("{service} {server}: {words}").into())
+    }
+}
+
+/// The server that an operator means, or why there is none.
+fn named_server(config: &Config, service: &str, server: &str) -> Result<ServerKey, String> {
+    let Some((address, port)) = parse_server(server) else {
+        return Err(format!(
+            "\"{server}\" is no server; write ADDRESS or ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"
+        ));
+    };
+    let Some(configured) = config.services.iter().find(|other| other.name == service) else {
+        let names: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+        return Err(format!("there is no service \"{service}\"; there are: {}", names.join(", ")));
+    };
+    let shown_port = |server: &config::Server| server.port.or(configured.ports.single());
+    let found: Vec<&config::Server> = configured
+        .servers
+        .iter()
+        .filter(|server| server.address == address && (port.is_none() || shown_port(server) == port))
+        .collect();
+    match found[..] {
+        [server] => Ok(ServerKey::of(configured, server)),
+        [] => Err(format!("service {service} has no server {server}")),
+        _ => Err(format!("service {service} has several servers {address}; say which port")),
     }
 }
 
@@ -185,6 +206,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("appliance.polling", before.polling != after.polling),
         ("appliance.session_capacity", before.session_capacity != after.session_capacity),
         ("appliance.session_capacity_ipv6", before.session_capacity_ipv6 != after.session_capacity_ipv6),
+        ("appliance.persistence_capacity", before.persistence_capacity != after.persistence_capacity),
         ("appliance.socket", before.socket != after.socket),
         ("appliance.hash_key", before.hash_key != after.hash_key),
         ("appliance.state_directory", before.state_directory != after.state_directory),

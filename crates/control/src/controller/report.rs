@@ -1,9 +1,7 @@
 //! What `show` shows, as JSON (SPEC section 8). Reads counters and tables that workers write; writes nothing.
 
 use super::Controller;
-use super::totals::MemberTotals;
 use super::world::Rings;
-use crate::members::{Member, ServerKey};
 use engine::DropReason;
 use metrics::DurationHistogram;
 use serde_json::{Value, json};
@@ -20,6 +18,7 @@ impl<R: Rings> Controller<R> {
         let services_up = services.iter().filter(|service| service["state"] == "up").count();
         let servers = self.show_servers();
         let servers_up = servers.iter().filter(|server| server["state"] == "up").count();
+        let differing = self.members.all().filter(|(_, member)| !member.differs().is_empty()).count();
         json!({
             "name": self.name,
             "version": env!("CARGO_PKG_VERSION"),
@@ -38,6 +37,7 @@ impl<R: Rings> Controller<R> {
             "services_total": services.len(),
             "servers_up": servers_up,
             "servers_total": servers.len(),
+            "servers_differing": differing,
             "received": sum(|counters| counters.received.get()),
             "transmitted": sum(|counters| counters.transmitted.get()),
             "answered": sum(|counters| counters.answered.get()),
@@ -50,6 +50,7 @@ impl<R: Rings> Controller<R> {
             "parked": sum(|counters| counters.parked.get()),
             "dropped": sum(engine::WorkerCounters::dropped),
             "sessions_evicted": sum(|counters| counters.sessions_evicted.get()),
+            "persistence_lost": sum(|counters| counters.persistence_lost.get()),
             "source_ports_hurried": sum(|counters| counters.source_ports_hurried.get()),
             "pending_reload_error": self.reload_error,
         })
@@ -83,81 +84,6 @@ impl<R: Rings> Controller<R> {
             }
         }
         reasons
-    }
-
-    /// `show services`.
-    pub(super) fn show_services(&self) -> Vec<Value> {
-        let services = self.config.services.iter().map(|service| {
-            let servers = self.servers_of(&service.name);
-            let totals: MemberTotals = servers.iter().map(|(.., totals)| *totals).sum();
-            let up = servers.iter().filter(|(_, member, _)| member.shown().word() == "up").count();
-            json!({
-                "name": service.name,
-                "address": service.address,
-                "protocol": service.protocol.to_string(),
-                "port": service.ports.to_string(),
-                "mode": service.mode.to_string(),
-                "scheduler": service.scheduler.to_string(),
-                "state": if up > 0 { "up" } else { "down" },
-                "sessions_active": totals.sessions_active,
-                "sessions_closing": totals.sessions_closing(),
-                "sessions_total": totals.sessions_created,
-                "packets_in": totals.packets_in,
-                "bytes_in": totals.bytes_in,
-                "packets_out": totals.packets_out,
-                "bytes_out": totals.bytes_out,
-                "servers": servers.iter().map(|(key, member, totals)| self.server(key, member, totals)).collect::<Vec<_>>(),
-            })
-        });
-        services.collect()
-    }
-
-    /// `show servers`.
-    pub(super) fn show_servers(&self) -> Vec<Value> {
-        let services = self.config.services.iter().flat_map(|service| self.servers_of(&service.name));
-        services.map(|(key, member, totals)| self.server(key, member, &totals)).collect()
-    }
-
-    /// The servers of a service: first those of the file, in its order, then removed ones that still drain.
-    fn servers_of(&self, service: &str) -> Vec<(&ServerKey, &Member, MemberTotals)> {
-        let place = |key: &ServerKey| {
-            let configured = self.config.services.iter().find(|other| other.name == service);
-            let servers = configured.map(|service| &service.servers[..]).unwrap_or_default();
-            let same = |server: &config::Server| server.address == key.address && server.port == key.port;
-            servers.iter().position(same).unwrap_or(usize::MAX)
-        };
-        let mut servers: Vec<_> = self
-            .members
-            .of_service(service)
-            .map(|(key, member)| (key, member, self.totals.of(&self.workers, &self.shared.loads, member.id)))
-            .collect();
-        servers.sort_by_key(|(key, ..)| (place(key), (*key).clone()));
-        servers
-    }
-
-    fn server(&self, key: &ServerKey, member: &Member, totals: &MemberTotals) -> Value {
-        let service = self.config.services.iter().find(|service| service.name == key.service);
-        let configured = service.and_then(|service| {
-            service.servers.iter().find(|server| server.address == key.address && server.port == key.port)
-        });
-        let port = key.port.or_else(|| service.and_then(|service| service.ports.single()));
-        let check = self.last_check(key);
-        json!({
-            "service": key.service,
-            "address": key.address,
-            "port": port,
-            "weight": configured.map_or(0, |server| server.weight),
-            "state": member.shown().word(),
-            "sessions_active": totals.sessions_active,
-            "sessions_closing": totals.sessions_closing(),
-            "sessions_total": totals.sessions_created,
-            "packets_in": totals.packets_in,
-            "bytes_in": totals.bytes_in,
-            "packets_out": totals.packets_out,
-            "bytes_out": totals.bytes_out,
-            "last_check": check.0,
-            "reason": check.1,
-        })
     }
 
     /// `show ports`.

@@ -8,7 +8,7 @@ use super::words::{choice_words, mode_name, scheduler_name, way_words};
 use engine::{DropReason, Fate, Played, Rehearsal, ReplyWay};
 use flow::{Family, FlowKey};
 use plan::{MemberState, Mode, Outbound, Plan, PortPlan, ReturnPath, Service, ServiceMember, SourceNat};
-use rewrite::Direction;
+use rewrite::{Direction, MemberId};
 use serde_json::{Map, Value, json};
 use session::{Session, State};
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +32,8 @@ pub(super) struct Act<
     pub session: Option<&'s Session<KEY, PAYLOAD>>,
     pub entrance: &'s Entrance,
     pub rivals: usize,
+    /// The server that its client is to come back to.
+    pub remembered: Option<MemberId>,
 }
 
 /// Whose business a packet is.
@@ -360,6 +362,7 @@ where
         };
         let why = match &service.scheduler {
             _ if self.scene.known.is_some() => "it was chosen when the session opened".to_owned(),
+            _ if self.remembered == Some(member.id) => "its client was here before (persistence)".to_owned(),
             scheduler => format!("{}{taken}", choice_words(scheduler, service.available.len())),
         };
         let mut told = self.member(service, member);

@@ -1,15 +1,15 @@
 //! Sessions of the live table, found without touching them and copied for a rehearsal.
 
-use engine::Shared;
+use engine::{AnyKey, Shared};
 use flow::{Family, FlowHasher, FlowKey, V4, V6};
 use plan::{FamilyPlan, Plan};
 use rewrite::{Translation, Words};
 use session::tcp::Observation;
-use session::{Entry, Insert, Lookup, Opening, Session, Side, Table};
+use session::{Entry, Flags, Insert, Lookup, Opening, Session, Side, Table};
 
 /// What each family has of its own: a table and a part of the plan. The constants are the table's.
 pub(super) trait Kept<const KEY: usize, const PAYLOAD: usize, const LINES: usize>:
-    Family<Key: FlowKey<Words = [u64; KEY]>>
+    Family<Key: FlowKey<Words = [u64; KEY]> + Into<AnyKey>>
 {
     fn table(shared: &Shared) -> &Table<KEY, PAYLOAD, LINES>;
     fn view(plan: &Plan) -> &FamilyPlan<Self>;
@@ -93,7 +93,7 @@ where
         protocol: flags.protocol(),
         epoch: session.client.direction.activity.epoch(),
         seen: seen(&session.client),
-        one_way: flags.contains(session::Flags::ONE_WAY),
+        marks: if flags.contains(Flags::ONE_WAY) { Flags::ONE_WAY } else { Flags::NONE },
         now_us: 0,
     };
     let inserted = table.insert(&opening, &entry(&session.client), &entry(&session.server), |_| {});

@@ -39,6 +39,8 @@ pub(super) struct Performance {
     pub played: Played,
     /// How many servers had a session that could not be told from the packet's.
     pub rivals: usize,
+    /// The server that its client is to come back to.
+    pub remembered: Option<MemberId>,
 }
 
 impl<'a, F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Scene<'a, F, KEY, PAYLOAD, LINES>
@@ -69,6 +71,7 @@ where
             session: session.as_ref().map(|(session, _)| session),
             entrance: &self.entrance,
             rivals: performance.rivals,
+            remembered: performance.remembered,
         };
         let (request, mode, remark) = (act.tell(), act.mode(), act.remark_on_reply());
         let sent = act.sent().filter(|_| !act.is_hosts());
@@ -95,6 +98,7 @@ where
             for session in rivals.iter().chain(&known) {
                 recall::copy::<F, KEY, PAYLOAD, LINES>(rehearsal.shared(), session, tick);
             }
+            let remembered = rehearsal.recall_client(self.around.shared, self.key, self.around.now_ns);
             let played = rehearsal.play(self.entrance.ring, &frame, self.around.now_ns);
             if played.fate == Fate::Refused {
                 return Err("the packet could not be let in".into());
@@ -106,7 +110,7 @@ where
             });
             match rival {
                 Some(rival) if rivals.len() < RIVALS_MAX => rivals.push(rival),
-                _ => return Ok(Performance { rehearsal, frame, played, rivals: rivals.len() }),
+                _ => return Ok(Performance { rehearsal, frame, played, rivals: rivals.len(), remembered }),
             }
         }
     }
@@ -163,6 +167,7 @@ where
             session: session.as_ref().map(|(session, _)| session),
             entrance: &entrance,
             rivals: 0,
+            remembered: None,
         };
         let mut told = act.tell_plainly();
         told.insert("crosses".into(), (!is_direct && entrance.notes.is_empty()).into());

@@ -38,6 +38,17 @@ pub enum Request {
         /// The server's address, with its port if the address alone is ambiguous.
         server: String,
     },
+    /// `{"command":"weight","service":"web","server":"198.18.1.11:80","weight":5}`: its share of new sessions, whatever the
+    /// file says, until it is given back.
+    Weight {
+        /// The service's name.
+        service: String,
+        /// The server's address, with its port if the address alone is ambiguous.
+        server: String,
+        /// The weight; `null` gives it back to the file. It must be there: what was forgotten gives nothing back.
+        #[serde(deserialize_with = "Option::deserialize")]
+        weight: Option<u16>,
+    },
     /// `{"command":"real-server-facts","service":"web"}`: what the set-up of its servers depends on, as
     /// [`RealServerFacts`](super::RealServerFacts).
     #[serde(rename = "real-server-facts")]
@@ -56,6 +67,7 @@ pub enum What {
     Services,
     Servers,
     Sessions,
+    Sticky,
     Ports,
     Workers,
     Drops,

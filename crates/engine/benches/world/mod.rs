@@ -153,6 +153,7 @@ impl World {
             sessions_v6: capacity_v6,
             links: 64,
             members: usize::from(2 * SERVERS),
+            clients: 64,
         };
         let shared = Arc::new(Shared::new(sizes, hasher()));
         let regions = [shared.sessions_v4.memory_regions(), shared.sessions_v6.memory_regions()];
@@ -330,6 +331,8 @@ fn service<F: Family>(
         available: (0..SERVERS).collect(),
         scheduler: Scheduler::RoundRobin,
         cursor: Cursor::default(),
+        persistence: None,
+        positions: (0..SERVERS).map(|at| (member(at).id, at)).collect(),
         wheel: Wheel::new((0..SERVERS).map(|_| 1)),
         mode: Mode::Routed,
         source_nat: SourceNat::Never,

@@ -38,29 +38,31 @@ impl Stage {
             announce: true,
             members: weights.iter().enumerate().map(member).collect(),
             available: (0..weights.len() as u16).collect(),
+            positions: (0..weights.len() as u16)
+                .map(|at| (MemberId { index: at, generation: 0 }, at))
+                .collect(),
             cursor: Cursor::default(),
             wheel: Wheel::new(weights.iter().map(|&weight| if scheduler.has_weights() { weight } else { 1 })),
             scheduler,
             mode: Mode::Routed,
             source_nat: SourceNat::Never,
             rows: None,
+            persistence: None,
         };
         let hasher = FlowHasher::new([3; 16]);
         Self { service, loads: Loads::new(weights.len()), hasher, now_ns: 100 * SECOND_NS }
     }
 
     fn hashing(weights: &[u32], warming: &[usize], fields: HashFields) -> Self {
-        let members = |without: &[usize]| -> Vec<RowMember> {
-            let member = |(index, &weight): (usize, &u32)| RowMember {
-                identity: vec![index as u8],
-                weight,
-                alive: !without.contains(&index),
-            };
-            weights.iter().enumerate().map(member).collect()
+        let member = |(index, &weight): (usize, &u32)| RowMember {
+            identity: vec![index as u8],
+            weight,
+            is_backup: false,
         };
-        let build = |without: &[usize]| PreferenceRows::build(&members(without), &FlowHasher::new([3; 16]));
-        let rows_without_warming = (!warming.is_empty()).then(|| build(warming));
-        let rows = build(&[]);
+        let members: Vec<RowMember> = weights.iter().enumerate().map(member).collect();
+        let rows = PreferenceRows::build(&members, &vec![true; members.len()], &FlowHasher::new([3; 16]));
+        let warm: Vec<bool> = (0..members.len()).map(|index| !warming.contains(&index)).collect();
+        let rows_without_warming = (!warming.is_empty()).then(|| rows.with(&warm));
         Self::new(Scheduler::Hash { fields, rows, rows_without_warming }, weights)
     }
 

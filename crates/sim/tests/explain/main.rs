@@ -50,6 +50,40 @@ fn a_hash_service_names_its_fields_and_chooses_what_the_worker_chooses() {
 }
 
 #[test]
+fn the_server_with_the_fewest_sessions_is_named_and_asking_takes_no_place() {
+    let mut stage = Stage::routed(&routed_servers("mode = \"routed\"\nscheduler = \"least-connections\""));
+    for number in 0..6 {
+        let source = format!("198.18.0.50:{}", 40_000 + number);
+        for _ in 0..3 {
+            stage.explain((&source, CALL.1, CALL.2));
+        }
+        let told = stage.explain_and_see((&source, CALL.1, CALL.2));
+        assert!(word(&told["request"]["server"]["why"]).contains("the fewest sessions of 3"), "{told:#}");
+    }
+    let ids = stage.world.manager.plan().v4.owned.addresses().flat_map(|(_, vip)| vip.services().cloned());
+    let ids: Vec<_> =
+        ids.flat_map(|service| service.members.iter().map(|one| one.id).collect::<Vec<_>>()).collect();
+    let loads = &stage.world.manager.shared().loads;
+    assert_eq!(ids.iter().map(|&id| loads.sessions(id)).collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+#[test]
+fn a_client_that_was_here_before_is_told_so_and_asking_remembers_nobody() {
+    let keys = "mode = \"routed\"\npersistence = { key = \"source-address\", timeout = \"5m\" }";
+    let mut stage = Stage::routed(&routed_servers(keys));
+    let told = stage.explain(("198.18.0.50:40000", CALL.1, CALL.2));
+    assert!(word(&told["request"]["server"]["why"]).contains("its turn"), "{told:#}");
+    let first = server(&stage.explain_and_see(("198.18.0.50:40000", CALL.1, CALL.2))).to_owned();
+    for port in 40_001..40_004 {
+        let told = stage.explain_and_see((&format!("198.18.0.50:{port}"), CALL.1, CALL.2));
+        assert_eq!(server(&told), first);
+        assert!(word(&told["request"]["server"]["why"]).contains("was here before"), "{told:#}");
+    }
+    let told = stage.explain(("198.18.0.51:40000", CALL.1, CALL.2));
+    assert!(word(&told["request"]["server"]["why"]).contains("its turn"), "{told:#}");
+}
+
+#[test]
 fn the_states_of_the_others_are_told_and_with_none_up_the_client_is_reset() {
     let mut stage = Stage::routed(&routed_servers("mode = \"routed\""));
     let key = |number: u8| format!("web/198.18.1.1{number}:8080");

@@ -52,14 +52,20 @@ fn kinds() -> Vec<Kind> {
     };
     let (v4, v6) = ("198.18.1.1", "2001:db8:0:2::1");
     let pool = "source_nat = \"always\"\nsource_addresses = [\"2001:db8:0:2::250\"]\n";
+    let translated = "source_nat = \"always\"\nscheduler = \"least-connections\"\n";
+    let sticky =
+        "scheduler = \"response-time\"\npersistence = { key = \"source-address\", timeout = \"10s\" }\n";
+    let weighted = "scheduler = \"weighted-round-robin\"\nquorum = 1\n\
+                    persistence = { key = \"source-address\", prefix_length = 30, timeout = \"1m\" }\n";
+    let bandwidth = "scheduler = \"bandwidth\"\nslow_start = \"10s\"\n";
     vec![
         kind("round", ("198.18.0.10", 80, protocol::TCP), "routed", "", v4),
         kind("hash", ("198.18.0.10", 53, protocol::UDP), "routed", "scheduler = \"hash\"\n", v4),
-        kind("translated", (TRANSLATED, 80, protocol::TCP), "routed", "source_nat = \"always\"\n", v4),
-        kind("ipv6", ("2001:db8:0:1::10", 80, protocol::TCP), "routed", "", v6),
+        kind("translated", (TRANSLATED, 80, protocol::TCP), "routed", translated, v4),
+        kind("ipv6", ("2001:db8:0:1::10", 80, protocol::TCP), "routed", sticky, v6),
         kind("translated-ipv6", ("2001:db8:0:1::10", 53, protocol::UDP), "routed", pool, v6),
-        kind("direct", ("198.18.0.30", 81, protocol::TCP), "l2-dsr", "", v4),
-        kind("direct-ipv6", ("2001:db8:0:1::30", 82, protocol::UDP), "l2-dsr", "", v6),
+        kind("direct", ("198.18.0.30", 81, protocol::TCP), "l2-dsr", weighted, v4),
+        kind("direct-ipv6", ("2001:db8:0:1::30", 82, protocol::UDP), "l2-dsr", bandwidth, v6),
         kind("marked", ("198.18.0.30", 83, protocol::TCP), "l3-dsr", "encapsulation = \"dscp\"\n", v4),
         kind(
             "marked-ipv6",
@@ -158,6 +164,7 @@ struct Observed {
     wrong_in: usize,
     wrong_out: usize,
     forwarded: usize,
+    turns: usize,
     trace: std::hash::DefaultHasher,
 }
 
@@ -176,6 +183,7 @@ impl Observed {
             wrong_in: 0,
             wrong_out: 0,
             forwarded: 0,
+            turns: 0,
             trace: std::hash::DefaultHasher::new(),
         }
     }
@@ -262,6 +270,10 @@ impl Observed {
     fn turn(&mut self) {
         self.world.turn();
         self.world.check_books().unwrap_or_else(|wrong| panic!("{wrong}"));
+        self.turns += 1;
+        if self.turns.is_multiple_of(16) {
+            self.world.check_loads().unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
         for side in [OUTSIDE, INSIDE] {
             while let Some(frame) = self.world.take(side) {
                 self.trace.write_usize(side);
@@ -321,6 +333,7 @@ impl Observed {
         }
         assert_eq!(self.world.sessions(), 0, "sessions outlive the longest timeout");
         self.world.check_books().unwrap();
+        self.world.check_loads().unwrap();
         self.world.check_buffers().unwrap();
         (self.trace.finish(), self.forwarded)
     }

@@ -152,6 +152,72 @@ fn silence_may_be_good_but_is_no_measure() {
     assert_eq!(checker.response_time(), Some(TICK), "of the last good one");
 }
 
+fn condemned(parameters: Parameters, at: Instant) -> (Checker, Option<Turn>) {
+    let mut checker = Checker::new(parameters, at);
+    checker.start(at);
+    checker.conclude(at, Outcome::Success);
+    let turn = checker.condemn(at + TICK, Reason::Traffic { failed: 5, within: Duration::from_secs(10) });
+    (checker, turn)
+}
+
+#[test]
+fn a_condemned_server_is_down_at_once_and_has_to_rise_by_checks() {
+    let start = Instant::now();
+    let slow = Parameters { dead_interval: Duration::from_secs(5), rise: 2, ..parameters() };
+    let (mut checker, turn) = condemned(slow, start);
+    let turn = turn.unwrap();
+    assert_eq!((turn.from, turn.to), (Health::Up, Health::Down));
+    assert_eq!(turn.reason.unwrap().to_string(), "5 of its new connections failed within 10 s");
+    assert_eq!(checker.condemn(start + TICK, Reason::Reset), None, "it is down already");
+    for (tick, turn) in [(51, None), (101, Some(Health::Up))] {
+        let due = start + TICK * tick;
+        assert_eq!(checker.next_deadline(), due);
+        assert!(checker.due(due) && !checker.due(due - TICK));
+        checker.start(due);
+        assert_eq!(checker.conclude(due, Outcome::Success).map(|turn| turn.to), turn);
+    }
+    assert_eq!(checker.next_deadline(), start + TICK * 131, "the rhythm of a server that is up");
+}
+
+#[test]
+fn a_check_that_began_before_the_condemnation_acquits_nobody() {
+    let start = Instant::now();
+    let (mut checker, _) = condemned(parameters(), start);
+    checker.start(start + TICK * 31);
+    assert!(checker.conclude(start + TICK * 31, Outcome::Success).is_some());
+    checker.start(start + TICK * 61);
+    assert!(checker.condemn(start + TICK * 62, Reason::Reset).is_some());
+    assert_eq!(checker.conclude(start + TICK * 63, Outcome::Success), None);
+    assert_eq!((checker.health(), checker.next_deadline()), (Health::Down, start + TICK * 92));
+    assert!(!checker.expire(start + TICK * 91, Silence::Fails("SYN-ACK")).abandoned, "nothing is waited for");
+}
+
+#[test]
+fn a_server_that_was_condemned_before_its_first_check_is_down() {
+    let start = Instant::now();
+    let mut checker = Checker::new(parameters(), start + TICK * 5);
+    let turn = checker.condemn(start, Reason::Reset).unwrap();
+    assert_eq!((turn.from, turn.to), (Health::Checking, Health::Down));
+    assert_eq!(checker.next_deadline(), start + TICK * 30);
+}
+
+#[test]
+fn a_hastened_check_is_due_at_once_and_the_rhythm_goes_on_from_it() {
+    let start = Instant::now();
+    let mut checker = Checker::new(parameters(), start);
+    checker.start(start);
+    checker.hasten(start + TICK);
+    assert!(!checker.due(start + TICK), "it is being asked");
+    checker.conclude(start + TICK, Outcome::Success);
+    let out_of_turn = start + TICK * 12;
+    assert!(!checker.due(out_of_turn));
+    checker.hasten(out_of_turn);
+    assert!(checker.due(out_of_turn));
+    checker.start(out_of_turn);
+    checker.conclude(out_of_turn, Outcome::Success);
+    assert_eq!(checker.next_deadline(), out_of_turn + Duration::from_secs(3));
+}
+
 /// The rules of the specification, read tick by tick over the whole history.
 fn oracle(
     parameters: Parameters,

@@ -85,7 +85,7 @@ impl Body {
                     None => return None,
                 },
                 Progress::ChunkLine(line) => {
-                    let Some(byte) = bytes.split_off_first() else { return None };
+                    let byte = bytes.split_off_first()?;
                     line.push(*byte);
                     if *byte == b'\n' {
                         match httparse::parse_chunk_size(line) {

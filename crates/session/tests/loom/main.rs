@@ -4,6 +4,8 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
 #![cfg(loom)]
 
+mod sticky;
+
 use std::sync::Arc;
 
 use loom::thread;
@@ -23,7 +25,7 @@ const OPENING: Opening = Opening {
     protocol: Protocol::Udp,
     epoch: 0,
     seen: Observation::NOTHING,
-    one_way: false,
+    marks: Flags::NONE,
     now_us: 0,
 };
 
