@@ -25,6 +25,7 @@ on_both_drivers! {
     a_check_shows_its_segments_and_nothing_else,
     an_application_never_sees_a_half_open_check,
     a_refusal_and_a_wrong_answer_are_told_from_a_missing_vip,
+    what_icmp_says_of_a_check_is_heard,
     a_server_that_was_away_is_found_by_its_next_checks,
     answers_reach_the_host_by_every_kind_of_leg,
     a_kernel_that_drops_the_answers_is_named,
@@ -255,6 +256,24 @@ fn a_refusal_and_a_wrong_answer_are_told_from_a_missing_vip(driver: &str) {
             row(&appliance, &service, address) == ("down".into(), expected.into())
         });
     }
+}
+
+fn what_icmp_says_of_a_check_is_heard(driver: &str) {
+    let scene = Scene::new(driver, Mode::L2Dsr, Hop::None);
+    let appliance = start(&scene.site, &configuration(&scene, KINDS));
+    let rules = "table inet closed {\n chain in {\n type filter hook input priority 0;\n \
+                 tcp dport { 80, 7000, 7100 } reject with icmpx type admin-prohibited;\n }\n}\n";
+    let first = &scene.site.servers[0];
+    assert!(run_in(first.namespace(), "nft", &[rules]).status.success());
+    for (service, address) in ["web", "hold", "transfer"].iter().flat_map(|service| {
+        first.addresses().map(|address| (format!("{service}-{}", family(address)), address))
+    }) {
+        wait_for(&format!("{service} to be forbidden"), || {
+            let (state, reason) = row(&appliance, &service, address);
+            state == "down" && reason == "forbidden by a packet filter or route"
+        });
+    }
+    assert_others_up(&scene, &appliance);
 }
 
 fn a_server_that_was_away_is_found_by_its_next_checks(driver: &str) {
