@@ -54,7 +54,7 @@ fn each_packet_is_rewritten_as_the_table_says_and_not_otherwise(driver: &str, mo
         }
     }
     if mode == Mode::Gue {
-        check_entropy(&sides);
+        check_entropy(&sides, scene.site.client.addresses());
     }
 }
 
@@ -137,7 +137,7 @@ impl Flow<'_> {
         assert!(before.len() >= least, "{} requests", before.len());
         let behind: Vec<Frame> = if mode.is_tunnel() {
             let mut inner: Vec<Frame> = self.sides.sent.frames.iter().filter_map(stripped).collect();
-            inner.retain(|frame| self.has(frame, &frame.packet().unwrap()));
+            inner.retain(|frame| self.is_of_client(frame) && self.has(frame, &frame.packet().unwrap()));
             inner
         } else {
             let target = if mode == Mode::L2Dsr { vip } else { self.real() };
@@ -203,11 +203,17 @@ impl Flow<'_> {
         }
     }
 
+    /// The appliance's health checks go the same way, from its own address.
+    fn is_of_client(&self, frame: &Frame) -> bool {
+        frame.packet().is_some_and(|packet| packet.source == self.client())
+    }
+
     /// The outer headers of what goes to this flow's server.
     fn check_outer(&self) {
         let (real, is_v4) = (self.real(), self.vip.is_ipv4());
         let outer = frames_that(&self.sides.sent, |packet| packet.destination == real);
-        let outer: Vec<_> = outer.into_iter().filter(|(frame, _)| stripped(frame).is_some()).collect();
+        let is_request = |frame: &Frame| stripped(frame).is_some_and(|inner| self.is_of_client(&inner));
+        let outer: Vec<_> = outer.into_iter().filter(|(frame, _)| is_request(frame)).collect();
         assert!(!outer.is_empty());
         for (_frame, packet) in outer {
             assert_eq!(packet.source.to_string(), TUNNEL_SOURCES[usize::from(!is_v4)]);
@@ -291,11 +297,14 @@ impl Flow<'_> {
 }
 
 /// The outer source port is the flow's own: one for each flow, and not the same for all.
-fn check_entropy(sides: &Sides) {
+fn check_entropy(sides: &Sides, clients: [IpAddr; 2]) {
     let mut outer = BTreeSet::new();
     let mut inner = BTreeSet::new();
     for frame in sides.sent.frames.iter().filter(|frame| frame.inner_packet().is_some()) {
         let (packet, flow) = (frame.packet().unwrap(), frame.inner_packet().unwrap());
+        if !clients.contains(&flow.source) {
+            continue;
+        }
         let (source, target) = packet.ports.unwrap();
         assert!(target == GUE_PORT && source >= 49_152, "{source} to {target}");
         let flow = (flow.source, flow.ports.unwrap(), flow.protocol);

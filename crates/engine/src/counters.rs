@@ -52,8 +52,11 @@ pub struct WorkerCounters {
     pub answered: Counter,
     /// Received frames that wait for a next hop now: a gauge.
     pub parked: Counter,
-    /// Frames that the worker sent without having received them: resets, announcements.
+    /// Frames that the worker sent without having received them: resets, announcements, packets of health checks.
     pub injected: Counter,
+    /// Packets of control's that were to be carried to servers and could not be: the next hop is not known, the server
+    /// has left the plan, or there was no room. Those that were are among `injected`.
+    pub carries_lost: Counter,
     /// Copies beyond the first that a bridge sent of what it flooded.
     pub copied: Counter,
     /// Copies that found no room in their ring.
@@ -97,6 +100,7 @@ impl WorkerCounters {
             answered: Counter::default(),
             parked: Counter::default(),
             injected: Counter::default(),
+            carries_lost: Counter::default(),
             copied: Counter::default(),
             copies_refused: Counter::default(),
             sessionless: Counter::default(),

@@ -6,13 +6,13 @@
 //! answered with a reset like any segment of a session that was reset.
 
 use crate::answer::{Parting, RESET_BYTES_MAX};
-use crate::arrival::{Arrival, Ingress, Reach};
-use crate::egress::Outcome;
-use crate::path::{Fits, Path, Step};
+use crate::path::{Fits, Path};
+use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use flow::{Family, FlowKey};
 use plan::{Link, MemberState, Resolution};
 use port::{Frame, HEAD_ROOM_BYTES, Ports};
+use rewrite::Translation;
 use session::{Flags, Protocol, Session, State, Visit};
 use std::ops::Range;
 
@@ -136,32 +136,18 @@ where
             acknowledgement: 0,
             is_reset: true,
         };
-        let Resolution::Link(index) = self.view.routes.resolve(request.destination.0, 0) else { return true };
-        let Some(link) = self.world.shared.links.get(index) else { return true };
         let mut buffer = [0; HEAD_ROOM_BYTES + RESET_BYTES_MAX];
         let Some(room) = buffer.last_chunk_mut() else { return true };
         let Some(length) = parting.write(room) else { return true };
         let Some(mut frame) = Frame::new(&mut buffer, HEAD_ROOM_BYTES, length) else { return true };
-        let at = Arrival { port: link.port, leg: link.port, vlan: 0, reach: Reach::Own };
-        scratch.wrappings.clear();
-        let step = match self.world.parse_alone(key.zone(), frame.bytes_mut()) {
-            Ok(mut parsed) => match F::packet(&mut parsed.network) {
-                Some(packet) => {
-                    self.emit_unusual(scratch, &at, &mut parsed.ethernet, packet, &request, index)
-                }
-                None => return true,
-            },
-            Err(_) => return true,
-        };
-        let (Step::Send(_) | Step::Wrap(..)) = step else { return true };
-        let ingress = Ingress { port: link.port, is_host: false };
-        let sent = match self.world.finish(scratch, ingress, &mut frame, step) {
-            Ok(Outcome::Sent(ring)) => ports.inject(ring, frame.bytes()),
-            _ => true,
-        };
-        self.world.send_copies(ports, scratch);
-        self.world.counters.injected.add(u64::from(sent));
-        sent
+        // Its own link may be out of date. Where none leads there now, it is no lack of room.
+        let carried = self.carry((ports, scratch), &mut frame, key.zone(), |_| {
+            match self.view.routes.resolve(request.destination.0, 0) {
+                Resolution::Link(link) => Ok(Translation { link, ..request }),
+                _ => Err(DropReason::NoRoute.into()),
+            }
+        });
+        carried.unwrap_or(true)
     }
 }
 

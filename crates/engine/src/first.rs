@@ -46,10 +46,12 @@ where
         // RFC 1812 section 5.3.7; a packet from an address of ours is a land attack or a loop.
         let is_solicitation = Self::is_solicitation(packet);
         let is_martian = F::is_martian_source(source);
-        if is_martian && !is_solicitation {
+        // The host's own address is nobody else's either: a server that forwards what control had carried to it, instead of
+        // taking it, must not have another server answer for it.
+        if is_martian && !is_solicitation || self.view.host.contains(&source) {
             return DropReason::MartianSource.into();
         }
-        if self.is_forged(packet) {
+        if self.is_forged(packet) && !self.answers_host(packet) {
             // Who answers for an address of ours does so in its name: that is said, not only dropped.
             return match Self::is_neighbour_discovery(packet) {
                 true => Step::Answer(Answer::Neighbour),
@@ -104,6 +106,13 @@ where
         let Some(vip) = self.view.owned.get(packet.header.source()) else { return false };
         let service = vip.service(packet.key.protocol(), packet.key.source().1);
         !service.is_some_and(|service| service.mode.is_direct())
+    }
+
+    /// Whether a server that holds a VIP tells the host something: it answers what control had carried to it, which may be
+    /// a ping, or about a port that no service has.
+    fn answers_host(&self, packet: &Packet<'_, F>) -> bool {
+        self.view.host.contains(&packet.header.destination())
+            && self.view.owned.get(packet.header.source()).is_some_and(Vip::has_direct_service)
     }
 
     /// Whether the packet would open a flow straight to a server that is to be called by its VIP alone.

@@ -300,10 +300,28 @@ where
         translation: &Translation<F>,
         index: LinkIndex,
     ) -> Step {
-        let shape = translation.shape;
-        if !shape.has_link_mac() && at.reach == Reach::Other {
-            return self.emit_switched(scratch, at, ethernet, packet, translation);
+        let step = if !translation.shape.has_link_mac() && at.reach == Reach::Other {
+            self.emit_switched(scratch, at, ethernet, packet, translation)
+        } else {
+            self.emit_uncounted(scratch, at, ethernet, packet, translation, index)
+        };
+        if let Step::Send(_) | Step::Wrap(..) = step {
+            self.count_packet(translation.member, translation.direction, packet.length_bytes);
         }
+        step
+    }
+
+    /// Rewrites the packet and gives it to the link as no traffic of the member's.
+    pub fn emit_uncounted(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        ethernet: &mut Ethernet<'_>,
+        packet: &mut Packet<'_, F>,
+        translation: &Translation<F>,
+        index: LinkIndex,
+    ) -> Step {
+        let shape = translation.shape;
         let Some(link) = self.world.shared.links.get(index) else {
             return self.park_for(translation.destination.0, packet.hash);
         };
@@ -353,7 +371,6 @@ where
         if !(keeps_sender && crosses) {
             ethernet.set_source(leg.mac);
         }
-        self.count_packet(translation.member, translation.direction, packet.length_bytes);
         if wrapping.is_nothing() {
             Step::Send(egress)
         } else {
@@ -417,7 +434,6 @@ where
         }
         let mss_bytes_max = self.mss_bytes_max(packet, translation.member, false, mtu_bytes);
         apply(translation, packet);
-        self.count_packet(translation.member, translation.direction, packet.length_bytes);
         let wrapping = Wrapping { outer: None, mss_bytes_max, split_to_bytes: is_long.then_some(mtu_bytes) };
         if wrapping.is_nothing() { step } else { Step::Wrap(egress, scratch.keep_wrapping(wrapping)) }
     }

@@ -6,6 +6,7 @@ use crossbeam::queue::ArrayQueue;
 use flow::FlowHasher;
 use flow::fragments::{DATAGRAMS, FragmentTable};
 use plan::{LinkTable, Loads};
+use rewrite::MemberId;
 use session::sticky::StickyTable;
 use session::{Quarantine, TableV4, TableV6};
 use std::net::IpAddr;
@@ -19,6 +20,13 @@ const ORDERS_MAX: usize = 1_024;
 
 /// Bytes of a frame that control may have sent: an announcement, never traffic.
 pub const ORDER_BYTES_MAX: usize = 128;
+
+/// Packets that wait for one worker to carry them at the most: 0.75 MiB a worker. Twice as many as a worker carries
+/// while control makes the next ones.
+const CARRIES_MAX: usize = 512;
+
+/// Bytes of a packet that control may have carried: what an Ethernet link takes in one piece.
+pub const CARRY_BYTES_MAX: usize = 1_500;
 
 /// How much the shared tables hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +108,39 @@ pub struct Order {
     bytes: [u8; ORDER_BYTES_MAX],
 }
 
-/// A worker's queue of frames to send.
-pub type Orders = ArrayQueue<Order>;
+/// An IP packet that control wants carried to a server of a service whose servers answer directly, the way that a
+/// client's would go: with the server's MAC address, in its tunnel, under its mark.
+#[derive(Clone, Copy)]
+pub struct Carry {
+    /// A protocol and port that the service takes; its VIP is the packet's destination. The packet's own port may be
+    /// another one.
+    pub service: (u8, u16),
+    /// The server's row.
+    pub member: MemberId,
+    /// Its place among the servers of its service. Where another stands there by now, the packet is lost.
+    pub place: u16,
+    length: u16,
+    bytes: [u8; CARRY_BYTES_MAX],
+}
 
-/// An empty queue for one worker.
+/// What control wants of one worker. A full queue loses what is pushed: that is said again, or was no loss.
+pub struct Orders {
+    /// Frames to send as they are.
+    pub frames: ArrayQueue<Order>,
+    /// Packets to carry.
+    pub carries: ArrayQueue<Carry>,
+}
+
+/// Empty queues for one worker.
 pub fn orders() -> Orders {
-    ArrayQueue::new(ORDERS_MAX)
+    Orders { frames: ArrayQueue::new(ORDERS_MAX), carries: ArrayQueue::new(CARRIES_MAX) }
+}
+
+impl Orders {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.carries.is_empty()
+    }
 }
 
 impl Order {
@@ -118,6 +153,20 @@ impl Order {
 
     /// The frame.
     pub fn frame(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Carry {
+    /// An order to carry `packet`; `None` when it is longer than [`CARRY_BYTES_MAX`].
+    pub fn new(service: (u8, u16), (member, place): (MemberId, u16), packet: &[u8]) -> Option<Self> {
+        let mut bytes = [0; CARRY_BYTES_MAX];
+        bytes.get_mut(..packet.len())?.copy_from_slice(packet);
+        Some(Self { service, member, place, length: packet.len() as u16, bytes })
+    }
+
+    /// The packet.
+    pub fn packet(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 }

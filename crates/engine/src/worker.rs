@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Frames that control wants sent, taken in one turn at the most.
 const ORDERS_PER_TURN: usize = 32;
 
+/// Packets that control wants carried, taken in one turn at the most: as much as a burst of strangers costs.
+const CARRIES_PER_TURN: usize = 16;
+
 /// What a turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -85,7 +88,7 @@ impl<P: Ports> Worker<P> {
         for ring in 0..ports.count().min(usize::from(u16::MAX)) as u16 {
             turn.received += world.receive(ports, scratch, ring);
         }
-        world.obey(ports, orders);
+        world.obey(ports, scratch, orders);
         if scratch.park.is_due(now_ns, plan_changed) {
             world.retry_parked(ports, scratch, plan_changed);
         }
@@ -123,11 +126,15 @@ impl World<'_> {
     }
 
     /// Sends what control wants sent.
-    fn obey<P: Ports>(&self, ports: &mut P, orders: &Orders) {
+    fn obey<P: Ports>(&self, ports: &mut P, scratch: &mut Scratch, orders: &Orders) {
         for _ in 0..ORDERS_PER_TURN {
-            let Some(order) = orders.pop() else { break };
+            let Some(order) = orders.frames.pop() else { break };
             // A full ring loses it; what must arrive is said again.
             let _lost = self.send_own(ports, order.port, order.frame());
+        }
+        for _ in 0..CARRIES_PER_TURN {
+            let Some(carry) = orders.carries.pop() else { break };
+            self.obey_carry(ports, scratch, &carry);
         }
     }
 

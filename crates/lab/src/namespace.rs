@@ -166,6 +166,13 @@ impl Namespace {
         Ok(())
     }
 
+    /// Lets an address go that it [held](Self::hold_address).
+    pub fn release_address(&self, address: IpAddr) -> Result<()> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        self.ip(&["address", "delete", &format!("{}/{length}", lab_address(address)?), "dev", "lo"])?;
+        Ok(())
+    }
+
     /// One ping, by the program; whether it was answered within `limit`.
     pub fn ping(&self, target: IpAddr, limit: Duration) -> Result<bool> {
         let deadline = limit.as_secs().max(1).to_string();

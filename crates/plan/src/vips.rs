@@ -97,6 +97,11 @@ impl<F: Family> Vip<F> {
         self.exact.values().chain(&self.ranges)
     }
 
+    /// Whether servers hold this address too, to answer clients directly.
+    pub fn has_direct_service(&self) -> bool {
+        self.services().any(|service| service.mode.is_direct())
+    }
+
     /// The service that listens on `protocol` and `port`.
     pub fn service(&self, protocol: u8, port: u16) -> Option<&Arc<Service<F>>> {
         self.exact.get(&(protocol, port)).or_else(|| {

@@ -5,7 +5,7 @@ use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring
 use control::facts::Facts;
 use control::links::{Links, NextHop};
 use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
-use engine::{Orders, Parts, Shared, WorkerCounters, orders};
+use engine::{Carry, Orders, Parts, Shared, WorkerCounters, orders};
 use flow::FlowHasher;
 use hashbrown::HashMap;
 use plan::{Plan, Publisher};
@@ -132,7 +132,24 @@ impl Manager {
         self.workers.iter().map(|(counters, _)| &**counters)
     }
 
-    /// The queue of frames for a worker to send.
+    /// Has the first worker carry `packet` to a server; false when there is no such server or no room.
+    pub fn carry(&self, server: &ServerKey, packet: &[u8]) -> bool {
+        let service = self.config.services.iter().find(|service| service.name == server.service);
+        let carry = service.and_then(|service| {
+            let is_it = |known: &config::Server| (known.address, known.port) == (server.address, server.port);
+            let place = service.servers.iter().position(is_it)?;
+            let protocol = match service.protocol {
+                config::Protocol::Udp => wire::protocol::UDP,
+                config::Protocol::Tcp | config::Protocol::Any => wire::protocol::TCP,
+            };
+            let port = service.ports.bounds().0;
+            Carry::new((protocol, port), (self.members.get(server)?.id, place as u16), packet)
+        });
+        let orders = self.orders(0);
+        orders.zip(carry).is_some_and(|(orders, carry)| orders.carries.push(carry).is_ok())
+    }
+
+    /// What control wants of a worker.
     pub fn orders(&self, worker: usize) -> Option<&Orders> {
         self.workers.get(worker).map(|(_, orders)| &**orders)
     }

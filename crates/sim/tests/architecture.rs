@@ -39,6 +39,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
             "rustls",
             "httparse",
             "socket2",
+            "smoltcp",
         ],
     ),
     ("rings", &["port"], &["libc"]),

@@ -37,8 +37,8 @@ impl<T> Start<T> {
     }
 }
 
-/// What readiness brought.
-#[derive(Default)]
+/// What readiness brought, or the passing of time.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// The verdict, once.
     pub(super) outcome: Option<Outcome>,

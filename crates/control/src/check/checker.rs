@@ -12,9 +12,10 @@
 //! response time 1 s and two retries, a server that falls silent right after a good check at 0 s is asked at
 //! 3, 6 and 9 s and is down at 10 s; one that refuses, at 9 s.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Reason;
+use super::{Carrier, Reason};
 
 /// How to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +70,10 @@ pub enum Outcome {
 pub enum Silence {
     /// The server owes this, in words.
     Fails(&'static str),
+    /// It owes this, and nothing shows that it takes what is for this VIP at all.
+    NotServed(&'static str, IpAddr, Carrier),
+    /// Its MAC address is not known: it has not even been asked.
+    Unreachable,
     /// Only a complaint would have been a failure.
     Succeeds,
 }
@@ -201,6 +206,10 @@ impl Checker {
         if abandoned {
             let outcome = match silence {
                 Silence::Fails(awaited) => Outcome::Failure(Reason::Silent { awaited, within }),
+                Silence::NotServed(awaited, vip, by) => {
+                    Outcome::Failure(Reason::NotServed { awaited, within, vip, by })
+                }
+                Silence::Unreachable => Outcome::Failure(Reason::HostUnreachable),
                 Silence::Succeeds => Outcome::Success,
             };
             turn = self.end(now, outcome);

@@ -10,16 +10,22 @@ use mio::event::Event;
 use mio::{Registry, Token};
 
 use super::allowance::SOCKETS_MAX;
-use super::attempt::Start;
+use super::attempt::{Progress, Start};
+use super::carried::{CARRIED_TOKENS, Carried};
 use super::checker::{Checker, Health, Outcome, Silence, Turn};
 use super::conversation::Conversation;
 use super::pool::Pool;
-use super::raw::{Asked, Heard, Needs, RAW_TOKENS, Raw, Watched};
+use super::raw::{Heard, Needs, RAW_TOKENS, Raw};
 use super::reason::Reason;
-use super::wanted::{Ancestors, Wanted};
+use super::wanted::{Ancestors, Carriage, Wanted, Way};
+
+mod carrying;
+mod entry;
+
+use entry::{Asking, Entry};
 
 /// Tokens of the loop that the checks need.
-pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS;
+pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS + CARRIED_TOKENS;
 
 /// From the first check of one server to the first of the next, so that servers are not asked in lockstep for
 /// ever after; less where that would take longer than an interval.
@@ -56,55 +62,6 @@ pub struct Status<'a> {
     pub response_time: Option<Duration>,
 }
 
-/// Where a check's question is.
-#[derive(Clone, Copy, Debug)]
-enum Asking {
-    Nothing,
-    /// In the queue for a socket.
-    Queued,
-    /// On a socket of the pool: asking, or being closed.
-    Socket(usize),
-    /// On a raw socket.
-    Raw(Asked),
-}
-
-struct Entry {
-    wanted: Wanted,
-    checker: Checker,
-    asking: Asking,
-    /// When a socket that has served its turn is closed, whether its peer has closed or not.
-    closing_until: Option<Instant>,
-    /// This host could not ask; not before the time.
-    not_before: Option<Instant>,
-    /// How often it has asked.
-    rounds: u32,
-    /// The last datagram, whose fate may be told later, and was.
-    watched: Option<Watched>,
-    undelivered: Option<Reason>,
-    /// The one entry of the heap that counts.
-    scheduled: Option<Instant>,
-}
-
-impl Entry {
-    fn deadline(&self) -> Option<Instant> {
-        let next = match (self.asking, self.not_before) {
-            (Asking::Queued, _) => self.checker.overdue_at(),
-            (_, Some(at)) => Some(self.checker.overdue_at().map_or(at, |overdue| overdue.min(at))),
-            (_, None) => Some(self.checker.next_deadline()),
-        };
-        next.into_iter().chain(self.closing_until).min()
-    }
-
-    /// A datagram that needs no answer.
-    fn is_content_with_silence(&self) -> bool {
-        matches!(&*self.wanted.probe, Probe::Udp(request) if request.expect_reply.is_none())
-    }
-
-    fn needs_socket(&self) -> bool {
-        !matches!(&*self.wanted.probe, Probe::Icmp | Probe::TcpHalfOpen)
-    }
-}
-
 /// Runs all checks. Lend it [`TOKENS`] tokens of the loop. In each round of the loop, give it the events of these, then
 /// call [`Checks::advance`].
 pub struct Checks {
@@ -113,6 +70,9 @@ pub struct Checks {
     by_wanted: HashMap<Wanted, CheckId>,
     pool: Pool,
     raw: Raw,
+    carried: Carried,
+    /// Servers of carried checks whose MAC address is not known.
+    shut: HashSet<Carriage>,
     heard: Vec<Heard>,
     queue: VecDeque<CheckId>,
     heap: BinaryHeap<Reverse<(Instant, CheckId)>>,
@@ -138,6 +98,8 @@ impl Checks {
             by_wanted: HashMap::new(),
             pool: Pool::new(registry.try_clone()?, first_token.0, sockets_max.min(SOCKETS_MAX)),
             raw: Raw::new(registry.try_clone()?, first_raw),
+            carried: Carried::new(registry.try_clone()?, first_raw + RAW_TOKENS),
+            shut: HashSet::new(),
             heard: Vec::new(),
             queue: VecDeque::new(),
             heap: BinaryHeap::new(),
@@ -181,6 +143,7 @@ impl Checks {
             }
         }
         self.raw.keep(self.needs());
+        self.keep_carried();
         ids
     }
 
@@ -192,10 +155,18 @@ impl Checks {
     /// Takes an event.
     pub fn handle(&mut self, now: Instant, event: &Event, out: &mut Vec<Transition>) {
         if event.token().0 >= self.first_token + SOCKETS_MAX {
-            self.raw.notice(event.token());
+            if !self.carried.notice(event.token()) {
+                self.raw.notice(event.token());
+            }
             return self.listen(now, out);
         }
-        let Some((id, progress)) = self.pool.handle(event) else { return };
+        if let Some((id, progress)) = self.pool.handle(event) {
+            self.take(now, id, progress, out);
+        }
+    }
+
+    /// What became of a check.
+    fn take(&mut self, now: Instant, id: CheckId, progress: Progress, out: &mut Vec<Transition>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if let Some(outcome) = progress.outcome {
             entry.closing_until = Some(now + entry.wanted.parameters.response_time);
@@ -298,6 +269,7 @@ impl Checks {
             checker,
             asking: Asking::Nothing,
             closing_until: None,
+            carried_at: None,
             not_before: None,
             rounds: 0,
             watched: None,
@@ -315,9 +287,12 @@ impl Checks {
         for entry in self.entries.values() {
             let family = usize::from(entry.wanted.target.address.is_ipv6());
             let half_open = matches!(*entry.wanted.probe, Probe::TcpHalfOpen);
-            needs.tcp[family] |= half_open;
-            needs.icmp[family] |=
-                half_open || matches!(*entry.wanted.probe, Probe::Icmp) || entry.is_content_with_silence();
+            let carried = entry.wanted.target.way != Way::Kernel;
+            needs.tcp[family] |= half_open && !carried;
+            needs.icmp[family] |= half_open
+                || carried
+                || matches!(*entry.wanted.probe, Probe::Icmp)
+                || entry.is_content_with_silence();
         }
         needs
     }
@@ -347,21 +322,30 @@ impl Checks {
                         entry.undelivered = Some(reason);
                     }
                 }
+                Heard::Lost(what) => {
+                    if let Some((id, progress)) = self.carried.undelivered(&what) {
+                        self.take(now, id, progress, out);
+                    }
+                }
             }
         }
         self.heard = heard;
-        self.more_at = self.raw.has_more().then_some(now);
+        self.listen_to_carried(now, out);
+        self.more_at = (self.raw.has_more() || self.carried.has_more()).then_some(now);
     }
 
     /// What one check has to do now.
     fn serve(&mut self, now: Instant, id: CheckId, out: &mut Vec<Transition>) {
+        self.serve_carried(now, id, out);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let silence = match entry.asking {
+            _ if entry.wanted.target.way != Way::Kernel => self.silence_of_carried(id),
             Asking::Socket(_) if entry.is_content_with_silence() => Silence::Succeeds,
             Asking::Socket(slot) => Silence::Fails(self.pool.awaited(slot)),
             Asking::Raw(asked) => Silence::Fails(asked.awaited()),
-            Asking::Nothing | Asking::Queued => Silence::Fails("answer"),
+            Asking::Carried(_) | Asking::Nothing | Asking::Queued => Silence::Fails("answer"),
         };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let expired = entry.checker.expire(now, silence);
         out.extend(expired.turn.map(|turn| Transition { id, at: now, turn }));
         let queued = matches!(entry.asking, Asking::Queued);
@@ -386,19 +370,20 @@ impl Checks {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.asking = Asking::Nothing;
         entry.not_before = None;
-        let server = entry.wanted.target.socket_address();
-        let start = match (Conversation::new(&entry.wanted.probe, server), &*entry.wanted.probe) {
-            (Some(conversation), _) => self.pool.start_stream(id, server, conversation).map(Asking::Socket),
-            (None, Probe::Udp(request)) => self.pool.start_datagram(id, server, request).map(Asking::Socket),
-            (None, Probe::Icmp) => self.raw.ask_echo(id, server.ip()).map(Asking::Raw),
-            (None, _) => self.raw.ask_half_open(id, server, entry.rounds).map(Asking::Raw),
+        let rounds = entry.rounds;
+        let wanted = entry.wanted.clone();
+        let start = match wanted.target.way {
+            Way::Carried(carriage) => self.ask_carried(now, id, carriage, &wanted),
+            Way::Kernel => self.ask(id, &wanted, rounds),
         };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let mut over = None;
         match start {
             Start::UnderWay(asking) => {
                 entry.checker.start(now);
                 entry.asking = asking;
                 entry.rounds = entry.rounds.wrapping_add(1);
+                self.look_again(now, id);
                 self.asked += 1;
                 over = self.watch_datagram(id);
             }
@@ -421,12 +406,23 @@ impl Checks {
         }
     }
 
+    /// Asks by the kernel.
+    fn ask(&mut self, id: CheckId, wanted: &Wanted, rounds: u32) -> Start<Asking> {
+        let server = wanted.target.socket_address();
+        match (Conversation::new(&wanted.probe, server), &*wanted.probe) {
+            (Some(conversation), _) => self.pool.start_stream(id, server, conversation).map(Asking::Socket),
+            (None, Probe::Udp(request)) => self.pool.start_datagram(id, server, request).map(Asking::Socket),
+            (None, Probe::Icmp) => self.raw.ask_echo(id, server.ip()).map(Asking::Raw),
+            (None, _) => self.raw.ask_half_open(id, server, rounds).map(Asking::Raw),
+        }
+    }
+
     /// A datagram that needs no answer is watched until the next one. What became of the last one is the verdict, if
     /// it is known by now.
     fn watch_datagram(&mut self, id: CheckId) -> Option<Outcome> {
         let entry = self.entries.get_mut(&id).filter(|entry| entry.is_content_with_silence())?;
         let Asking::Socket(slot) = entry.asking else { return None };
-        let source_port = self.pool.source_port(slot)?;
+        let source_port = self.pool.source(slot)?.port();
         let server = entry.wanted.target.socket_address();
         let last = entry.watched.replace(self.raw.watch_datagram(id, server, source_port));
         if let Some(last) = last {
@@ -453,10 +449,11 @@ impl Checks {
     /// Closes the socket of a check, if it has one, and waits for no answer any more.
     fn release(&mut self, id: CheckId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.closing_until = None;
+        (entry.closing_until, entry.carried_at) = (None, None);
         match entry.asking {
             Asking::Socket(slot) => self.pool.close(slot),
             Asking::Raw(asked) => self.raw.forget(asked),
+            Asking::Carried(call) => self.carried.release(call),
             // What waits goes on waiting.
             Asking::Nothing | Asking::Queued => return,
         }

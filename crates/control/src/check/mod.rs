@@ -4,6 +4,7 @@
 //!   Checks ── per check ──▶ Checker      what is thought of the server; time is a parameter
 //!     │                  └▶ asking now:  a socket of the pool  (tcp, http, tls: a Conversation; udp)
 //!     │                                  a number of the raw sockets  (icmp, tcp-half-open)
+//!     │                                  a port of the carried checks (any of them to a VIP on its servers)
 //!     └── a heap of deadlines, a queue for sockets
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 mod allowance;
 mod attempt;
+mod carried;
 mod checker;
 mod checks;
 pub mod conversation;
@@ -32,9 +34,10 @@ mod udp;
 mod wanted;
 
 pub use allowance::{SOCKETS_MAX, raise_descriptor_limit, socket_allowance};
+pub use carried::{CARRIED_PORTS, Parcel};
 pub use checker::{Checker, Expired, Health, Outcome, Parameters, Silence, Turn};
 pub use checks::{CheckId, Checks, Status, TOKENS, Transition};
 pub use raw::HALF_OPEN_PORTS;
 pub use reason::Reason;
 pub use udp::REPLY_BYTES_SEARCHED;
-pub use wanted::{Target, Wanted, Way};
+pub use wanted::{Carriage, Carrier, Target, Wanted, Way};

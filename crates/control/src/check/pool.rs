@@ -1,6 +1,6 @@
 //! The sockets of checks that need one of their own, bounded in number.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use config::UdpRequest;
 use mio::event::Event;
@@ -75,6 +75,19 @@ impl Pool {
         self.keep(id, slot, start.map(Probing::Datagram))
     }
 
+    /// Waits at `source` for the answer to a datagram that somebody else sends; gives its place. Only while there is room.
+    pub(super) fn await_datagram(
+        &mut self,
+        id: CheckId,
+        source: IpAddr,
+        server: SocketAddr,
+        request: &UdpRequest,
+    ) -> Start<usize> {
+        let (slot, token) = self.slot();
+        let start = UdpProbe::wait(source, server, request, &self.registry, token);
+        self.keep(id, slot, start.map(Probing::Datagram))
+    }
+
     fn slot(&mut self) -> (usize, Token) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -113,10 +126,10 @@ impl Pool {
         }
     }
 
-    /// The port that a datagram came from.
-    pub(super) fn source_port(&self, slot: usize) -> Option<u16> {
+    /// Where a datagram came from.
+    pub(super) fn source(&self, slot: usize) -> Option<SocketAddr> {
         match self.slots.get(slot) {
-            Some(Some((_, Probing::Datagram(probe)))) => probe.source_port(),
+            Some(Some((_, Probing::Datagram(probe)))) => probe.source(),
             _ => None,
         }
     }

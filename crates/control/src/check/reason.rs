@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
+use std::net::IpAddr;
 use std::time::Duration;
+
+use super::Carrier;
 
 /// How much of an expected text a reason repeats.
 const SHOWN_CHARACTERS_MAX: usize = 64;
@@ -20,6 +23,17 @@ pub enum Reason {
         awaited: &'static str,
         /// For how long.
         within: Duration,
+    },
+    /// The same of a VIP that the server should hold.
+    NotServed {
+        /// What was waited for.
+        awaited: &'static str,
+        /// For how long.
+        within: Duration,
+        /// The VIP.
+        vip: IpAddr,
+        /// How it was asked.
+        by: Carrier,
     },
     /// The address does not answer ARP or ND, or a router says so.
     HostUnreachable,
@@ -119,6 +133,21 @@ impl fmt::Display for Reason {
             Self::Refused => out.write_str("connection refused"),
             Self::Reset => out.write_str("connection reset"),
             Self::Silent { awaited, within } => write!(out, "no {awaited} within {}", Plain(*within)),
+            Self::NotServed { awaited, within, vip, by } => {
+                write!(out, "no {awaited} within {}: is the server there, ", Plain(*within))?;
+                match by {
+                    Carrier::Mac => write!(out, "and {vip} on its loopback?"),
+                    Carrier::IpInIp(source) => {
+                        write!(out, "taking IP in IP from {source}, and {vip} on its loopback?")
+                    }
+                    Carrier::Gue(source, port) => {
+                        write!(out, "taking GUE from {source} on port {port}, and {vip} on its loopback?")
+                    }
+                    Carrier::Dscp(dscp) => {
+                        write!(out, "turning DSCP {dscp} into {vip}, and that on its loopback?")
+                    }
+                }
+            }
             Self::HostUnreachable => out.write_str("host unreachable"),
             Self::NetworkUnreachable => out.write_str("no route to its network"),
             Self::Prohibited => out.write_str("forbidden by a packet filter or route"),
@@ -198,6 +227,14 @@ mod tests {
     fn a_person_can_act_on_each() {
         let silent = Reason::Silent { awaited: "SYN-ACK", within: Duration::from_secs(1) };
         assert_eq!(silent.to_string(), "no SYN-ACK within 1 s");
+        let not_served = Reason::NotServed {
+            awaited: "SYN-ACK",
+            within: Duration::from_secs(1),
+            vip: [198, 18, 1, 10].into(),
+            by: Carrier::Mac,
+        };
+        let words = "no SYN-ACK within 1 s: is the server there, and 198.18.1.10 on its loopback?";
+        assert_eq!(not_served.to_string(), words);
         let overdue =
             Reason::Overdue { within: Duration::from_millis(2_500), last: Some(Box::new(Reason::Refused)) };
         assert_eq!(overdue.to_string(), "no check succeeded for 2500 ms: connection refused");

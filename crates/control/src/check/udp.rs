@@ -4,7 +4,7 @@
 //! of the socket. Each check has a socket and so a source port of its own: an answer to an earlier one goes nowhere.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use config::UdpRequest;
 use mio::net::UdpSocket;
@@ -17,9 +17,13 @@ use super::{Outcome, Reason};
 /// How much of an answer is searched for what is expected in it.
 pub const REPLY_BYTES_SEARCHED: usize = 4 << 10;
 
+/// Datagrams that are read at once, where others than the server can send some.
+const READS_MAX: usize = 64;
+
 /// A datagram under way.
 pub(super) struct UdpProbe {
     socket: UdpSocket,
+    server: SocketAddr,
     expected: Option<Vec<u8>>,
 }
 
@@ -38,21 +42,42 @@ impl UdpProbe {
             Ok(socket)
         });
         match sent {
-            Ok(socket) => Start::UnderWay(Self { socket, expected: request.expect_reply.clone() }),
+            Ok(socket) => Start::UnderWay(Self { socket, server, expected: request.expect_reply.clone() }),
             Err(error) => Start::failed(error),
         }
     }
 
-    /// The port that the datagram came from.
-    pub(super) fn source_port(&self) -> Option<u16> {
-        self.socket.local_addr().ok().map(|address| address.port())
+    /// A socket at this address of ours that waits for the answer to a datagram which somebody else sends.
+    pub(super) fn wait(
+        source: IpAddr,
+        server: SocketAddr,
+        request: &UdpRequest,
+        registry: &Registry,
+        token: Token,
+    ) -> Start<Self> {
+        let bound = UdpSocket::bind(SocketAddr::new(source, 0)).and_then(|mut socket| {
+            // For the sake of ICMP errors. The kernel may know no route to the server's VIP, and needs none.
+            let _no_route = socket.connect(server);
+            registry.register(&mut socket, token, Interest::READABLE)?;
+            Ok(socket)
+        });
+        match bound {
+            Ok(socket) => Start::UnderWay(Self { socket, server, expected: request.expect_reply.clone() }),
+            Err(error) => Start::failed(error),
+        }
+    }
+
+    /// Where the datagram came from.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
     }
 
     pub(super) fn ready(&mut self) -> Progress {
         let mut buffer = [0; REPLY_BYTES_SEARCHED];
-        loop {
-            return match self.socket.recv(&mut buffer) {
-                Ok(length) => Progress::over(self.judge(&buffer[..length])),
+        for _ in 0..READS_MAX {
+            return match self.socket.recv_from(&mut buffer) {
+                Ok((_, from)) if from != self.server => continue,
+                Ok((length, _)) => Progress::over(self.judge(&buffer[..length])),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::default(),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -61,6 +86,7 @@ impl UdpProbe {
                 Err(error) => Progress::over(Outcome::Failure(Reason::from(&error))),
             };
         }
+        Progress::default()
     }
 
     fn judge(&self, answer: &[u8]) -> Outcome {

@@ -36,12 +36,41 @@ pub struct Target {
 pub enum Way {
     /// By the kernel's own sockets and routes.
     Kernel,
+    /// By a worker, as the requests of a service go to one of its servers. The address is a VIP.
+    Carried(Carriage),
+}
+
+/// To which server requests for a VIP go, and in what. Services that have it in common have their checks in common too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Carriage {
+    /// The server's own address.
+    pub server: IpAddr,
+    /// What leads to the server.
+    pub by: Carrier,
+}
+
+/// What leads a packet for a VIP to a server that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// The server's MAC address.
+    Mac,
+    /// An outer IP header from this address.
+    IpInIp(IpAddr),
+    /// An outer UDP header from this address to this port.
+    Gue(IpAddr, u16),
+    /// The server's address as the destination, with this DSCP in place of the VIP.
+    Dscp(u8),
 }
 
 impl Target {
     /// A target that the kernel's routes lead to.
     pub fn by_kernel(address: IpAddr, port: Option<u16>) -> Self {
         Self { address, port, way: Way::Kernel }
+    }
+
+    /// A VIP on one server that holds it.
+    pub fn carried(vip: IpAddr, port: Option<u16>, carriage: Carriage) -> Self {
+        Self { address: vip, port, way: Way::Carried(carriage) }
     }
 
     /// Address and port as sockets take them. A question without a port has 0 there.

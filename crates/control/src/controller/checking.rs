@@ -1,5 +1,6 @@
 //! Health checks of the configuration's servers, and what their verdicts mean for them.
 
+use super::carrying::carriage;
 use super::{Controller, Rings};
 use crate::check::{CheckId, Health as Verdict, Parameters, Status, Target, Transition, Wanted};
 use crate::members::{Health, Moment, ServerKey};
@@ -50,6 +51,9 @@ impl<R: Rings> Controller<R> {
             }
             self.check_users.by_server.insert(server, id);
         }
+        self.carriers.configure(&self.config, &self.members);
+        self.carriers.find_ways(&self.config, &self.facts);
+        self.carriers.warn_of_filters(&self.facts);
         self.dirty.members = true;
         self.watch_traffic(now);
     }
@@ -79,7 +83,10 @@ impl<R: Rings> Controller<R> {
                         None => continue,
                     },
                 };
-                let target = Target::by_kernel(server.address, port);
+                let target = match carriage(service, server) {
+                    Some(carriage) => Target::carried(service.address, port, carriage),
+                    None => Target::by_kernel(server.address, port),
+                };
                 wanted.push((
                     ServerKey::of(service, server),
                     Wanted { target, probe: probe.clone(), parameters },

@@ -11,6 +11,7 @@
 //! one order. Nothing here touches a frame of traffic.
 
 mod bridges;
+mod carrying;
 mod checking;
 mod conflicts;
 mod next_hops;
@@ -20,6 +21,7 @@ mod publishing;
 mod rates;
 mod report;
 mod responses;
+mod reverse_path;
 mod server_rows;
 mod session_rows;
 mod sticky_rows;
@@ -39,6 +41,7 @@ use crate::members::{Members, Moment};
 use crate::netlink::{Mirror, Resolver};
 use crate::operator;
 use crate::signals::Signals;
+use carrying::Carriers;
 use checking::CheckUsers;
 use config::Config;
 use conflicts::Conflicts;
@@ -115,6 +118,7 @@ pub struct Controller<R> {
     resolver: Resolver,
     checks: Checks,
     check_users: CheckUsers,
+    carriers: Carriers,
     traffic: TrafficWatch,
     announcer: Announcer,
     conflicts: Conflicts,
@@ -194,6 +198,7 @@ impl<R: Rings> Controller<R> {
             resolver: Resolver::new()?,
             checks,
             check_users: CheckUsers::default(),
+            carriers: Carriers::default(),
             traffic: TrafficWatch::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
@@ -283,6 +288,7 @@ impl<R: Rings> Controller<R> {
             }
             self.bring_up_to_date(now);
             self.announce(now);
+            self.carry(now);
             self.publisher.collect();
             if self.end_requested {
                 return Ok(Ended::Signalled);
@@ -303,6 +309,7 @@ impl<R: Rings> Controller<R> {
             self.mirror.next_deadline(),
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
+            self.carriers.next_deadline(),
             self.traffic.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),

@@ -52,6 +52,7 @@ impl<R: Rings> Controller<R> {
         if dirty.routes || dirty.members {
             self.kept = next_hops::kept(&self.config, &self.facts);
             self.resolver.keep(now, self.kept.iter().copied(), &self.facts);
+            self.carriers.find_ways(&self.config, &self.facts);
         }
         let wanted = next_hops::links(&self.config, &self.facts, &self.kept);
         let changes = self.links.update(&self.shared.links, &wanted);
@@ -143,7 +144,7 @@ impl<R: Rings> Controller<R> {
         for (port, frame) in frames {
             // A full queue loses one of several announcements, or a question that comes again.
             if let Some(order) = engine::Order::new(port, &frame) {
-                let _lost = worker.orders.push(order);
+                let _lost = worker.orders.frames.push(order);
             }
         }
         (worker.wake)();

@@ -129,6 +129,18 @@ impl Asks {
         }
     }
 
+    /// A health check waits for this neighbour: it is asked for even if it gave no answer a moment ago, so that a server
+    /// that is back is found by the next check. How often that is, is bounded by the checks' own rhythm.
+    pub fn recheck(&mut self, now: Instant, key: NeighbourKey, facts: &Facts, out: &mut Vec<Ask>) {
+        match self.kept.get_mut(&key) {
+            Some(progress @ Some(Progress::GivenUp(_))) => {
+                *progress = Some(Progress::Asking(0, now));
+                self.next_deadline = Some(now);
+            }
+            _ => self.need(now, key, facts, out),
+        }
+    }
+
     /// The host of `key` said that it has `mac`, by asking for an address of ours. The caller has left out
     /// what claims an address that the appliance owns; refused here are group addresses, the host's own,
     /// those that are not of this link, and permanent ones. Another MAC than the known one is believed, as the

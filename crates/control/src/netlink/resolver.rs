@@ -49,6 +49,12 @@ impl Resolver {
         self.flush();
     }
 
+    /// A health check waits for this neighbour; see [`Asks::recheck`].
+    pub fn recheck(&mut self, now: Instant, key: NeighbourKey, facts: &Facts) {
+        self.asks.recheck(now, key, facts, &mut self.pending);
+        self.flush();
+    }
+
     /// The host of `key` said that it has `mac`, by asking for an address of ours; see [`Asks::hint`] for
     /// what is refused.
     pub fn hint(&mut self, now: Instant, key: NeighbourKey, mac: Mac, facts: &Facts) {

@@ -20,6 +20,7 @@
 //!   advance 5s                              lets time pass                                   (memory only)
 //!   health web/198.18.1.11 down             or `up`
 //!   server web/198.18.1.11 drain            or `disable`, `enable`
+//!   carry web/198.18.1.11: tcp …            control has this packet carried as a request to that server
 //!   reload: …                               as `config:`; replaces it
 //!   drops no-service 1                      so many frames in all were dropped for this reason
 //!   sessions 1                              so many sessions live
@@ -91,6 +92,8 @@ pub enum Step {
     Wish(String, control::members::Wish),
     /// The kernel knows something new.
     Fact(String),
+    /// A packet is to be carried to a server.
+    Carry(String, String),
     /// Another configuration.
     Reload(String),
     /// So many frames were dropped for a reason.

@@ -158,7 +158,7 @@ impl Draft {
             self.memory_only = true;
             return Ok(());
         }
-        let has_begun = self.steps.iter().any(|(_, step)| matches!(step, Step::In(..)));
+        let has_begun = self.steps.iter().any(|(_, step)| matches!(step, Step::In(..) | Step::Carry(..)));
         if word == "fact" && !has_begun {
             self.facts.push(rest.to_owned());
             return Ok(());
@@ -177,6 +177,10 @@ fn step(word: &str, rest: &str) -> Option<Step> {
             let (port, frame) = rest.split_once(':')?;
             let (port, frame) = (port.to_owned(), frame.trim().to_owned());
             if word == "in" { Step::In(port, frame) } else { Step::Out(port, frame) }
+        }
+        "carry" => {
+            let (server, packet) = rest.split_once(": ")?;
+            Step::Carry(server.to_owned(), packet.trim().to_owned())
         }
         "nothing" => Step::Nothing,
         "advance" => Step::Advance(parse_duration(rest)?),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use wire::check::frame_checksums;
+use wire::ethernet;
 
 /// A place to run scripts: the appliance's workers, and the other ends of their ports.
 pub trait Bench {
@@ -120,8 +121,8 @@ impl<B: Bench> Runner<'_, B> {
     }
 
     fn is_event(step: &Step) -> bool {
-        use Step::{Advance, Fact, Health, Reload, Wish};
-        matches!(step, Advance(_) | Fact(_) | Health(..) | Reload(_) | Wish(..))
+        use Step::{Advance, Carry, Fact, Health, Reload, Wish};
+        matches!(step, Advance(_) | Carry(..) | Fact(_) | Health(..) | Reload(_) | Wish(..))
     }
 
     fn happen(&mut self, event: &Step) -> Result<(), String> {
@@ -137,6 +138,13 @@ impl<B: Bench> Runner<'_, B> {
             Step::Wish(server, wish) => {
                 let key = manager.server(server).ok_or(format!("{server:?} is no server"))?;
                 manager.set_wish(&key, *wish);
+            }
+            Step::Carry(server, packet) => {
+                let key = manager.server(server).ok_or(format!("{server:?} is no server"))?;
+                let frame = build(packet, &self.scope).map_err(|error| error.to_string())?;
+                if !manager.carry(&key, &frame[ethernet::LENGTH..]) {
+                    return Err(format!("nobody carries to {server}"));
+                }
             }
             Step::Fact(line) => {
                 manager.change_facts(|facts| crate::facts::apply(facts, &self.scope, line))?

@@ -16,7 +16,7 @@ use super::secret::Secret;
 use crate::check::{CheckId, Outcome};
 
 /// An echo request: the header and a token.
-pub(super) const ECHO_BYTES: usize = 16;
+pub(in crate::check) const ECHO_BYTES: usize = 16;
 
 /// How many sequence numbers are tried for one that no waiting check has. With half of them in use, one check in
 /// 2^64 has to come back later.

@@ -29,32 +29,32 @@ const WINDOW_BYTES: u16 = 65_535;
 
 /// A check's connection, as far as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Call {
-    pub(super) server: SocketAddr,
-    pub(super) port: u16,
+pub(in crate::check) struct Call {
+    pub(in crate::check) server: SocketAddr,
+    pub(in crate::check) port: u16,
 }
 
 /// A segment to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) call: Call,
+pub(in crate::check) struct Segment {
+    pub(in crate::check) call: Call,
     /// Our address; `None`: it is not known here.
-    pub(super) source: Option<IpAddr>,
-    pub(super) sequence: u32,
-    pub(super) is_syn: bool,
+    pub(in crate::check) source: Option<IpAddr>,
+    pub(in crate::check) sequence: u32,
+    pub(in crate::check) is_syn: bool,
 }
 
 /// What a segment brought.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
-    pub(super) verdict: Option<(CheckId, Outcome)>,
+pub(in crate::check) struct Heard {
+    pub(in crate::check) verdict: Option<(CheckId, Outcome)>,
     /// To be sent, in this order.
-    pub(super) answers: [Option<Segment>; 2],
+    pub(in crate::check) answers: [Option<Segment>; 2],
 }
 
 /// The connections that are waited for.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(in crate::check) struct Calls {
     secret: Secret,
     pending: HashMap<Call, Pending>,
 }
@@ -69,7 +69,7 @@ struct Pending {
 
 impl Calls {
     /// The SYN of a check's `round`-th time; `None`: each of the ports has a check of the same server already.
-    pub(super) fn call(
+    pub(in crate::check) fn call(
         &mut self,
         id: CheckId,
         source: IpAddr,
@@ -86,13 +86,13 @@ impl Calls {
     }
 
     /// Nobody waits for it any more.
-    pub(super) fn forget(&mut self, call: Call) {
+    pub(in crate::check) fn forget(&mut self, call: Call) {
         self.pending.remove(&call);
     }
 
     /// A segment came to one of our ports. Its checksum is not looked at: from a server on this very host, or on a
     /// virtual machine's link, it is not computed yet. The numbers say enough.
-    pub(super) fn heard(&mut self, from: IpAddr, segment: &mut [u8]) -> Heard {
+    pub(in crate::check) fn heard(&mut self, from: IpAddr, segment: &mut [u8]) -> Heard {
         let Ok((tcp, ..)) = Tcp::split(segment) else { return Heard::default() };
         let call = Call { server: SocketAddr::new(from, tcp.source_port()), port: tcp.destination_port() };
         let (flags, acknowledged) = (tcp.flags(), tcp.acknowledgement());
@@ -123,7 +123,7 @@ impl Calls {
     }
 
     /// Whose SYN came to nothing.
-    pub(super) fn undelivered(&mut self, what: &Undelivered) -> Option<(CheckId, Outcome)> {
+    pub(in crate::check) fn undelivered(&mut self, what: &Undelivered) -> Option<(CheckId, Outcome)> {
         if what.protocol != protocol::TCP {
             return None;
         }
@@ -138,7 +138,7 @@ impl Calls {
 
 impl Segment {
     /// The segment as it goes over the wire from `source`, behind the IP header.
-    pub(super) fn bytes(&self, source: IpAddr) -> Vec<u8> {
+    pub(in crate::check) fn bytes(&self, source: IpAddr) -> Vec<u8> {
         let mut bytes = vec![0; if self.is_syn { SYN_BYTES } else { RST_BYTES }];
         // RFC 9293, 3.1, field by field; without an ACK the acknowledgement number is 0.
         bytes[..2].copy_from_slice(&self.call.port.to_be_bytes());

@@ -9,10 +9,10 @@
 
 mod datagrams;
 mod echo;
-mod half_open;
-mod quote;
-mod secret;
-mod sockets;
+pub(super) mod half_open;
+pub(super) mod quote;
+pub(super) mod secret;
+pub(super) mod sockets;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,9 +23,9 @@ use wire::ipv4::Ipv4;
 use super::attempt::Start;
 use super::{CheckId, Outcome, Reason};
 use datagrams::{Datagram, Datagrams};
-use echo::Echoes;
+use echo::{ECHO_BYTES, Echoes};
 use half_open::{Call, Calls, Segment};
-use quote::undelivered;
+use quote::{Undelivered, undelivered};
 use sockets::{PACKET_BYTES_MAX, PortBlock, RawSocket, SourceChooser};
 
 pub use sockets::HALF_OPEN_PORTS;
@@ -67,6 +67,8 @@ pub(super) enum Heard {
     Verdict(CheckId, Outcome),
     /// The datagram of its last time did not arrive.
     Undelivered(CheckId, Reason),
+    /// A segment that is none of a raw socket's did not arrive.
+    Lost(Undelivered),
 }
 
 /// Which sockets some check needs, per family: IPv4, IPv6.
@@ -130,7 +132,7 @@ impl Raw {
             return Start::NotNow(error);
         }
         let Some((sequence, message)) = self.echoes.ask(id, address) else {
-            return Start::NotNow(io::Error::other("65,536 echo requests are waiting for their replies"));
+            return Start::NotNow(too_many_echoes());
         };
         self.asked += 1;
         let socket = self.icmp[family_index(address)].as_ref();
@@ -141,6 +143,22 @@ impl Raw {
                 Start::failed(error)
             }
         }
+    }
+
+    /// Makes an echo request that somebody else is to send; its reply is heard here.
+    pub(super) fn echo_to_carry(
+        &mut self,
+        id: CheckId,
+        address: IpAddr,
+    ) -> io::Result<(Asked, [u8; ECHO_BYTES])> {
+        self.open_icmp(address.is_ipv4())?;
+        let (sequence, message) = self.echoes.ask(id, address).ok_or_else(too_many_echoes)?;
+        Ok((Asked(Question::Echo(sequence)), message))
+    }
+
+    /// Listens to what ICMP says of packets of this family, whoever has sent them.
+    pub(super) fn hear_errors(&mut self, is_v4: bool) -> io::Result<()> {
+        self.open_icmp(is_v4)
     }
 
     /// Sends a SYN. The `round` of a check says which of the ports has its turn.
@@ -245,6 +263,7 @@ impl Raw {
                 heard.extend(verdict.map(|(id, outcome)| Heard::Verdict(id, outcome)));
                 let late = self.datagrams.undelivered(&what);
                 heard.extend(late.map(|(id, reason)| Heard::Undelivered(id, reason)));
+                heard.push(Heard::Lost(what));
             }
         }
         true
@@ -282,9 +301,10 @@ impl Raw {
         let family = usize::from(!is_v4);
         if self.half_open[family].is_none() {
             // First the ports: a SYN-ACK without a listener would be reset by the kernel.
-            let ports = PortBlock::hold(is_v4)?;
+            let ports = PortBlock::hold(is_v4, HALF_OPEN_PORTS)?;
             let chooser = SourceChooser::new(is_v4)?;
-            let socket = RawSocket::tcp(is_v4, &self.registry, Token(self.first_token + 2 + family))?;
+            let token = Token(self.first_token + 2 + family);
+            let socket = RawSocket::tcp(is_v4, HALF_OPEN_PORTS, &self.registry, token)?;
             self.half_open[family] = Some(HalfOpen { socket, ports, chooser });
         }
         Ok(())
@@ -303,11 +323,15 @@ impl HalfOpen {
     }
 }
 
-fn family_index(address: IpAddr) -> usize {
+fn too_many_echoes() -> io::Error {
+    io::Error::other("65,536 echo requests are waiting for their replies")
+}
+
+pub(super) fn family_index(address: IpAddr) -> usize {
     usize::from(address.is_ipv6())
 }
 
-fn read<'a>(socket: &RawSocket, buffer: &'a mut [u8]) -> Option<(IpAddr, &'a mut [u8])> {
+pub(super) fn read<'a>(socket: &RawSocket, buffer: &'a mut [u8]) -> Option<(IpAddr, &'a mut [u8])> {
     socket.receive(buffer).unwrap_or_else(|error| {
         tracing::debug!(%error, "a raw socket cannot be read");
         None
@@ -315,6 +339,6 @@ fn read<'a>(socket: &RawSocket, buffer: &'a mut [u8]) -> Option<(IpAddr, &'a mut
 }
 
 /// A raw IPv4 socket gives the IP header too (raw(7)), one of IPv6 does not (RFC 3542, 3).
-fn behind_the_header(packet: &mut [u8], family: usize) -> Option<&mut [u8]> {
+pub(super) fn behind_the_header(packet: &mut [u8], family: usize) -> Option<&mut [u8]> {
     if family == 0 { Ipv4::split(packet).ok().map(|split| split.payload) } else { Some(packet) }
 }

@@ -10,19 +10,19 @@ use crate::check::Reason;
 
 /// A packet that was not delivered. Only what every error quotes is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Undelivered {
+pub(in crate::check) struct Undelivered {
     /// Where it was to go.
-    pub(super) destination: IpAddr,
+    pub(in crate::check) destination: IpAddr,
     /// A number of [`wire::protocol`].
-    pub(super) protocol: u8,
+    pub(in crate::check) protocol: u8,
     /// Its first eight bytes behind the IP header.
-    pub(super) start: [u8; 8],
+    pub(in crate::check) start: [u8; 8],
     /// Why not.
-    pub(super) reason: Reason,
+    pub(in crate::check) reason: Reason,
 }
 
 /// Reads an ICMP message of a family; `None` if it is no error, none that ends a check, or none that can be read.
-pub(super) fn undelivered(message: &mut [u8], is_v4: bool) -> Option<Undelivered> {
+pub(in crate::check) fn undelivered(message: &mut [u8], is_v4: bool) -> Option<Undelivered> {
     let (icmp, quote) = Icmp::split(message).ok()?;
     let (kind, code) = (icmp.kind(), icmp.code());
     if is_v4 {

@@ -29,24 +29,35 @@ pub const HALF_OPEN_PORTS: Range<u16> = 61_440..61_456;
 const RECEIVE_BUFFER_BYTES: usize = 2 << 20;
 
 /// More than any answer has that counts: an error quotes 576 bytes (RFC 1812, 4.3.2.3) or 1,280 (RFC 4443, 2.4).
-pub(super) const PACKET_BYTES_MAX: usize = 2_048;
+pub(in crate::check) const PACKET_BYTES_MAX: usize = 2_048;
 
 /// A raw socket of one family and protocol, in the poll.
-pub(super) struct RawSocket {
+pub(in crate::check) struct RawSocket {
     descriptor: OwnedFd,
 }
 
 impl RawSocket {
     /// For ICMP: echo replies with our identifier, and errors.
-    pub(super) fn icmp(is_v4: bool, identifier: u16, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(in crate::check) fn icmp(
+        is_v4: bool,
+        identifier: u16,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         let protocol = if is_v4 { ipproto::ICMP } else { ipproto::ICMPV6 };
         let filter = if is_v4 { icmp_filter_v4(identifier) } else { icmp_filter_v6(identifier) };
         Self::open(is_v4, protocol, &filter, registry, token)
     }
 
-    /// For TCP: segments to our ports.
-    pub(super) fn tcp(is_v4: bool, registry: &Registry, token: Token) -> io::Result<Self> {
-        let filter: &[SockFilter] = if is_v4 { &TCP_FILTER_V4 } else { &TCP_FILTER_V6 };
+    /// For TCP: segments to these ports of ours.
+    pub(in crate::check) fn tcp(
+        is_v4: bool,
+        ports: Range<u16>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let (v4, v6) = (tcp_filter_v4(&ports), tcp_filter_v6(&ports));
+        let filter: &[SockFilter] = if is_v4 { &v4 } else { &v6 };
         Self::open(is_v4, ipproto::TCP, filter, registry, token)
     }
 
@@ -68,13 +79,16 @@ impl RawSocket {
         Ok(Self { descriptor })
     }
 
-    pub(super) fn send(&self, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::check) fn send(&self, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
         sendto(&self.descriptor, bytes, SendFlags::empty(), &SocketAddr::new(to, 0))?;
         Ok(())
     }
 
     /// What came, and from whom; `None`: nothing more now. With IPv4 the IP header comes too.
-    pub(super) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(IpAddr, &'a mut [u8])>> {
+    pub(in crate::check) fn receive<'a>(
+        &self,
+        buffer: &'a mut [u8],
+    ) -> io::Result<Option<(IpAddr, &'a mut [u8])>> {
         loop {
             return match recvfrom(&self.descriptor, &mut *buffer, RecvFlags::empty()) {
                 Ok((length, _, from)) => {
@@ -91,23 +105,23 @@ impl RawSocket {
 }
 
 /// The listeners that hold the ports.
-pub(super) struct PortBlock {
+pub(in crate::check) struct PortBlock {
     ports: Vec<u16>,
     _listeners: Vec<OwnedFd>,
 }
 
 impl PortBlock {
     /// Takes the ports that are free. Fails if none is.
-    pub(super) fn hold(is_v4: bool) -> io::Result<Self> {
+    pub(in crate::check) fn hold(is_v4: bool, wanted: Range<u16>) -> io::Result<Self> {
         let mut block = Self { ports: Vec::new(), _listeners: Vec::new() };
-        for port in HALF_OPEN_PORTS {
+        for port in wanted {
             match Self::listener(is_v4, port) {
                 Ok(listener) => {
                     block.ports.push(port);
                     block._listeners.push(listener);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    tracing::warn!("half-open checks do without port {port}: another program holds it");
+                    tracing::warn!("checks do without port {port}: another program holds it");
                 }
                 Err(error) => return Err(error),
             }
@@ -115,7 +129,7 @@ impl PortBlock {
         if block.ports.is_empty() { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(block) }
     }
 
-    pub(super) fn ports(&self) -> &[u16] {
+    pub(in crate::check) fn ports(&self) -> &[u16] {
         &self.ports
     }
 
@@ -134,18 +148,18 @@ impl PortBlock {
 }
 
 /// Which of our addresses the kernel would send from. A connected UDP socket knows, and sends nothing.
-pub(super) struct SourceChooser {
+pub(in crate::check) struct SourceChooser {
     descriptor: OwnedFd,
 }
 
 impl SourceChooser {
-    pub(super) fn new(is_v4: bool) -> io::Result<Self> {
+    pub(in crate::check) fn new(is_v4: bool) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         Ok(Self { descriptor: socket_with(family(is_v4), SocketType::DGRAM, flags, Some(ipproto::UDP))? })
     }
 
     /// Asked anew each time: routes and addresses change.
-    pub(super) fn source_for(&self, server: SocketAddr) -> io::Result<IpAddr> {
+    pub(in crate::check) fn source_for(&self, server: SocketAddr) -> io::Result<IpAddr> {
         // Without this it would stay with the address of the last time.
         connect_unspec(&self.descriptor)?;
         connect(&self.descriptor, &server)?;
@@ -229,19 +243,17 @@ fn icmp_filter_v6(identifier: u16) -> [SockFilter; 9] {
     ]
 }
 
-const TCP_FILTER_V4: [SockFilter; 6] = [
-    SKIP_IPV4_HEADER,
-    word_behind(2),
-    at_least(HALF_OPEN_PORTS.start as u32, 0, 2),
-    at_least(HALF_OPEN_PORTS.end as u32, 1, 0),
-    TAKE,
-    DROP,
-];
+fn tcp_filter_v4(ports: &Range<u16>) -> [SockFilter; 6] {
+    [
+        SKIP_IPV4_HEADER,
+        word_behind(2),
+        at_least(ports.start as u32, 0, 2),
+        at_least(ports.end as u32, 1, 0),
+        TAKE,
+        DROP,
+    ]
+}
 
-const TCP_FILTER_V6: [SockFilter; 5] = [
-    word(2),
-    at_least(HALF_OPEN_PORTS.start as u32, 0, 2),
-    at_least(HALF_OPEN_PORTS.end as u32, 1, 0),
-    TAKE,
-    DROP,
-];
+fn tcp_filter_v6(ports: &Range<u16>) -> [SockFilter; 5] {
+    [word(2), at_least(ports.start as u32, 0, 2), at_least(ports.end as u32, 1, 0), TAKE, DROP]
+}

@@ -47,6 +47,13 @@ impl World {
         out
     }
 
+    fn recheck(&mut self, seconds: u64, key: NeighbourKey) -> Vec<Ask> {
+        let mut out = Vec::new();
+        self.asks.recheck(self.at(seconds), key, &self.facts, &mut out);
+        self.asks.advance(self.at(seconds), &self.facts, &mut out);
+        out
+    }
+
     fn hint(&mut self, seconds: u64, key: NeighbourKey, mac: Mac) -> Vec<Ask> {
         let mut out = Vec::new();
         self.asks.hint(self.at(seconds), key, mac, &self.facts, &mut out);
@@ -178,4 +185,21 @@ fn all_kept_neighbours_are_let_go_at_the_end() {
     let mut out = Vec::new();
     world.asks.forget_all(&world.facts, &mut out);
     assert_eq!(out, [Ask::Forget(SERVER), Ask::Forget(client(1))]);
+}
+
+#[test]
+fn a_health_check_asks_again_for_a_neighbour_that_was_given_up_and_for_no_other() {
+    let mut world = World::new();
+    assert_eq!(world.keep(0, &[SERVER]), [Ask::Keep(SERVER)]);
+    assert_eq!(world.recheck(0, SERVER), [], "it is being asked for");
+    for second in 1..3 {
+        assert_eq!(world.advance(second), [Ask::Keep(SERVER)]);
+    }
+    assert_eq!(world.advance(3), []);
+    assert!(world.asks.is_given_up(SERVER));
+    assert_eq!(world.recheck(4, SERVER), [Ask::Keep(SERVER)]);
+    world.know(SERVER, NeighbourState::Reachable);
+    assert_eq!(world.advance(5), []);
+    assert_eq!(world.recheck(6, SERVER), []);
+    assert_eq!(world.recheck(6, client(1)), [Ask::Use(client(1))], "others are needed");
 }
