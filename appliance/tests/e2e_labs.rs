@@ -27,6 +27,9 @@ labs! {
     one_arm_with_the_gateway_elsewhere: "af_packet" ["one-arm-routed", "--wiring", "gateway-router"],
     one_arm_in_two_vlans: "af_xdp" ["one-arm-routed", "--wiring", "two-vlans"],
     traps: "af_packet" ["traps"],
+    schedulers_over_rings_that_copy: "af_packet" ["schedulers"],
+    schedulers_over_af_xdp: "af_xdp" ["schedulers"],
+    health: "af_xdp" ["health"],
 }
 
 /// Runs a lab with few requests.

@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../../tests/vectors.rs"]
+mod captured;
 mod e2e;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
+use captured::Vector;
 use e2e::modes::{Mode, Scene};
 use e2e::{PATIENCE, show, status, wait_for, with_driver};
 use lab::topology::one_arm_routed::CLIENT_VLAN;
@@ -41,27 +44,10 @@ const REST: Duration = Duration::from_millis(20);
 /// What a port of 1500 bytes carries, with room for a tag.
 const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=1514;
 
-struct Vector {
-    is_malformed: bool,
-    frame: Vec<u8>,
-}
-
-/// The vectors as they were captured; `None` when they are not there.
+/// Those that a port takes.
 fn vectors() -> Option<Vec<Vector>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/frames/frames.jsonl");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        println!("skipped: no vectors");
-        return None;
-    };
-    let of_line = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        let digits = value["hex"].as_str().unwrap();
-        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        let frame = (0..digits.len()).step_by(2).map(byte).collect();
-        Vector { is_malformed: value["v"] == "drop", frame }
-    };
     let sendable = |vector: &Vector| FRAME_BYTES.contains(&vector.frame.len());
-    Some(text.lines().map(of_line).filter(sendable).collect())
+    Some(captured::vectors()?.into_iter().filter(sendable).collect())
 }
 
 fn odd_frames(driver: &str, mode: Mode) {
@@ -73,7 +59,7 @@ fn odd_frames(driver: &str, mode: Mode) {
     scene.site.vips.iter().for_each(|vip| canary(&scene, *vip, 1_000));
 
     let at_servers: Vec<Capture> = scene.site.servers.iter().map(listen).collect();
-    let malformed = vectors.iter().filter(|vector| vector.is_malformed);
+    let malformed = vectors.iter().filter(|vector| vector.is_malformed());
     let malformed: Vec<Vec<u8>> = malformed.flat_map(|vector| aimed(&scene, &vector.frame)).collect();
     assert!(malformed.len() > 100);
     attack(&scene, &malformed);

@@ -42,6 +42,10 @@ pub(crate) enum Topology {
     L3Dsr,
     /// The appliance as a router with one interface: gateway, source NAT, or two VLANs
     OneArmRouted,
+    /// Every way to choose a server, asked against measured, under concurrent calls on two workers
+    Schedulers,
+    /// Every kind of health check against every way in which a server fails that it can see, and when it notices
+    Health,
     /// Two mistakes that every textbook warns of, broken and then cured
     Traps,
 }

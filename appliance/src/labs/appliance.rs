@@ -75,19 +75,35 @@ impl Running {
         self.ask_to_reload()
     }
 
+    /// Puts another text into the file and reloads.
+    pub(super) fn reload_as(&self, text: &str) -> Result<String, Stopped> {
+        fs::write(&self.file, text)?;
+        self.ask_to_reload()
+    }
+
+    /// An operator command; what it says, or its refusal.
+    pub(super) fn order(&self, words: &[&str]) -> Result<String, Stopped> {
+        let output = self.appliance.command(words)?;
+        match output.status.code() {
+            Some(0) => Ok(text(&output.stdout)),
+            code => Err(format!("exit status {}: {}", code.unwrap_or(-1), text(&output.stderr)).into()),
+        }
+    }
+
     /// Adds `text` to the file and reloads.
     pub(super) fn reload_with(&self, text: &str) -> Result<String, Stopped> {
         fs::OpenOptions::new().append(true).open(&self.file)?.write_all(text.as_bytes())?;
         self.ask_to_reload()
     }
 
+    /// The file that it runs on.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// `jeoul reload`.
     fn ask_to_reload(&self) -> Result<String, Stopped> {
-        let output = self.appliance.command(&["reload"])?;
-        match output.status.code() {
-            Some(0) => Ok(text(&output.stdout)),
-            code => Err(format!("exit status {}: {}", code.unwrap_or(-1), text(&output.stderr)).into()),
-        }
+        self.order(&["reload"])
     }
 
     /// The rows of `jeoul show WHAT --json`.
@@ -105,10 +121,23 @@ impl Running {
 
     /// Waits until this holds for every row of `show servers`; false when it takes too long.
     pub(super) fn wait_for_servers(&self, holds: impl Fn(&Value) -> bool) -> Result<bool, Stopped> {
+        self.wait_for_rows("servers", |rows| !rows.is_empty() && rows.iter().all(&holds))
+    }
+
+    /// Waits until this holds for the row of `show WHAT` with a name; false when it takes too long.
+    pub(super) fn wait_for_row(
+        &self,
+        what: &str,
+        name: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<bool, Stopped> {
+        self.wait_for_rows(what, |rows| rows.iter().any(|row| row["name"] == name && holds(row)))
+    }
+
+    fn wait_for_rows(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<bool, Stopped> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let servers = self.rows("servers")?;
-            if !servers.is_empty() && servers.iter().all(&holds) {
+            if holds(&self.rows(what)?) {
                 return Ok(true);
             }
             if Instant::now() >= deadline {
@@ -116,6 +145,11 @@ impl Running {
             }
             thread::sleep(LOOK_INTERVAL);
         }
+    }
+
+    /// How many descriptors it has open now.
+    pub(super) fn descriptors(&self) -> Result<usize, Stopped> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.appliance.process().id()))?.count())
     }
 
     /// Ends it as systemd would.

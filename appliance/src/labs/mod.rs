@@ -4,8 +4,10 @@
 //! lab that cannot be built, and one that did not show what it should, end with exit status 1.
 
 mod appliance;
+mod health;
 mod modes;
 mod report;
+mod schedulers;
 mod shares;
 mod slb_groups;
 mod slb_routed;
@@ -83,6 +85,8 @@ fn run_to_end(lab: Lab, wish: Wish, report: &mut Report) -> Result<(), Stopped> 
                 modes::one_arm_routed(testbed, wiring, wish, report)
             })
         }
+        Topology::Schedulers => schedulers::run(build("schedulers")?, wish, report),
+        Topology::Health => health::run(build("health")?, wish, report),
         Topology::Traps => traps::run(wish, report),
     }
 }

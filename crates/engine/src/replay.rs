@@ -508,8 +508,9 @@ where
             counters.connects_made.add(1);
             // Which of several requests was answered, nobody knows (RFC 6298 section 3).
             if let (1, Some(opened_us)) = (requests, hit.direction.opened_us()) {
-                let elapsed_us = self.world.now_us().wrapping_sub(opened_us);
-                self.world.shared.loads.note_response(member, u64::from(elapsed_us) * 1_000);
+                // The worker that took the request may have read the clock after this one: then it is less than nothing.
+                let elapsed_us = (self.world.now_us().wrapping_sub(opened_us) as i32).max(0);
+                self.world.shared.loads.note_response(member, elapsed_us as u64 * 1_000);
             }
         }
     }

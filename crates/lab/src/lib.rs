@@ -1,9 +1,9 @@
 //! Testbeds as a library: namespaces, veth pairs, peers, traffic.
 //!
 //! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it
-//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`TransferServer`], [`Iperf3`], [`Decapsulator`],
-//! [`VlanSwitch`], [`Appliance`]), real clients call them ([`run_requests`], [`transfer`], [`ask_udp`],
-//! [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
+//! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`MoodServer`], [`TransferServer`], [`Iperf3`],
+//! [`Decapsulator`], [`VlanSwitch`], [`DelayLine`], [`Appliance`]), real clients call them ([`run_requests`],
+//! [`Calls`], [`transfer`], [`ask_udp`], [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
 //! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
@@ -37,16 +37,17 @@ pub use capture::{
     read_pcap,
 };
 pub use client::{
-    Answer, Echoed, Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Report,
-    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, run_requests, send_frames, transfer,
-    udp_ask, udp_ask_sized,
+    Answer, BusyConnections, Call, Called, Calls, Chatter, Echoed, Failed, Failure, FragmentedQuestion,
+    HeldConnections, HeldState, Load, Order, Report, Rested, Transferred, Way, ask_in_fragments, ask_udp,
+    fragment_udp, http_get, per_server, run_requests, send_frames, transfer, udp_ask, udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
 pub use peer::{
-    Access, Decapsulated, Decapsulator, ECHOED_BYTES_MIN, GUE_PORT, Iperf3, Iperf3Report, NginxServer,
-    TcpHold, TransferServer, Tunnel, UdpEcho, VlanSwitch, rewrite_dscp, run_iperf3,
+    Access, Decapsulated, Decapsulator, DelayLine, Discarded, ECHOED_BYTES_MIN, GUE_PORT, Iperf3,
+    Iperf3Report, Mood, MoodServer, NginxServer, PacketFilter, READY, Speech, TcpHold, TransferServer,
+    Tunnel, UdpEcho, VlanSwitch, rewrite_dscp, run_iperf3,
 };
 pub use process::{Process, Signal};
 pub use program::find_program;

@@ -1,8 +1,8 @@
 //! A link: one veth pair straight between two namespaces, made so that raw sockets see what a wire would
 //! carry.
 //!
-//! One queue each way, because a socket on queue 0 of a veth with more queues may receive nothing; every
-//! offload that leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive
+//! One queue each way where nothing else is said, because a socket on queue 0 of a veth with more queues may
+//! receive nothing; every offload that leaves frames unfinished or oversized (checksums, segmentation, scatter-gather, receive
 //! merging) off at both ends.
 
 use std::fs;
@@ -57,17 +57,18 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes the pair: (namespace, interface name) twice. Both ends are up, without addresses.
-    pub(crate) fn create(first: (&Namespace, &str), second: (&Namespace, &str)) -> Result<Self> {
+    /// Makes the pair: (namespace, interface name) twice, and how many queues there are each way. Both ends are
+    /// up, without addresses.
+    pub(crate) fn create(first: (&Namespace, &str), second: (&Namespace, &str), queues: u8) -> Result<Self> {
         let [first, second] = [first, second].map(|(namespace, interface)| {
             let mac = Mac(namespace.ledger().next_mac()?);
             Ok(Opposite { namespace: namespace.clone(), interface: interface.into(), mac })
         });
         let (first, second): (Opposite, Opposite) = (first?, second?);
         let (first, second) = (second.clone().seen_from(first.clone()), first.seen_from(second));
-        let (a, b) = (first.mac.to_string(), second.mac.to_string());
-        let words =
-            [&["link", "add"][..], &first.attributes(&a), &["type", "veth", "peer"], &second.attributes(&b)];
+        let (a, b, queues) = (first.mac.to_string(), second.mac.to_string(), queues.to_string());
+        let (a, b) = (first.attributes(&a, &queues), second.attributes(&b, &queues));
+        let words = [&["link", "add"][..], &a, &["type", "veth", "peer"], &b];
         program::ip(&words.concat())?;
         for end in [&first, &second] {
             let settings = OFFLOADS.iter().flat_map(|offload| [*offload, "off"]);
@@ -94,9 +95,8 @@ impl Endpoint {
         Opposite { namespace, interface, mac }.seen_from(opposite)
     }
 
-    fn attributes<'a>(&'a self, mac: &'a str) -> [&'a str; 10] {
-        let queues = ["numrxqueues", "1", "numtxqueues", "1"];
-        let [a, b, c, d] = queues;
+    fn attributes<'a>(&'a self, mac: &'a str, queues: &'a str) -> [&'a str; 10] {
+        let [a, b, c, d] = ["numrxqueues", queues, "numtxqueues", queues];
         ["name", &self.interface, "netns", self.namespace.name(), a, b, c, d, "address", mac]
     }
 

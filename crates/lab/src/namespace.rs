@@ -166,6 +166,15 @@ impl Namespace {
         Ok(())
     }
 
+    /// Takes packets for all addresses of a network as its own, and lets programs bind them, without having them on
+    /// an interface: so a host stands for many. It does not answer ARP or neighbour solicitations for them; who
+    /// calls them needs a route.
+    pub fn answer_for(&self, network: &str) -> Result<()> {
+        let network: Prefix = network.parse()?;
+        self.ip(&["route", "add", "local", &network.to_string(), "dev", "lo"])?;
+        self.set_parameter("net.ipv6.ip_nonlocal_bind", "1")
+    }
+
     /// Lets an address go that it [held](Self::hold_address).
     pub fn release_address(&self, address: IpAddr) -> Result<()> {
         let length = if address.is_ipv4() { 32 } else { 128 };

@@ -47,7 +47,18 @@ impl Testbed {
 
     /// A link between two namespaces, each with the interface's name there.
     pub fn link(&self, first: (&Namespace, &str), second: (&Namespace, &str)) -> Result<Link> {
-        Link::create(first, second)
+        Link::create(first, second, 1)
+    }
+
+    /// The same with so many queues each way, among which the kernel deals out flows: for an appliance whose
+    /// workers need a queue each.
+    pub fn link_with_queues(
+        &self,
+        first: (&Namespace, &str),
+        second: (&Namespace, &str),
+        queues: u8,
+    ) -> Result<Link> {
+        Link::create(first, second, queues)
     }
 
     /// Stands still so that a person can look around; Ctrl-C removes the testbed and ends the process.

@@ -43,7 +43,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port"], &["libc"]),
-    ("lab", &["wire"], &["rustix", "signal-hook", "libc", "pnet"]),
+    ("lab", &["wire"], &["rustix", "rustls", "signal-hook", "libc", "pnet"]),
     (
         "sim",
         &["wire", "flow", "rewrite", "session", "plan", "port", "engine", "config", "control"],

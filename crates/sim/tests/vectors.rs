@@ -2,33 +2,18 @@
 //! frame may end anywhere, and connections that live go on.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "../../../tests/vectors.rs"]
+mod captured;
 mod modes;
 
+use captured::Vector;
 use modes::{MODES, Mode, Opened, SERVER_MAC, VIP_V4, VIP_V6};
 use sim::golden::Bench;
 
-struct Vector {
-    id: u64,
-    verdict: String,
-    frame: Vec<u8>,
-}
-
-/// The vectors as they were captured; `None` when they are not there.
+/// Those that a ring takes, with the room of a tag.
 fn vectors() -> Option<Vec<Vector>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/frames/frames.jsonl");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        println!("skipped: no vectors");
-        return None;
-    };
-    let of_line = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        let digits = value["hex"].as_str().unwrap();
-        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        let frame = (0..digits.len()).step_by(2).map(byte).collect();
-        Vector { id: value["id"].as_u64().unwrap(), verdict: value["v"].as_str().unwrap().to_owned(), frame }
-    };
     let carried = |vector: &Vector| vector.frame.len() + 4 <= port::FRAME_BYTES_MAX;
-    Some(text.lines().map(of_line).filter(carried).collect())
+    Some(captured::vectors()?.into_iter().filter(carried).collect())
 }
 
 impl Mode {
@@ -88,7 +73,7 @@ fn a_malformed_frame_reaches_no_server_and_makes_no_session_in_any_mode() {
     for mode in MODES {
         let mut opened = mode.open();
         let sessions = opened.bench.world().sessions();
-        for Vector { id, frame, .. } in vectors.iter().filter(|vector| vector.verdict == "drop") {
+        for Vector { id, frame, .. } in vectors.iter().filter(|vector| vector.is_malformed()) {
             let [_, to_us, to_vip] = mode.aimed(frame);
             for frame in [to_us, to_vip] {
                 let what = format!("{}: vector {id}", mode.name);

@@ -33,6 +33,8 @@ pub(super) struct StreamProbe {
     stream: TcpStream,
     conversation: Conversation,
     phase: Phase,
+    /// Why nothing more can be said. The kernel tells it once, and whoever reads then sees a mere end.
+    unsaid: Option<Reason>,
     farewell_bytes: usize,
 }
 
@@ -64,7 +66,8 @@ impl StreamProbe {
         });
         match registered {
             Ok(stream) => {
-                Start::UnderWay(Self { stream, conversation, phase: Phase::Connecting, farewell_bytes: 0 })
+                let phase = Phase::Connecting;
+                Start::UnderWay(Self { stream, conversation, phase, unsaid: None, farewell_bytes: 0 })
             }
             Err(error) => Start::failed(error),
         }
@@ -126,7 +129,10 @@ impl StreamProbe {
         let mut buffer = [0; READ_BYTES];
         loop {
             let outcome = match self.stream.read(&mut buffer) {
-                Ok(0) => self.conversation.closed(),
+                Ok(0) => match (self.conversation.closed(), self.unsaid.take()) {
+                    (Some(Outcome::Failure(_)), Some(reason)) => Some(Outcome::Failure(reason)),
+                    (outcome, _) => outcome,
+                },
                 Ok(length) => {
                     let outcome = self.conversation.received(&buffer[..length]);
                     self.say();
@@ -147,13 +153,15 @@ impl StreamProbe {
         }
     }
 
-    /// Writes as much as the kernel takes. An error shows when reading, too.
+    /// Writes as much as the kernel takes. Who can say no more may have an answer to read all the same.
     fn say(&mut self) {
-        while !self.conversation.unsent().is_empty() {
+        while !self.conversation.unsent().is_empty() && self.unsaid.is_none() {
             match self.stream.write(self.conversation.unsent()) {
                 Ok(length) if length > 0 => self.conversation.sent(length),
+                Ok(_) => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => self.unsaid = Some(Reason::from(&error)),
             }
         }
     }

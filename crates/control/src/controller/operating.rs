@@ -18,7 +18,12 @@ impl<R: Rings> Controller<R> {
     /// Takes an event of the operator socket, or does what is due there, and answers every whole request.
     pub(super) fn operate(&mut self, now: Instant, token: Option<Token>) {
         let Some(mut operator) = self.operator.take() else { return };
-        let mut answer = |request| self.answer(now, request);
+        let mut answer = |request| {
+            let response = self.answer(now, request);
+            // Answered only when it is in force: whoever has drained a server may count on it.
+            self.bring_up_to_date(now);
+            response
+        };
         match token {
             Some(token) => operator.handle(now, token, &mut answer),
             None => operator.advance(now, &mut answer),

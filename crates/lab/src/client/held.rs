@@ -17,8 +17,9 @@ pub struct HeldConnections {
     round: u64,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     stream: TcpStream,
     received: Vec<u8>,
 }
@@ -39,6 +40,10 @@ pub enum HeldState {
 }
 
 impl HeldConnections {
+    pub(super) fn of(connections: Vec<Held>) -> Self {
+        Self { connections, round: 0 }
+    }
+
     /// Opens `count` connections from a namespace, one after the other, each within `timeout`. The first
     /// failure ends it and closes those that were open.
     pub fn open(
@@ -49,13 +54,20 @@ impl HeldConnections {
     ) -> Result<Result<Self, Failure>> {
         lab_address(target.ip())?;
         let connect = || -> Result<Vec<Held>, Failure> {
-            let one = |_| {
-                let stream = TcpStream::connect_timeout(&target, timeout)?;
-                Ok(Held { stream, received: Vec::new() })
-            };
+            let one = |_| Ok(Held::new(TcpStream::connect_timeout(&target, timeout)?));
             (0..count).map(one).collect()
         };
-        Ok(namespace.run(connect)?.map(|connections| Self { connections, round: 0 }))
+        Ok(namespace.run(connect)?.map(Self::of))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
     }
 
     /// The client's end of each connection.
@@ -63,14 +75,30 @@ impl HeldConnections {
         self.connections.iter().filter_map(|held| held.stream.local_addr().ok()).collect()
     }
 
+    /// Closes those that `chosen` names by their places, and keeps the others in their order.
+    pub fn close(&mut self, chosen: impl Fn(usize) -> bool) {
+        let connections = std::mem::take(&mut self.connections).into_iter().enumerate();
+        self.connections = connections.filter(|(place, _)| !chosen(*place)).map(|(_, held)| held).collect();
+    }
+
+    /// Takes in the connections of another.
+    pub fn append(&mut self, other: Self) {
+        self.round = self.round.max(other.round);
+        self.connections.extend(other.connections);
+    }
+
     /// Sends a line over each connection, then waits for all the answers, `timeout` in all.
     pub fn probe(&mut self, timeout: Duration) -> Vec<HeldState> {
+        self.probe_with(0, timeout)
+    }
+
+    /// The same with lines that are so many bytes longer, as the answers are.
+    pub fn probe_with(&mut self, padding_bytes: usize, timeout: Duration) -> Vec<HeldState> {
         self.round += 1;
-        let question = format!("{}\n", self.round);
-        let asked: Vec<io::Result<()>> =
-            self.connections.iter_mut().map(|held| held.stream.write_all(question.as_bytes())).collect();
-        let deadline = Instant::now() + timeout;
         let round = self.round;
+        let asked: Vec<io::Result<()>> =
+            self.connections.iter_mut().map(|held| held.send(round, padding_bytes, timeout)).collect();
+        let deadline = Instant::now() + timeout;
         let states = self.connections.iter_mut().zip(asked).map(|(held, asked)| match asked {
             Ok(()) => held.listen(Some(round), deadline),
             Err(error) => HeldState::of(error),
@@ -93,19 +121,40 @@ impl HeldConnections {
 }
 
 impl Held {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends a line and waits for the answer.
+    pub(super) fn ask(&mut self, round: u64, padding_bytes: usize, deadline: Instant) -> HeldState {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.send(round, padding_bytes, left) {
+            Ok(()) => self.listen(Some(round), deadline),
+            Err(error) => HeldState::of(error),
+        }
+    }
+
+    /// A server that takes nothing must not hold its client up for ever.
+    fn send(&mut self, round: u64, padding_bytes: usize, timeout: Duration) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(timeout.max(Duration::from_millis(1))))?;
+        self.stream.write_all(format!("{round} {}\n", ".".repeat(padding_bytes)).as_bytes())
+    }
+
     /// Reads until the answer of `round`, an end or the deadline. Answers of earlier rounds that came too
     /// late are passed over.
     fn listen(&mut self, round: Option<u64>, deadline: Instant) -> HeldState {
         loop {
             while let Some(line) = self.next_line() {
-                match line.split_once(' ') {
-                    Some((server, word)) if word.parse().ok() == round && round.is_some() => {
+                let mut words = line.split(' ');
+                let (server, word) = (words.next(), words.next());
+                match server {
+                    Some(server) if round.is_some() && word.and_then(|word| word.parse().ok()) == round => {
                         return HeldState::Alive(server.into());
                     }
                     _ => {}
                 }
             }
-            let mut piece = [0; 256];
+            let mut piece = [0; 16 * 1024];
             match self.read_before(deadline, &mut piece) {
                 Ok(0) => return HeldState::Closed,
                 Ok(length) => self.received.extend_from_slice(&piece[..length]),

@@ -1,5 +1,7 @@
 //! Clients: traffic with a bound in requests and in seconds, and what came of it.
 
+mod busy;
+mod calls;
 mod fragments;
 mod frames;
 mod held;
@@ -8,6 +10,8 @@ mod report;
 mod transfer;
 mod udp;
 
+pub use busy::{BusyConnections, Chatter, Rested};
+pub use calls::{Call, Called, Calls, per_server};
 pub use fragments::{FragmentedQuestion, Order, ask_in_fragments, fragment_udp};
 pub use frames::send_frames;
 pub use held::{HeldConnections, HeldState};

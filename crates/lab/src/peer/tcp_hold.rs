@@ -21,7 +21,8 @@ use crate::program::POLL_INTERVAL;
 pub struct TcpHold {
     ending: Arc<AtomicBool>,
     connections: Arc<Mutex<Vec<Connection>>>,
-    listener: Option<JoinHandle<()>>,
+    listener: Arc<TcpListener>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 /// Its thread owns the socket, so that it is closed as soon as the client has closed it.
@@ -36,12 +37,12 @@ impl TcpHold {
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Result<Self> {
         let binding = || format!("binding TCP port {port} in {}", namespace.name());
         let bind = || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
-        let listener = namespace.run(bind)?.map_err(Error::system(binding()))?;
-        listener.set_nonblocking(true).map_err(Error::system(binding()))?;
+        let listener = Arc::new(namespace.run(bind)?.map_err(Error::system(binding()))?);
         let (ending, connections) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (flag, list, name) = (Arc::clone(&ending), Arc::clone(&connections), name.to_string());
-        let listener = thread::spawn(move || accept_until(&flag, &listener, &list, &name));
-        Ok(Self { ending, connections, listener: Some(listener) })
+        let hears = Arc::clone(&listener);
+        let accepting = thread::spawn(move || accept_until(&flag, &hears, &list, &name));
+        Ok(Self { ending, connections, listener, accepting: Some(accepting) })
     }
 
     /// The clients whose connections are open at this end.
@@ -81,8 +82,11 @@ impl TcpHold {
 impl Drop for TcpHold {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
+        // It wakes whoever accepts, and the host refuses from here on (Linux: a listener that is shut down is no
+        // listener).
+        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
         }
         self.abort_all();
     }
@@ -96,21 +100,18 @@ fn accept_until(ending: &AtomicBool, listener: &TcpListener, list: &Mutex<Vec<Co
                 let weak = Arc::downgrade(&stream);
                 // Locked first: whoever has an answer of this connection finds it in the list.
                 let mut list = lock(list);
+                // A thread that has ended and is remembered keeps its stack.
+                list.retain(|connection| !connection.thread.is_finished());
                 let thread = thread::spawn(move || answer_lines(&stream, &name));
                 list.push(Connection { stream: weak, thread });
             }
-            // Nobody is waiting, or a client gave up while it waited.
+            // It is ending, or a client gave up while it waited.
             Err(_) => thread::sleep(POLL_INTERVAL),
         }
     }
 }
 
 fn answer_lines(stream: &TcpStream, name: &str) {
-    // An accepted socket does not inherit the listener's mode on Linux; said anyway, since the loop relies on
-    // it.
-    if stream.set_nonblocking(false).is_err() {
-        return;
-    }
     let mut lines = BufReader::new(stream).lines();
     let mut writer = stream;
     while let Some(Ok(line)) = lines.next() {

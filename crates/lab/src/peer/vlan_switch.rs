@@ -11,26 +11,19 @@
 //! switch ends.
 
 use std::io;
-use std::os::fd::IntoRawFd;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use pnet::datalink::{DataLinkReceiver, DataLinkSender};
 
+use super::packet_socket::{self, BUFFER_BYTES, LOOK_INTERVAL, send};
 use crate::capture::PcapStream;
 use crate::error::{Error, Result};
 use crate::link::Endpoint;
 use crate::process::Process;
-
-/// How long a receive sleeps before it looks whether it shall end: the most that a drop waits.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Room for the bursts of a transfer while a thread waits for its turn.
-const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 
 /// Room in a socket that nobody reads: the kernel's least.
 const UNREAD_BUFFER_BYTES: usize = 0;
@@ -61,10 +54,6 @@ pub struct VlanSwitch {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Both sides of a packet socket on an interface. They have to be of one socket: it alone does not hear what
-/// it sends.
-type Wire = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
-
 impl VlanSwitch {
     /// Starts it between a trunk and access ports, each with its VLAN; all in one namespace, where the kernel
     /// itself should be silent (see [`Endpoint::silence_ipv6`]). It switches from here on.
@@ -74,9 +63,9 @@ impl VlanSwitch {
             Self { ending: Arc::default(), dropped: Arc::default(), trunk: None, threads: Vec::new() };
         let mut ports = Vec::new();
         for (vlan, end) in access {
-            let (to_access, from_access) = open(end, SOCKET_BUFFER_BYTES)?;
+            let (to_access, from_access) = packet_socket::open(end, BUFFER_BYTES)?;
             // What comes in by the trunk is tcpdump's to take.
-            let (to_trunk, _unread) = open(trunk, UNREAD_BUFFER_BYTES)?;
+            let (to_trunk, _unread) = packet_socket::open(trunk, UNREAD_BUFFER_BYTES)?;
             ports.push((*vlan, to_access));
             let (ending, dropped, vlan) = (Arc::clone(&switch.ending), Arc::clone(&switch.dropped), *vlan);
             let work = move || tag_until(&ending, &dropped, vlan, from_access, to_trunk);
@@ -148,35 +137,10 @@ fn untag_to_the_end(
     }
 }
 
-/// A packet socket with room for so many bytes of received frames.
-fn open(end: &Endpoint, buffer_bytes: usize) -> Result<Wire> {
-    let opening = || format!("opening a packet socket on {}", end.interface());
-    let channel = end.namespace().run(|| {
-        let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
-        // Without a protocol it hears nothing before it is bound to its interface.
-        let socket = socket_with(AddressFamily::PACKET, kind, flags, None)?;
-        sockopt::set_socket_recv_buffer_size_force(&socket, buffer_bytes)?;
-        let interface = datalink::interfaces().into_iter().find(|known| known.name == end.interface());
-        let interface = interface.ok_or(io::ErrorKind::NotFound)?;
-        let read_timeout = Some(LOOK_INTERVAL);
-        let socket_fd = Some(socket.into_raw_fd());
-        let config = datalink::Config { read_timeout, socket_fd, ..datalink::Config::default() };
-        datalink::channel(&interface, config)
-    })?;
-    match channel.map_err(Error::system(opening()))? {
-        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
-        _ => Err(Error::unusable(end.interface(), "only Ethernet frames can be switched")),
-    }
-}
-
 fn count(dropped: &AtomicU64, done: Option<()>) {
     if done.is_none() {
         dropped.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-fn send(sender: &mut dyn DataLinkSender, frame: &[u8]) -> Option<()> {
-    sender.send_to(frame, None)?.ok()
 }
 
 /// The frame with a tag of this VLAN in front of its EtherType; none of what is no frame.

@@ -8,6 +8,7 @@
 //!
 //! The virtual addresses 198.18.0.10 and 2001:db8::10 lie in the client's network. Client and servers have
 //! the appliance as their gateway. Its kernel does not route: either the appliance forwards, or nothing does.
+//! [`Plan`] makes variants of it: more servers, several queues, delay lines, many callers behind the client.
 
 use std::fmt::Write;
 use std::fs;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::link::Endpoint;
 use crate::namespace::Namespace;
+use crate::peer::DelayLine;
 use crate::testbed::Testbed;
 
 /// The virtual IPv4 address.
@@ -40,7 +42,12 @@ const OUTSIDE_GATEWAYS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 const INSIDE_GATEWAYS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 18, 1, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1))];
-const SERVER_COUNT: u16 = 3;
+/// The networks of [`SlbRouted::caller`].
+const CALLERS: [&str; 2] = ["198.18.64.0/20", "2001:db8:64::/64"];
+/// How many addresses [`SlbRouted::caller`] has to give.
+pub const CALLERS_MAX: u16 = 4096;
+/// More would leave the addresses that read alike in both families.
+const SERVERS_MAX: u16 = 9;
 
 /// The lab, without peers; see the module.
 #[derive(Debug)]
@@ -66,6 +73,28 @@ pub struct Server {
     pub v4: IpAddr,
     /// Its IPv6 address.
     pub v6: IpAddr,
+    /// What holds the frames that it sends, where [`Plan::delayed`] says so.
+    pub delay: Option<DelayLine>,
+}
+
+/// What a variant of the lab is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many servers there are, 1 to 9.
+    pub servers: u16,
+    /// How many queues the links to the appliance and to the servers have each way: one for each worker.
+    pub queues: u8,
+    /// The servers, as indices, that stand behind a delay line.
+    pub delayed: Vec<u16>,
+    /// Whether the client answers for [`SlbRouted::caller`]'s addresses too.
+    pub callers: bool,
+}
+
+impl Default for Plan {
+    /// The picture above.
+    fn default() -> Self {
+        Self { servers: 3, queues: 1, delayed: Vec::new(), callers: false }
+    }
 }
 
 /// A service of the appliance, as its configuration names it: routed, round-robin.
@@ -96,6 +125,8 @@ pub struct Options {
     pub source_nat: String,
     /// IPv4 sessions.
     pub session_capacity: u32,
+    /// What else stands in the table `[appliance]`.
+    pub appliance_lines: Vec<String>,
 }
 
 impl Default for Options {
@@ -107,46 +138,71 @@ impl Default for Options {
             workers: vec![1],
             source_nat: "never".into(),
             session_capacity: 20_000,
+            appliance_lines: Vec::new(),
         }
     }
 }
 
 /// Builds the lab in a testbed.
 pub fn slb_routed(testbed: &Testbed) -> Result<SlbRouted> {
+    slb_routed_as(testbed, &Plan::default())
+}
+
+/// Builds a variant of the lab.
+pub fn slb_routed_as(testbed: &Testbed, plan: &Plan) -> Result<SlbRouted> {
+    if !(1..=SERVERS_MAX).contains(&plan.servers) {
+        return Err(Error::unusable(plan.servers.to_string(), "a lab has 1 to 9 servers"));
+    }
     let client = testbed.namespace("client")?;
     let appliance = testbed.namespace("appliance")?;
     let switch = testbed.namespace("switch")?;
     switch.add_bridge("br0")?;
 
-    let outer = testbed.link((&client, "eth0"), (&appliance, "outside"))?;
+    let outer = testbed.link_with_queues((&client, "eth0"), (&appliance, "outside"), plan.queues)?;
     outer.first.add_address(&format!("{CLIENT_V4}/24"))?;
     outer.first.add_address(&format!("{CLIENT_V6}/64"))?;
     OUTSIDE.iter().try_for_each(|address| outer.second.add_address(address))?;
     OUTSIDE_GATEWAYS.iter().try_for_each(|gateway| client.add_default_route(*gateway))?;
+    if plan.callers {
+        for (network, client_address) in CALLERS.into_iter().zip([CLIENT_V4, CLIENT_V6]) {
+            client.answer_for(network)?;
+            appliance.add_route(network, client_address)?;
+        }
+    }
 
-    let inner = testbed.link((&appliance, "inside"), (&switch, "appliance"))?;
+    let inner = testbed.link_with_queues((&appliance, "inside"), (&switch, "appliance"), plan.queues)?;
     inner.second.join_bridge("br0")?;
     INSIDE.iter().try_for_each(|address| inner.first.add_address(address))?;
 
-    let servers = (1..=SERVER_COUNT).map(|number| Server::create(testbed, &switch, number));
+    let servers = (0..plan.servers).map(|index| Server::create(testbed, plan, &switch, index));
     let servers = servers.collect::<Result<Vec<_>>>()?;
     Ok(SlbRouted { client: outer.first, outside: outer.second, inside: inner.first, servers })
 }
 
 impl Server {
-    fn create(testbed: &Testbed, switch: &Namespace, number: u16) -> Result<Self> {
+    fn create(testbed: &Testbed, plan: &Plan, switch: &Namespace, index: u16) -> Result<Self> {
+        let number = index + 1;
         let name = format!("server{number}");
         let namespace = testbed.namespace(&name)?;
-        let link = testbed.link((&namespace, "eth0"), (switch, &name))?;
-        link.second.join_bridge("br0")?;
+        let (end, at_switch, delay) = if plan.delayed.contains(&index) {
+            let hop = testbed.namespace(&format!("delay{number}"))?;
+            let near = testbed.link((&namespace, "eth0"), (&hop, "near"))?;
+            let far = testbed.link((&hop, "far"), (switch, &name))?;
+            let delay = DelayLine::start(&near.second, &far.first)?;
+            (near.first, far.second, Some(delay))
+        } else {
+            let link = testbed.link_with_queues((&namespace, "eth0"), (switch, &name), plan.queues)?;
+            (link.first, link.second, None)
+        };
+        at_switch.join_bridge("br0")?;
         let v4 =
             IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 1, 10).to_bits() + u32::from(number)));
         // .11 has ::11 beside it, as people write it.
         let v6 = IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10 + number));
-        link.first.add_address(&format!("{v4}/24"))?;
-        link.first.add_address(&format!("{v6}/64"))?;
+        end.add_address(&format!("{v4}/24"))?;
+        end.add_address(&format!("{v6}/64"))?;
         INSIDE_GATEWAYS.iter().try_for_each(|gateway| namespace.add_default_route(*gateway))?;
-        Ok(Self { name, end: link.first, v4, v6 })
+        Ok(Self { name, end, v4, v6, delay })
     }
 
     /// Where it lives.
@@ -179,6 +235,17 @@ impl SlbRouted {
         ]
     }
 
+    /// An address that the client has beside its own, in a lab with callers: `index` below [`CALLERS_MAX`], of the
+    /// family of `like`. 256 in a row share a /24, in IPv6 all a /64.
+    pub fn caller(&self, index: u16, like: IpAddr) -> IpAddr {
+        let index = index % CALLERS_MAX;
+        let [high, low] = index.to_be_bytes();
+        match like {
+            IpAddr::V4(_) => IpAddr::from([198, 18, 64 + high, low]),
+            IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0x64, 0, 0, 0, 0, index + 1]),
+        }
+    }
+
     /// Where the control socket of the configuration is.
     pub fn socket(&self) -> PathBuf {
         self.outside.namespace().directory().join("control.sock")
@@ -190,11 +257,15 @@ impl SlbRouted {
 
     /// Writes [`SlbRouted::config_text`] to the testbed's directory; again for a reload.
     pub fn write_config(&self, options: &Options, services: &[Service]) -> Result<PathBuf> {
+        self.write_text(&self.config_text(options, services))
+    }
+
+    /// Writes any other configuration to the same place.
+    pub fn write_text(&self, text: &str) -> Result<PathBuf> {
         let state = self.state_directory();
         fs::create_dir_all(&state).map_err(Error::system(format!("creating {}", state.display())))?;
         let path = self.outside.namespace().directory().join("appliance.toml");
-        fs::write(&path, self.config_text(options, services))
-            .map_err(Error::system(format!("writing {}", path.display())))?;
+        fs::write(&path, text).map_err(Error::system(format!("writing {}", path.display())))?;
         Ok(path)
     }
 
@@ -209,6 +280,7 @@ impl SlbRouted {
             self.socket(),
             self.state_directory(),
         );
+        options.appliance_lines.iter().for_each(|line| append(&mut text, format_args!("{line}\n")));
         for port in [&self.outside, &self.inside] {
             let (name, driver) = (port.interface(), &options.driver);
             append(
