@@ -21,8 +21,8 @@ const ORDERS_MAX: usize = 1_024;
 /// Bytes of a frame that control may have sent: an announcement, never traffic.
 pub const ORDER_BYTES_MAX: usize = 128;
 
-/// Packets that wait for one worker to carry them at the most: 0.75 MiB a worker. Twice as many as a worker carries
-/// while control makes the next ones.
+/// Packets that wait for one worker to carry them at the most: 0.75 MiB a worker, and what two thousand TCP checks a second
+/// send in 64 ms.
 const CARRIES_MAX: usize = 512;
 
 /// Bytes of a packet that control may have carried: what an Ethernet link takes in one piece.
@@ -123,7 +123,7 @@ pub struct Carry {
     bytes: [u8; CARRY_BYTES_MAX],
 }
 
-/// What control wants of one worker. A full queue loses what is pushed: that is said again, or was no loss.
+/// What control wants of one worker. A full queue takes nothing: control says it again, or keeps it until there is room.
 pub struct Orders {
     /// Frames to send as they are.
     pub frames: ArrayQueue<Order>,
