@@ -31,6 +31,10 @@ pub const TOKENS: usize = SOCKETS_MAX + RAW_TOKENS + CARRIED_TOKENS;
 /// ever after; less where that would take longer than an interval.
 const FIRST_CHECK_STEP: Duration = Duration::from_millis(10);
 
+/// Where the steps are shorter than this, as many checks as fall into it begin together: two thousand checks a second
+/// then wake the control thread two hundred times a second, not two thousand.
+const FIRST_CHECK_GRAIN: Duration = Duration::from_millis(5);
+
 /// When a check is tried again for which this host lacked a descriptor or a port.
 const OWN_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,7 +67,8 @@ pub struct Status<'a> {
 }
 
 /// Runs all checks. Lend it [`TOKENS`] tokens of the loop. In each round of the loop, give it the events of these, then
-/// call [`Checks::advance`].
+/// call [`Checks::advance`]. Only there are questions asked: a socket that was given back while events were handled has
+/// no successor before the last of them, which may be its own.
 pub struct Checks {
     first_token: usize,
     entries: HashMap<CheckId, Entry>,
@@ -123,7 +128,8 @@ impl Checks {
             let known = self.by_wanted.get(want).or_else(|| before.get(want)).copied();
             let id = known.unwrap_or_else(|| {
                 let step = FIRST_CHECK_STEP.min(want.parameters.interval / wanted.len().max(1) as u32);
-                let first = now + step * new;
+                let grains = (step * new).as_nanos() / FIRST_CHECK_GRAIN.as_nanos();
+                let first = now + FIRST_CHECK_GRAIN * u32::try_from(grains).unwrap_or_default();
                 new += 1;
                 let ancestor = ancestors.of(want).and_then(|id| self.entries.get(&id));
                 let fresh = || Checker::new(want.parameters, first);
@@ -185,7 +191,6 @@ impl Checks {
 
     /// Does what is due. Call it once a round, after the events.
     pub fn advance(&mut self, now: Instant, out: &mut Vec<Transition>) {
-        self.pool.begin_round();
         if self.more_at.take().is_some() {
             self.listen(now, out);
         }

@@ -26,29 +26,21 @@ pub(super) struct Pool {
     /// Who uses the socket of each token, as far as tokens have been needed.
     slots: Vec<Option<(CheckId, Probing)>>,
     free: Vec<usize>,
-    /// Given back in this round. An event of the old socket may still be on its way, and must not be taken for one of
-    /// the next.
-    resting: Vec<usize>,
 }
 
 impl Pool {
     pub(super) fn new(registry: Registry, first_token: usize, sockets_max: usize) -> Self {
-        Self { registry, first_token, sockets_max, slots: Vec::new(), free: Vec::new(), resting: Vec::new() }
+        Self { registry, first_token, sockets_max, slots: Vec::new(), free: Vec::new() }
     }
 
     /// How many sockets are in use.
     pub(super) fn used(&self) -> usize {
-        self.slots.len() - self.free.len() - self.resting.len()
+        self.slots.len() - self.free.len()
     }
 
     /// Whether a check can start now.
     pub(super) fn has_room(&self) -> bool {
         !self.free.is_empty() || self.slots.len() < self.sockets_max
-    }
-
-    /// Every event of the round has been handled: what was given back may be used again.
-    pub(super) fn begin_round(&mut self) {
-        self.free.append(&mut self.resting);
     }
 
     /// Begins a conversation; gives its place. Only while there is room.
@@ -98,7 +90,6 @@ impl Pool {
 
     fn keep(&mut self, id: CheckId, slot: usize, start: Start<Probing>) -> Start<usize> {
         if !matches!(start, Start::UnderWay(_)) {
-            // It was never in the poll, or is out of it: no event is on its way.
             self.free.push(slot);
         }
         start.map(|probing| {
@@ -137,7 +128,7 @@ impl Pool {
     /// Closes a socket. Closing takes it out of the poll as well.
     pub(super) fn close(&mut self, slot: usize) {
         if self.slots.get_mut(slot).is_some_and(|slot| slot.take().is_some()) {
-            self.resting.push(slot);
+            self.free.push(slot);
         }
     }
 }
