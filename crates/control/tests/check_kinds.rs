@@ -464,6 +464,43 @@ fn a_complaint_about_a_datagram_counts_once() {
 }
 
 #[test]
+fn a_complaint_about_a_datagram_that_was_answered_counts_for_nothing() {
+    in_namespace("kinds-answered", |bed| {
+        let (near, server) = ("198.18.1.1".parse().unwrap(), at(FAMILIES[0], 5_353));
+        let (socket, raw) = bed
+            .far
+            .run(|| {
+                let raw = socket2::Socket::new(
+                    socket2::Domain::IPV4,
+                    socket2::Type::RAW,
+                    Some(socket2::Protocol::ICMPV4),
+                );
+                (std::net::UdpSocket::bind(server).unwrap(), raw.unwrap())
+            })
+            .unwrap();
+        let mut clockwork = Clockwork::new();
+        let id = clockwork.update(&[ask(udp(None), server)])[0];
+        let (_, from) = socket.recv_from(&mut [0; 64]).unwrap();
+        socket.send_to(b"+PONG", from).unwrap();
+        clockwork.answered(id);
+        let frame = || wire::build::ethernet(wire::Mac([2; 6]), wire::Mac([2; 6]));
+        let far = "198.18.1.2".parse().unwrap();
+        let asked = frame().ipv4(near, far).udp(from.port(), 5_353).payload(b"PING").finish();
+        let error = frame().ipv4(far, near).icmp_error(3, 3, [0; 4], &asked[14..]);
+        raw.send_to(&error[34..], &SocketAddr::new(near.into(), 0).into()).unwrap();
+        clockwork.listen(SILENCE);
+        clockwork.go_to(3_000);
+        let (_, from) = socket.recv_from(&mut [0; 64]).unwrap();
+        assert_eq!(said(&clockwork, id), UP);
+        socket.send_to(b"+PONG", from).unwrap();
+        clockwork.answered(id);
+        assert_eq!(said(&clockwork, id), UP);
+        clockwork.update(&[]);
+        drop((socket, raw));
+    });
+}
+
+#[test]
 fn a_host_that_is_gone_is_noticed_though_udp_expects_no_answer() {
     in_namespace("kinds-gone", |bed| {
         for (family, gone) in FAMILIES.into_iter().zip(["198.18.1.77", "2001:db8:1::77"]) {
@@ -549,6 +586,12 @@ fn one_probe_asked_twice_is_one_check_and_a_changed_one_keeps_the_verdict() {
         assert_ne!(ids[0], ids[2]);
         clockwork.answered(ids[0]);
         clockwork.take_turns();
+        let beside = clockwork.update(&[same(), other.clone(), ask(Probe::TcpHalfOpen, server)])[2];
+        assert_eq!(
+            clockwork.checks.status(beside).unwrap().health,
+            Health::Checking,
+            "it asks something else, beside what is still asked"
+        );
         let ids = clockwork.update(&[other, ask(Probe::Tcp, server), ask(tls(), at(FAMILIES[0], 8_081))]);
         let health = |id: CheckId| clockwork.checks.status(id).unwrap().health;
         assert_eq!(health(ids[1]), Health::Up, "TCP took the place of HTTP");
