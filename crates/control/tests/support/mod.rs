@@ -4,6 +4,7 @@
 
 pub mod bed;
 pub mod clockwork;
+pub mod verdict;
 
 use std::fs::File;
 use std::os::fd::AsFd;
