@@ -116,18 +116,8 @@ impl Wheel {
         Self { ends, step }
     }
 
-    /// How many members are on it.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether it has no member.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// Turns after which every member had its share: the sum of the shares without their common divisor.
-    pub fn cycle(&self) -> u64 {
+    fn cycle(&self) -> u64 {
         self.ends.last().copied().unwrap_or_default()
     }
 
@@ -144,7 +134,7 @@ impl Wheel {
     /// The member at a point of the rim that `random` says, each as likely as its share; `None` without members.
     pub(crate) fn draw(&self, random: u64) -> Option<usize> {
         let place = ((u128::from(random) * u128::from(self.cycle())) >> 64) as u64;
-        (!self.is_empty()).then(|| self.ends.partition_point(|&end| end <= place))
+        (!self.ends.is_empty()).then(|| self.ends.partition_point(|&end| end <= place))
     }
 }
 
