@@ -40,10 +40,11 @@ mod way;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    Appliance, Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, HashFields, HashKey,
-    HealthCheck, HostAddress, HttpRequest, Mode, MssClamp, Network, OnDown, Outbound, POOL_PORT_FIRST,
-    Passive, Persistence, Polling, Port, PortSet, Probe, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler,
-    Server, Service, SourceNat, StatusRange, Timeouts, TlsRequest, UdpRequest, Workers,
+    Appliance, Bridge, CheckKind, Config, DirectAccess, Driver, Encapsulation, Firewall, FirewallGroup,
+    FirewallHash, HashFields, HashKey, HealthCheck, HostAddress, HttpRequest, Mode, MssClamp, Network,
+    OnDown, OnFailure, OnRecovery, Outbound, POOL_PORT_FIRST, Passive, Persistence, Polling, Port, PortSet,
+    Probe, ProbeResponder, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat,
+    StatusRange, Timeouts, TlsRequest, UdpRequest, Workers,
 };
 pub use source::{Position, Source};
 
@@ -98,6 +99,9 @@ fn read(top: Section<'_>, findings: &Findings) -> Config {
         ports,
         services: service::services(top, &health_checks, findings),
         outbounds: outbound::outbounds(top),
+        zones: vec![String::new()],
+        firewall_groups: Vec::new(),
+        probe_responders: Vec::new(),
         health_checks,
         source: findings.source().clone(),
     }

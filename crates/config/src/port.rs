@@ -56,6 +56,7 @@ fn port(section: Section<'_>) -> Port {
         interface: section.required("interface", "\"eth1\"").and_then(interface).unwrap_or_default(),
         vlan: vlan.map(|value| value.integer(VLAN_MIN..=VLAN_MAX).unwrap_or(NO_VLAN)),
         driver: section.optional("driver").and_then(|value| value.word()).unwrap_or(Driver::Auto),
+        zone: 0,
         addresses: host_addresses(section),
         at: section.at("name"),
         interface_at: section.at("interface"),
@@ -77,6 +78,7 @@ pub(crate) fn bridges(top: Section<'_>, ports: &[Port]) -> Vec<Bridge> {
                 .required("ports", "[\"outside\", \"inside\"]")
                 .and_then(|value| bridged(value, section.at("name"), ports, &mut owners))
                 .unwrap_or_default(),
+            zone: 0,
             addresses: host_addresses(section),
             ageing: section
                 .optional("ageing")

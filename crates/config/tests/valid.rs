@@ -222,6 +222,7 @@ vlan = 1
     let bridge = |name: &str, ports: &[usize], addresses: Vec<HostAddress>, ageing_s| Bridge {
         name: name.into(),
         ports: ports.into(),
+        zone: 0,
         addresses,
         ageing: Duration::from_secs(ageing_s),
         at,

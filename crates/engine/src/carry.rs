@@ -10,11 +10,11 @@ use crate::egress::Outcome;
 use crate::path::{Fits, Path, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
-use crate::shared::{CARRY_BYTES_MAX, Carry, Report};
-use flow::{Family, NetworkHeader, Packet, Zone};
+use crate::shared::{Bearer, CARRY_BYTES_MAX, Carry, Report};
+use flow::{Family, FlowKey, NetworkHeader, Packet, Zone};
 use plan::ServiceMember;
 use port::{Frame, HEAD_ROOM_BYTES, Ports};
-use rewrite::Translation;
+use rewrite::{Birth, Carriage, Course, Direction, Endpoints, LinkIndex, Shape, Translation, translate};
 use wire::ethernet::{self, Ethernet};
 
 /// Where the version of an IP packet stands (RFC 791 section 3.1, RFC 8200 section 3).
@@ -66,18 +66,36 @@ where
 
     /// What a client's packet of that flow would become on its way to the server that `carry` names.
     fn request_of(&self, packet: &Packet<'_, F>, carry: &Carry) -> Result<Translation<F>, Step> {
-        let (protocol, port) = carry.service;
+        let (service, place) = match carry.bearer {
+            Bearer::Server { service, place } => (service, place),
+            Bearer::Firewall => return self.past_firewall(packet, carry),
+        };
+        let (protocol, port) = service;
         let vip = self.view.owned.get(packet.header.destination()).ok_or(DropReason::NoService)?;
         let service = vip.service(protocol, port).ok_or(DropReason::NoService)?;
         if !service.mode.is_direct() {
             return Err(DropReason::NoService.into());
         }
-        let member = service.members.get(usize::from(carry.place));
+        let member = service.members.get(usize::from(place));
         let member = member.filter(|member| member.id == carry.member).ok_or(DropReason::NoServer)?;
         // These modes change no port, and a check may ask another one than the service's.
         let member = ServiceMember { port: None, ..member.clone() };
         let candidate = self.candidate((&packet.key, packet.hash), service, &member)?;
         Ok(candidate.request_now(self.world.now_ns))
+    }
+
+    /// What a packet of ours becomes on its way to a firewall: only the link is the firewall's.
+    fn past_firewall(&self, packet: &Packet<'_, F>, carry: &Carry) -> Result<Translation<F>, Step> {
+        let row = self.world.plan.members.get(usize::from(carry.member.index));
+        let row =
+            row.filter(|row| row.generation == carry.member.generation).ok_or(DropReason::NoFirewall)?;
+        if row.link == LinkIndex::UNRESOLVED {
+            return Err(DropReason::NextHopUnresolved.into());
+        }
+        let ends = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
+        let born = Birth::at(self.world.now_ns);
+        let course = Course { member: carry.member, direction: Direction::Request, link: row.link, born };
+        Ok(translate(ends, ends, Shape::OWN_MACS.carried(Carriage::Direct), course))
     }
 
     /// Sends the packet in `frame` the way that `translation` finds for it, whatever the frame's own addresses are. False

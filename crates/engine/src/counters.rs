@@ -36,6 +36,8 @@ pub struct MemberCounters {
     pub connects_made: Counter,
     /// TCP sessions that the server reset in answer to the SYN, or whose client had to repeat it unanswered.
     pub connects_failed: Counter,
+    /// Of a firewall: flows of its own that were seen over another firewall while both lived.
+    pub drifted_flows: Counter,
 }
 
 /// Everything that one worker counts.

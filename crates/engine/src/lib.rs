@@ -50,5 +50,7 @@ pub use mac_table::{BRIDGES_MAX, MACS_MAX, MacTable, Sighting, Station};
 pub use reason::DropReason;
 pub use rehearsal::{AnyKey, Fate, Played, Rehearsal};
 pub use reply_way::ReplyWay;
-pub use shared::{CARRY_BYTES_MAX, Carry, ORDER_BYTES_MAX, Order, Orders, Report, Shared, Sizes, orders};
+pub use shared::{
+    Bearer, CARRY_BYTES_MAX, Carry, ORDER_BYTES_MAX, Order, Orders, Punt, Report, Shared, Sizes, orders,
+};
 pub use worker::{Parts, Turn, Worker};

@@ -53,6 +53,9 @@ reasons! {
     DirectAccessDenied "direct-access-denied" "it would open a flow straight to a server that is to be called by its VIP";
     OutboundProtocol "outbound-protocol" "it is masqueraded, and neither TCP, UDP nor an echo request";
     ReplyBypasses "reply-bypasses" "its server would answer past the appliance, and source NAT is forbidden";
+    NoFirewall "no-firewall" "its way leads through firewalls, and none of them takes it";
+    ZoneCrossing "zone-crossing" "its route leads into another zone, past the firewalls";
+    ProbeForged "probe-forged" "a path probe that was not made with our key";
     NoRoute "no-route" "no route leads to its destination";
     SessionBusy "session-busy" "its session was being written for too long";
     SessionTableFull "session-table-full" "the session table has no room";

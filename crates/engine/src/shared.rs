@@ -28,6 +28,9 @@ const CARRIES_MAX: usize = 512;
 /// Bytes of a packet that control may have carried: what an Ethernet link takes in one piece.
 pub const CARRY_BYTES_MAX: usize = 1_500;
 
+/// Packets that wait for control at the most: what two ends of 64 paths send each other in a second at five a second.
+const PUNTS_MAX: usize = 512;
+
 /// How much the shared tables hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -65,6 +68,8 @@ pub struct Shared {
     pub quarantine: Quarantine,
     /// What workers tell control.
     pub reports: ArrayQueue<Report>,
+    /// Path probes and their answers, for control to read.
+    pub punts: ArrayQueue<Punt>,
     /// Hashes flows under the appliance's secret.
     pub hasher: FlowHasher,
 }
@@ -108,17 +113,40 @@ pub struct Order {
     bytes: [u8; ORDER_BYTES_MAX],
 }
 
-/// An IP packet that control wants carried to a server of a service whose servers answer directly, the way that a
-/// client's would go: with the server's MAC address, in its tunnel, under its mark.
+/// An IP packet that control wants carried, the way that traffic would go.
 #[derive(Clone, Copy)]
 pub struct Carry {
-    /// A protocol and port that the service takes; its VIP is the packet's destination. The packet's own port may be
-    /// another one.
-    pub service: (u8, u16),
-    /// The server's row.
+    /// The row of the server or firewall.
     pub member: MemberId,
-    /// Its place among the servers of its service. Where another stands there by now, the packet is lost.
-    pub place: u16,
+    /// What leads there.
+    pub bearer: Bearer,
+    length: u16,
+    bytes: [u8; CARRY_BYTES_MAX],
+}
+
+/// What a packet of control's is carried by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// What leads to a server of a service whose servers answer directly: its MAC address, its tunnel, its mark.
+    Server {
+        /// A protocol and port that the service takes; its VIP is the packet's destination. The packet's own port may be
+        /// another one.
+        service: (u8, u16),
+        /// The server's place in its service. Where another stands there by now, the packet is lost.
+        place: u16,
+    },
+    /// The link to a firewall: the packet goes through it to its own destination.
+    Firewall,
+}
+
+/// A packet that control is to read: a path probe of the far end, or the answer to one of this end's. Whatever is to be
+/// sent in answer has been.
+#[derive(Clone, Copy)]
+pub struct Punt {
+    /// The leg that it came in by.
+    pub leg: u16,
+    /// The MAC address that it came from there.
+    pub mac: Mac,
     length: u16,
     bytes: [u8; CARRY_BYTES_MAX],
 }
@@ -158,14 +186,28 @@ impl Order {
 }
 
 impl Carry {
-    /// An order to carry `packet`; `None` when it is longer than [`CARRY_BYTES_MAX`].
-    pub fn new(service: (u8, u16), (member, place): (MemberId, u16), packet: &[u8]) -> Option<Self> {
+    /// An order to carry `packet` to `member`; `None` when it is longer than [`CARRY_BYTES_MAX`].
+    pub fn new(member: MemberId, bearer: Bearer, packet: &[u8]) -> Option<Self> {
         let mut bytes = [0; CARRY_BYTES_MAX];
         bytes.get_mut(..packet.len())?.copy_from_slice(packet);
-        Some(Self { service, member, place, length: packet.len() as u16, bytes })
+        Some(Self { member, bearer, length: packet.len() as u16, bytes })
     }
 
     /// The packet.
+    pub fn packet(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Punt {
+    /// A copy of `packet`, which came in at `leg` from `mac`; `None` when it is longer than [`CARRY_BYTES_MAX`].
+    pub fn new(leg: u16, mac: Mac, packet: &[u8]) -> Option<Self> {
+        let mut bytes = [0; CARRY_BYTES_MAX];
+        bytes.get_mut(..packet.len())?.copy_from_slice(packet);
+        Some(Self { leg, mac, length: packet.len() as u16, bytes })
+    }
+
+    /// The IP packet.
     pub fn packet(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
@@ -185,6 +227,7 @@ impl Shared {
             sticky: StickyTable::with_capacity(sizes.clients),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
+            punts: ArrayQueue::new(PUNTS_MAX),
             hasher,
         }
     }
@@ -203,6 +246,7 @@ impl Shared {
             sticky: StickyTable::with_capacity(1),
             quarantine: Quarantine::default(),
             reports: ArrayQueue::new(REPORTS_MAX),
+            punts: ArrayQueue::new(PUNTS_MAX),
             hasher: self.hasher,
         }
     }

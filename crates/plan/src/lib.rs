@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod choice;
+mod firewalls;
 mod links;
 mod loads;
 mod outbound;
@@ -23,6 +24,10 @@ mod sync;
 mod vips;
 
 pub use choice::{Ask, Choice, DRAWS, EXACT_MEMBERS_MAX, Unserved, Warming};
+pub use firewalls::{
+    Beyond, FIREWALLS_MAX, FirewallGroup, FirewallHash, FirewallMember, Firewalls, GroupWithNetworks,
+    fingerprint,
+};
 pub use links::{Link, LinkTable};
 pub use loads::Loads;
 pub use outbound::{Outbound, Outbounds};
@@ -38,7 +43,7 @@ pub use vips::{OwnedAddresses, PortRange, Vip};
 
 use flow::{Family, V4, V6, Zone};
 use hashbrown::{HashMap, HashSet};
-use rewrite::MemberId;
+use rewrite::{LinkIndex, MemberId};
 use std::sync::Arc;
 
 /// Servers of the whole appliance at the most: a member's index is 16 bits in every session.
@@ -68,6 +73,10 @@ pub struct FamilyPlan<F: Family> {
     pub host: Arc<HashSet<F::Address>>,
     /// Where everything else goes.
     pub routes: Arc<RouteTable<F>>,
+    /// Firewalls, and what lies beyond them.
+    pub firewalls: Arc<Firewalls<F>>,
+    /// Addresses of ours that answer path probes; they are among the owned ones.
+    pub responders: Arc<HashSet<F::Address>>,
     /// Networks whose packets leave under other addresses.
     pub outbounds: Arc<Outbounds<F>>,
     /// Addresses that tunnels begin at.
@@ -82,6 +91,8 @@ impl<F: Family> Default for FamilyPlan<F> {
             owned: OwnedAddresses::default(),
             host: Arc::default(),
             routes: Arc::default(),
+            firewalls: Arc::default(),
+            responders: Arc::default(),
             outbounds: Arc::default(),
             outer_sources: Arc::default(),
             servers: Arc::default(),
@@ -130,6 +141,8 @@ pub struct MemberRow {
     pub state: MemberState,
     /// How the segment size that both ends announce is bounded.
     pub mss_clamp: MssClamp,
+    /// Of a firewall: the link that leads to it. Its packets come from there too.
+    pub link: LinkIndex,
 }
 
 /// How the maximum segment size in a SYN is bounded (RFC 9293 section 3.7.1).

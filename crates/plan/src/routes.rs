@@ -67,14 +67,14 @@ pub struct RouteTableBuilder<F: Family> {
 }
 
 /// An address as the high bits of a word, so that both families mask alike.
-fn high_bits(address: IpAddr) -> u128 {
+pub(crate) fn high_bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
         IpAddr::V6(address) => address.to_bits(),
     }
 }
 
-fn masked(bits: u128, prefix_bits: u8) -> u128 {
+pub(crate) fn masked(bits: u128, prefix_bits: u8) -> u128 {
     if prefix_bits == 0 { 0 } else { bits & (u128::MAX << (128 - u32::from(prefix_bits.min(128)))) }
 }
 

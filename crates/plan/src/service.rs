@@ -16,6 +16,8 @@ pub enum MemberState {
     Up,
     /// Keeps its sessions and takes no new ones: draining, weight 0, not checked yet.
     Draining,
+    /// A firewall whose sessions go on over others.
+    Moving,
     /// Its sessions are reset.
     #[default]
     Dead,

@@ -32,6 +32,8 @@ const CARRIAGE_SHIFT: u32 = 3;
 const CARRIAGE_MASK: u16 = 7;
 const DSCP_SHIFT: u32 = 6;
 const DSCP_MASK: u16 = 0x3f;
+const TO_FIREWALL_BIT: u16 = 1 << 12;
+const FROM_FIREWALL_BIT: u16 = 1 << 13;
 
 impl Shape {
     /// What a router does: the hop limit falls, both MAC addresses are the link's.
@@ -53,8 +55,38 @@ impl Shape {
             Carriage::Gue => (3, 0),
             Carriage::Marked { dscp } => (4, dscp as u16 & DSCP_MASK),
         };
-        let switches = self.0 & (HOP_BIT | OWN_SOURCE_MAC_BIT | LINK_MAC_BIT);
+        let switches = self.0 & !(CARRIAGE_MASK << CARRIAGE_SHIFT | DSCP_MASK << DSCP_SHIFT);
         Self(switches | number << CARRIAGE_SHIFT | dscp << DSCP_SHIFT)
+    }
+
+    /// The same, leaving by a firewall: [`Translation::to_firewall`](crate::Translation::to_firewall).
+    #[must_use]
+    pub const fn to_firewall(self) -> Self {
+        Self(self.0 | TO_FIREWALL_BIT)
+    }
+
+    /// The same, coming from a firewall: [`Translation::from_firewall`](crate::Translation::from_firewall).
+    #[must_use]
+    pub const fn from_firewall(self) -> Self {
+        Self(self.0 | FROM_FIREWALL_BIT)
+    }
+
+    /// Whether the packet leaves by a firewall.
+    #[inline]
+    pub const fn leaves_by_firewall(self) -> bool {
+        self.0 & TO_FIREWALL_BIT != 0
+    }
+
+    /// Whether the packet comes from a firewall.
+    #[inline]
+    pub const fn comes_from_firewall(self) -> bool {
+        self.0 & FROM_FIREWALL_BIT != 0
+    }
+
+    /// Whether the packet passes a firewall before or after us.
+    #[inline]
+    pub const fn passes_firewall(self) -> bool {
+        self.0 & (TO_FIREWALL_BIT | FROM_FIREWALL_BIT) != 0
     }
 
     /// Whether the hop limit falls by one.

@@ -56,13 +56,13 @@ pub struct Translation<F: Family> {
     pub address_delta: ChecksumDelta,
     /// What else becomes of the packet.
     pub shape: Shape,
-    /// The way out.
+    /// The way out; see [`Translation::to_firewall`].
     pub link: LinkIndex,
-    /// The server that the session belongs to.
+    /// The server that the session belongs to, or the firewall.
     pub member: MemberId,
     /// Which way.
     pub direction: Direction,
-    /// When the session was made, so that a person can be told its age.
+    /// When the session was made, so that a person can be told its age; see [`Translation::from_firewall`].
     pub born: Birth,
 }
 
@@ -200,6 +200,41 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
 }
 
 impl<F: Family> Translation<F> {
+    /// The member row of the firewall that the packet leaves by, whose link the row knows; `None` where `link` is the way
+    /// out itself.
+    #[inline]
+    pub fn to_firewall(&self) -> Option<u16> {
+        self.shape.leaves_by_firewall().then_some(self.link.0)
+    }
+
+    /// The member row of the firewall that the packet is expected from. It stands in the place of the birth, which the other
+    /// direction keeps.
+    #[inline]
+    pub fn from_firewall(&self) -> Option<u16> {
+        self.shape.comes_from_firewall().then_some(self.born.0)
+    }
+
+    /// When the session was made, if this direction knows it.
+    pub fn birth(&self) -> Option<Birth> {
+        (!self.shape.comes_from_firewall()).then_some(self.born)
+    }
+
+    /// The same, leaving by the firewall of that member row.
+    #[must_use]
+    pub fn leaving_by(self, row: u16) -> Self {
+        Self { shape: self.shape.to_firewall(), link: LinkIndex(row), ..self }
+    }
+
+    /// The same, coming from the firewall of that member row: not told where the row's number has more than
+    /// [`Birth::BITS`] bits.
+    #[must_use]
+    pub fn coming_from(self, row: u16) -> Self {
+        if row > Birth::MASK {
+            return self;
+        }
+        Self { shape: self.shape.from_firewall(), born: Birth(row), ..self }
+    }
+
     /// Change of the transport checksum of a packet that arrives with `old` ports: pseudo header and ports.
     #[inline]
     fn transport_delta(&self, old: (u16, u16)) -> ChecksumDelta {

@@ -97,6 +97,10 @@ impl Flags {
     pub const ONE_WAY: Self = Self(1 << 10);
     /// The session counts on an entry of the persistence table. Set on both sides when the session is made.
     pub const REMEMBERED: Self = Self(1 << 11);
+    /// A packet of this direction came over another firewall than the session's, while both lived.
+    pub const DRIFTED: Self = Self(1 << 12);
+    /// The session was moved from a firewall that failed to another one. On the client's side.
+    pub const MOVED: Self = Self(1 << 13);
 
     /// Both sets of flags together.
     #[inline]

@@ -5,7 +5,7 @@ use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring
 use control::facts::Facts;
 use control::links::{Links, NextHop};
 use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
-use engine::{Carry, Orders, Parts, Shared, WorkerCounters, orders};
+use engine::{Bearer, Carry, Orders, Parts, Shared, WorkerCounters, orders};
 use flow::FlowHasher;
 use hashbrown::HashMap;
 use plan::{Plan, Publisher};
@@ -143,7 +143,8 @@ impl Manager {
                 config::Protocol::Tcp | config::Protocol::Any => wire::protocol::TCP,
             };
             let port = service.ports.bounds().0;
-            Carry::new((protocol, port), (self.members.get(server)?.id, place as u16), packet)
+            let bearer = Bearer::Server { service: (protocol, port), place: place as u16 };
+            Carry::new(self.members.get(server)?.id, bearer, packet)
         });
         let orders = self.orders(0);
         orders.zip(carry).is_some_and(|(orders, carry)| orders.carries.push(carry).is_ok())

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{Position, Source};
 
+mod firewall;
 mod health_check;
 mod prefix;
 mod service;
 
+pub use firewall::{Firewall, FirewallGroup, FirewallHash, OnFailure, OnRecovery, ProbeResponder};
 pub use health_check::{CheckKind, HealthCheck, HttpRequest, Probe, StatusRange, TlsRequest, UdpRequest};
 pub use prefix::{HostAddress, Network};
 pub use service::{
@@ -40,6 +42,12 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[[outbound]]`, in the order of the file.
     pub outbounds: Vec<Outbound>,
+    /// Names of the zones; the first is that of ports that name none, and empty.
+    pub zones: Vec<String>,
+    /// `[[firewall_group]]`, in the order of the file.
+    pub firewall_groups: Vec<FirewallGroup>,
+    /// `[[probe_responder]]`, in the order of the file.
+    pub probe_responders: Vec<ProbeResponder>,
     /// `[[health_check]]`, in the order of the file; [`Service::health_check`] points in here.
     pub health_checks: Vec<HealthCheck>,
     /// The text that all this was read from, for later checks to complain about: see [`Source::error`].
@@ -157,6 +165,9 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// How its frames are taken.
     pub driver: Driver,
+    /// Index into [`Config::zones`] of its routing domain: nothing is routed from one to another but through firewalls or
+    /// a service. Of a port of a bridge: the bridge's.
+    pub zone: u8,
     /// What the kernel holds on its host leg; empty without `vlan` and in a bridge.
     pub addresses: Vec<HostAddress>,
     /// Where the name stands.
@@ -179,6 +190,8 @@ pub struct Bridge {
     pub name: String,
     /// Indices into [`Config::ports`]; at least one, and none of another bridge.
     pub ports: Vec<usize>,
+    /// Index into [`Config::zones`] of its routing domain.
+    pub zone: u8,
     /// What the kernel holds on its host leg; may be empty.
     pub addresses: Vec<HostAddress>,
     /// A MAC address that has not been seen for this long is forgotten (IEEE 802.1Q, 8.8.3); 10 s..=1 h.
@@ -242,6 +255,9 @@ display_as_spelt!(
     DirectAccess,
     Scheduler,
     OnDown,
+    FirewallHash,
+    OnFailure,
+    OnRecovery,
     HashField,
     CheckKind
 );

@@ -131,7 +131,10 @@ pub(super) fn ports(config: &Config, facts: &Facts, mtu_bytes_max: u16) -> Vec<P
             name: port.name.clone(),
             mac: mac(leg.or(wire)),
             mtu_bytes: mtu_bytes(&port.interface),
-            zone: Zone::default(),
+            zone: Zone(match bridge_of(config, place) {
+                Some(bridge) => config.bridges[bridge].zone,
+                None => port.zone,
+            }),
             address_v4: own_v4(facts, leg),
             address_v6: own_v6(facts, leg),
             attachment: Attachment::Ring { ring, vlan: port.vlan.unwrap_or_default() },
@@ -146,7 +149,7 @@ pub(super) fn ports(config: &Config, facts: &Facts, mtu_bytes_max: u16) -> Vec<P
             name: bridge.name.clone(),
             mac: mac(leg),
             mtu_bytes: narrowest.unwrap_or_default(),
-            zone: Zone::default(),
+            zone: Zone(bridge.zone),
             address_v4: own_v4(facts, leg),
             address_v6: own_v6(facts, leg),
             attachment: Attachment::Bridge {

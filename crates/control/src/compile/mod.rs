@@ -90,6 +90,8 @@ fn family<'a, F: Family>(
         owned,
         host: Arc::new(host),
         routes: Arc::new(routes),
+        firewalls: Arc::default(),
+        responders: Arc::default(),
         outbounds: Arc::new(outbounds),
         outer_sources: Arc::new(outer_sources),
         servers: Arc::new(servers::<F>(inputs.config)),

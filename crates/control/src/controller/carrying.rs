@@ -10,7 +10,7 @@ use crate::compile::legs_by_interface;
 use crate::facts::{Facts, NeighbourKey, Resolution};
 use crate::members::{Members, ServerKey};
 use config::{Config, Encapsulation, Mode, Protocol, Server, Service};
-use engine::{Carry, Orders};
+use engine::{Bearer, Carry, Orders};
 use hashbrown::HashMap;
 use rewrite::MemberId;
 use std::collections::{BTreeSet, VecDeque};
@@ -141,8 +141,8 @@ impl Carriers {
             let is_reachable = destination.is_reachable(facts);
             handed.ways.push((parcel.carriage, is_reachable));
             if is_reachable && room_at.is_none() {
-                let member = (destination.member, destination.place);
-                let Some(carry) = Carry::new(destination.service, member, &parcel.packet) else {
+                let bearer = Bearer::Server { service: destination.service, place: destination.place };
+                let Some(carry) = Carry::new(destination.member, bearer, &parcel.packet) else {
                     *lost += 1;
                     continue;
                 };

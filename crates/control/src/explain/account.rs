@@ -374,7 +374,7 @@ where
         let state = (self.scene.around.state_of)(member.id).unwrap_or(match member.state {
             MemberState::Up => "up",
             MemberState::Draining => "draining",
-            MemberState::Dead => "down",
+            MemberState::Moving | MemberState::Dead => "down",
         });
         let called = self.scene.key.destination().1;
         let port = if service.mode.is_direct() { called } else { member.port.unwrap_or(called) };

@@ -255,7 +255,12 @@ fn plan(shared: &Shared) -> Plan {
         bridge: None,
     };
     let hour_ms = 3_600_000;
-    let member = MemberRow { generation: 1, state: MemberState::Up, mss_clamp: MssClamp::Auto };
+    let member = MemberRow {
+        generation: 1,
+        state: MemberState::Up,
+        mss_clamp: MssClamp::Auto,
+        link: LinkIndex::UNRESOLVED,
+    };
     Plan {
         generation: 1,
         route_epoch: 1,
