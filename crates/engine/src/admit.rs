@@ -6,8 +6,10 @@ use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
 use crate::shared::Shared;
-use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
-use plan::{Ask, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat, Unserved};
+use flow::{Family, FlowKey, NetworkHeader, Packet, Transport, Zone};
+use plan::{
+    Ask, Beyond, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat, Unserved,
+};
 use rewrite::{Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, translate};
 use session::tcp::{self, Observation};
 use session::{Entry, Flags, Insert, Opening, Protocol, Session};
@@ -20,6 +22,25 @@ const MEMBERS_TRIED_MAX: usize = 4;
 /// The ports that a tunnel's entropy is drawn from: dynamic ones (RFC 6335 section 6), as RFC 7510 section 3 advises.
 const ENTROPY_PORT_FIRST: u16 = 0xc000;
 
+/// How packets leave.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// By this link.
+    Link(LinkIndex),
+    /// Through one of the firewalls that stand there.
+    Through(Beyond),
+}
+
+/// A session as it is to be stored.
+pub(crate) struct Pair<F: Family> {
+    pub request: Translation<F>,
+    pub reply: Translation<F>,
+    /// What the reply is found by.
+    pub reply_key: F::Key,
+    /// What holds for it all its life.
+    pub marks: Flags,
+}
+
 /// A session as it would be: what both sides arrive and leave with, and by which links.
 pub(crate) struct Candidate<F: Family> {
     pub member: MemberId,
@@ -29,8 +50,12 @@ pub(crate) struct Candidate<F: Family> {
     pub leaving: Endpoints<F>,
     /// What else becomes of requests and replies.
     pub shapes: (Shape, Shape),
-    pub request_link: LinkIndex,
+    pub request_way: Way,
     pub reply_link: LinkIndex,
+    /// The zone that replies arrive in.
+    pub reply_zone: Zone,
+    /// The member row of the firewall that requests come from, and replies leave by.
+    pub from: Option<MemberId>,
     /// Servers answer directly: replies bear the addresses that requests arrived with.
     pub is_direct: bool,
     /// It counts on what is remembered of its client.
@@ -43,14 +68,12 @@ impl<F: Family> Candidate<F> {
         if self.is_direct { self.arriving.swapped() } else { self.leaving.swapped() }
     }
 
-    /// What becomes of its requests, were it born at `now_ns`.
-    pub fn request_now(&self, now_ns: u64) -> Translation<F> {
-        self.request(Birth::at(now_ns))
-    }
-
     fn request(&self, born: Birth) -> Translation<F> {
-        let course =
-            Course { member: self.member, direction: Direction::Request, link: self.request_link, born };
+        let link = match self.request_way {
+            Way::Link(link) => link,
+            Way::Through(_) => LinkIndex::UNRESOLVED,
+        };
+        let course = Course { member: self.member, direction: Direction::Request, link, born };
         translate(self.arriving, self.leaving, self.shapes.0, course)
     }
 
@@ -86,7 +109,14 @@ where
         let mut tried = 0;
         loop {
             let remembers = memory.filter(|memory| memory.is_of(choice.member.id));
-            let placed = self.place(scratch, at, packet, service, (choice.member, remembers.is_some()));
+            let placed = self.place(
+                scratch,
+                at,
+                packet,
+                service,
+                (choice.member, remembers.is_some()),
+                ethernet.source(),
+            );
             if !matches!(placed, Ok(Insert::Inserted { .. } | Insert::Evicted)) {
                 self.world.shared.loads.release(choice.member.id);
                 remembers.iter().for_each(|memory| self.forget(memory));
@@ -128,9 +158,11 @@ where
         packet: &Packet<'_, F>,
         service: &Service<F>,
         (member, is_remembered): (&ServiceMember<F>, bool),
+        source_mac: Mac,
     ) -> Result<Insert<PAYLOAD>, Step> {
         let mut candidate = self.candidate((&packet.key, packet.hash), service, member)?;
         candidate.is_remembered = is_remembered;
+        candidate.from = self.firewall_before(at, source_mac, packet);
         let pool = match &service.source_nat {
             SourceNat::Always(pool) => Some(pool),
             SourceNat::Auto(pool, path) => {
@@ -147,11 +179,10 @@ where
             SourceNat::Never => None,
         };
         match pool {
-            None => Ok(self.insert(packet, &candidate)),
+            None => self.insert(packet, &candidate),
             Some(pool) => {
                 candidate.shapes = service.mode.shapes(member, true);
                 self.insert_with_port(scratch, packet, pool, &mut candidate)
-                    .ok_or(DropReason::SourcePortsExhausted.into())
             }
         }
     }
@@ -168,10 +199,10 @@ where
         let Some(member) = service.choose_by_hash(&packet.key, &self.world.shared.hasher) else {
             return Self::refuse(&packet.transport, DropReason::NoServer);
         };
-        match self.candidate((&packet.key, packet.hash), service, member) {
-            Ok(candidate) => {
-                let request = candidate.request_now(self.world.now_ns);
-                let step = self.emit_unusual(scratch, at, ethernet, packet, &request, request.link);
+        let candidate = self.candidate((&packet.key, packet.hash), service, member);
+        match candidate.and_then(|candidate| self.request_now(&packet.key, &candidate)) {
+            Ok((request, link)) => {
+                let step = self.emit_unusual(scratch, at, ethernet, packet, &request, link);
                 if let Step::Send(_) | Step::Wrap(..) = step {
                     self.world.counters.sessionless.add(1);
                 }
@@ -194,8 +225,8 @@ where
             return Step::Answer(Answer::TimeExceeded);
         }
         let arriving = Endpoints { source: packet.key.source(), destination: packet.key.destination() };
-        let (request_link, _) = match self.link_to(arriving.destination.0, packet.hash) {
-            Ok(link) => link,
+        let request_way = match self.way_to(packet.key.zone(), arriving.destination.0, packet.hash) {
+            Ok(way) => way,
             Err(step) => return step,
         };
         let mut candidate = Candidate {
@@ -203,25 +234,26 @@ where
             arriving,
             leaving: arriving,
             shapes: (Shape::ROUTED, Shape::ROUTED),
-            request_link,
+            request_way,
             reply_link: self.link_back(arriving.source.0, packet.hash),
+            reply_zone: self.reply_zone(packet.key.zone(), request_way),
+            from: self.firewall_before(at, ethernet.source(), packet),
             is_direct: false,
             is_remembered: false,
         };
         // A pool has no bound of its own but its ports.
-        self.world.shared.loads.reserve(outbound.id, u64::MAX);
+        self.world.shared.loads.occupy(outbound.id);
         let inserted = self.insert_with_port(scratch, packet, &outbound.pool, &mut candidate);
-        if !matches!(inserted, Some(Insert::Inserted { .. } | Insert::Evicted)) {
+        if !matches!(inserted, Ok(Insert::Inserted { .. } | Insert::Evicted)) {
             self.world.shared.loads.release(outbound.id);
         }
         match inserted {
-            Some(Insert::Inserted { client, .. }) => {
-                self.replay_first(scratch, at, ethernet, packet, &client)
-            }
-            Some(Insert::Duplicate(hit)) => self.replay(scratch, at, ethernet, packet, &hit),
-            Some(Insert::Full) => DropReason::SessionTableFull.into(),
-            Some(Insert::Busy | Insert::Evicted) => DropReason::SessionBusy.into(),
-            Some(Insert::ServerKeyTaken) | None => DropReason::SourcePortsExhausted.into(),
+            Ok(Insert::Inserted { client, .. }) => self.replay_first(scratch, at, ethernet, packet, &client),
+            Ok(Insert::Duplicate(hit)) => self.replay(scratch, at, ethernet, packet, &hit),
+            Ok(Insert::Full) => DropReason::SessionTableFull.into(),
+            Ok(Insert::Busy | Insert::Evicted) => DropReason::SessionBusy.into(),
+            Ok(Insert::ServerKeyTaken) => DropReason::SourcePortsExhausted.into(),
+            Err(step) => step,
         }
     }
 
@@ -243,7 +275,7 @@ where
             Mode::IpInIp { source } => Endpoints { source: (source, 0), destination: (member.address, 0) },
             _ => Endpoints { source: arriving.source, destination: (member.address, port) },
         };
-        let (request_link, _) = self.link_to(member.address, hash)?;
+        let request_way = self.way_to(key.zone(), member.address, hash)?;
         if service.mode.needs_server_on_link() && !self.is_on_link(member.address) {
             return Err(Step::Answer(Answer::HostUnreachable));
         }
@@ -252,15 +284,17 @@ where
             arriving,
             leaving,
             shapes: service.mode.shapes(member, false),
-            request_link,
+            request_way,
             reply_link: self.link_back(arriving.source.0, hash),
+            reply_zone: self.reply_zone(key.zone(), request_way),
+            from: None,
             is_direct: service.mode.is_direct(),
             is_remembered: false,
         })
     }
 
     /// The link by which packets for `destination` leave; a step where it is not known.
-    fn link_to(&self, destination: F::Address, hash: u64) -> Result<(LinkIndex, Link), Step> {
+    pub fn link_to(&self, destination: F::Address, hash: u64) -> Result<(LinkIndex, Link), Step> {
         match self.view.routes.resolve(destination, hash) {
             Resolution::Link(index) => match self.world.shared.links.get(index) {
                 Some(link) => Ok((index, link)),
@@ -294,62 +328,128 @@ where
         member: &ServiceMember<F>,
         path: ReturnPath,
     ) -> bool {
-        let link = self.world.shared.links.get(candidate.request_link);
+        let link = match candidate.request_way {
+            Way::Link(link) => self.world.shared.links.get(link),
+            // Firewalls send everything back to whom it came from.
+            Way::Through(_) => return path == ReturnPath::Bypass,
+        };
         self.reply_way((at.leg, at.port), packet.header.source(), (member.address, link), path).bypasses()
     }
 
-    /// Tries to store the session.
-    pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Insert<PAYLOAD> {
+    /// The firewall that a packet for a service came from.
+    fn firewall_before(&self, at: &Arrival, mac: Mac, packet: &Packet<'_, F>) -> Option<MemberId> {
+        let (zone, source) = (packet.key.zone(), packet.header.source());
+        self.came_from(zone, source, (at.leg, mac)).map(|firewall| firewall.id)
+    }
+
+    /// The zone that replies to what leaves that way arrive in.
+    fn reply_zone(&self, zone: Zone, way: Way) -> Zone {
+        let Way::Link(link) = way else { return zone };
+        let leg = self.world.shared.links.get(link).and_then(|link| self.world.port(link.port));
+        leg.map_or(zone, |leg| leg.zone)
+    }
+
+    /// What becomes of a request of `candidate`, and by which link it leaves, were it a session's.
+    pub fn request_now(
+        &self,
+        key: &F::Key,
+        candidate: &Candidate<F>,
+    ) -> Result<(Translation<F>, LinkIndex), Step> {
+        let request = candidate.request(Birth::at(self.world.now_ns));
+        let request = match candidate.request_way {
+            Way::Link(_) => request,
+            Way::Through(beyond) => {
+                let firewall = self.firewall_by_hash(beyond, &Self::key_at_firewalls(key, &request))?;
+                request.leaving_by(firewall.id.index)
+            }
+        };
+        Ok((request, self.link_index_of(&request)))
+    }
+
+    /// Tries to store the session; a step where a firewall that it needs does not take it.
+    pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Result<Insert<PAYLOAD>, Step> {
         let born = Birth::at(self.world.now_ns);
-        let (request, reply) = (candidate.request(born), candidate.reply(born));
-        let reply_key = Self::key_of(packet, candidate.reply_arriving());
-        let client = Entry { hash: packet.hash, key: *packet.key.words(), payload: F::words(&request) };
+        let (mut request, mut reply) = (candidate.request(born), candidate.reply(born));
+        let loads = &self.world.shared.loads;
+        if let Some(from) = candidate.from {
+            (request, reply) = (request.coming_from(from.index), reply.leaving_by(from.index));
+            // Who placed it has seen to its bounds.
+            loads.occupy(from);
+        }
+        let to = match candidate.request_way {
+            Way::Link(_) => None,
+            Way::Through(beyond) => {
+                match self.choose_firewall(beyond, &Self::key_at_firewalls(&packet.key, &request)) {
+                    Ok(firewall) => Some(firewall.id),
+                    Err(reason) => {
+                        candidate.from.iter().for_each(|from| loads.release(*from));
+                        return Err(Self::refuse(&packet.transport, reason));
+                    }
+                }
+            }
+        };
+        if let Some(to) = to {
+            (request, reply) = (request.leaving_by(to.index), reply.coming_from(to.index));
+        }
+        let ends = candidate.reply_arriving();
+        let reply_key =
+            F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
+        let marks = [(candidate.is_direct, Flags::ONE_WAY), (candidate.is_remembered, Flags::REMEMBERED)];
+        let marks =
+            marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));
+        let inserted = self.store(packet, &Pair { request, reply, reply_key, marks });
+        if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
+            candidate.from.into_iter().chain(to).for_each(|firewall| loads.release(firewall));
+        }
+        Ok(inserted)
+    }
+
+    /// Tries to store a session, whose members all have a place for it.
+    pub fn store(&self, packet: &Packet<'_, F>, pair: &Pair<F>) -> Insert<PAYLOAD> {
+        let Pair { request, reply, reply_key, marks } = pair;
+        let client = Entry { hash: packet.hash, key: *packet.key.words(), payload: F::words(request) };
         let server = Entry {
             hash: reply_key.hash(&self.world.shared.hasher),
             key: *reply_key.words(),
-            payload: F::words(&reply),
+            payload: F::words(reply),
         };
-        let opening = self.opening(packet, candidate);
+        let opening = self.opening(packet, *marks);
         let inserted = self.table.insert(&opening, &client, &server, |evicted| {
             self.world.counters.sessions_evicted.add(1);
             self.release(evicted);
         });
-        if let Insert::Inserted { .. } | Insert::Evicted = inserted
-            && let Some(counters) = self.world.counters.members.get(usize::from(candidate.member.index))
-        {
-            counters.sessions_created.add(1);
+        if let Insert::Inserted { .. } | Insert::Evicted = inserted {
+            for holder in self.holders_of(request, reply) {
+                if let Some(counters) = self.world.counters.members.get(usize::from(holder.index)) {
+                    counters.sessions_created.add(1);
+                }
+            }
         }
         inserted
     }
 
-    /// The key of packets of this flow's protocol that arrive with `ends`.
-    pub fn key_of(packet: &Packet<'_, F>, ends: Endpoints<F>) -> F::Key {
-        F::Key::new(packet.key.zone(), packet.key.protocol(), ends.source, ends.destination)
-    }
-
-    fn opening(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Opening {
+    fn opening(&self, packet: &Packet<'_, F>, marks: Flags) -> Opening {
         let (protocol, seen) = match segment_of(&packet.transport) {
             Some(segment) => (Protocol::Tcp, tcp::open(&segment)),
             None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
         let epoch = self.world.plan.route_epoch;
-        let marks = [(candidate.is_direct, Flags::ONE_WAY), (candidate.is_remembered, Flags::REMEMBERED)];
-        let marks =
-            marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));
         Opening { tick: self.world.tick, protocol, epoch, seen, marks, now_us: self.world.now_us() }
     }
 
     /// Accounts for a session that has ended: its member has one less, its source port rests.
     pub fn release(&self, ended: &Session<KEY, PAYLOAD>) {
-        let request = F::translation(&ended.client.payload);
-        if let Some(counters) = self.world.counters.members.get(usize::from(request.member.index)) {
-            counters.sessions_ended.add(1);
+        let has_left = ended.client.direction.activity.flags().contains(Flags::LEFT);
+        for holder in self.holders(ended) {
+            if let Some(counters) = self.world.counters.members.get(usize::from(holder.index)) {
+                counters.sessions_ended.add(1);
+            }
+            if !has_left {
+                self.world.shared.loads.release(holder);
+            }
         }
-        if !ended.client.direction.activity.flags().contains(Flags::LEFT) {
-            self.world.shared.loads.release(request.member);
-        }
-        self.release_memory(ended, request.member);
+        self.release_memory(ended, F::translation(&ended.client.payload).member);
         let client = F::Key::from_words(ended.client.key).source();
         let lent = F::Key::from_words(ended.server.key).destination();
         if client != lent {

@@ -81,7 +81,8 @@ where
         // These modes change no port, and a check may ask another one than the service's.
         let member = ServiceMember { port: None, ..member.clone() };
         let candidate = self.candidate((&packet.key, packet.hash), service, &member)?;
-        Ok(candidate.request_now(self.world.now_ns))
+        // The link is all that is left of a firewall here.
+        self.request_now(&packet.key, &candidate).map(|(request, link)| Translation { link, ..request })
     }
 
     /// What a packet of ours becomes on its way to a firewall: only the link is the firewall's.

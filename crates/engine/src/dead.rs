@@ -30,8 +30,9 @@ where
     ) -> bool {
         let mut told_all = true;
         let decide = |session: &Session<KEY, PAYLOAD>| {
-            let member = F::translation(&session.client.payload).member;
-            if self.world.plan.member_state(member) != MemberState::Dead {
+            let [request, reply] = [&session.client.payload, &session.server.payload].map(F::translation);
+            let is_dead = self.world.plan.member_state(request.member) == MemberState::Dead;
+            if !is_dead && !self.passes_dead_firewall(&request, &reply) {
                 return Visit::Keep;
             }
             match (session.state(), session.client.direction.activity.flags().protocol()) {
@@ -47,7 +48,7 @@ where
                     let is_marked =
                         self.table.mark_reset(session.client.slot, session.birth, self.world.tick);
                     if is_marked {
-                        self.leave_member(member, session.client.slot, session.birth);
+                        self.leave_members(session.client.slot, session.birth);
                     }
                     Visit::Keep
                 }
@@ -79,7 +80,8 @@ where
             acknowledgement: client_end,
             is_reset: !is_direct || ends[1].is_some(),
         };
-        let told_client = self.tell(to_client, client_key.source().0, ports);
+        let [request, reply] = [&session.client.payload, &session.server.payload].map(F::translation);
+        let told_client = self.tell(to_client, self.link_of_side(&reply, client_key.source().0), ports);
         let told_server = match is_direct {
             true => self.tell_direct(session, client_end, ports, scratch),
             // From the address that the server saw.
@@ -92,23 +94,23 @@ where
                     acknowledgement: ends[1].unwrap_or_default(),
                     is_reset: true,
                 };
-                self.tell(to_server, server_key.source().0, ports)
+                self.tell(to_server, self.link_of_side(&request, server_key.source().0), ports)
             }
         };
         told_client && told_server
     }
 
     /// Where packets for `destination` leave now: a session's own links may be out of date, so the routes are asked.
-    fn link_now(&self, destination: F::Address) -> Option<Link> {
+    pub fn link_now(&self, destination: F::Address) -> Option<Link> {
         match self.view.routes.resolve(destination, 0) {
             Resolution::Link(link) => self.world.shared.links.get(link),
             _ => None,
         }
     }
 
-    /// Sends `parting` by the routes. Whoever they do not lead to gets none, and that is no lack of room.
-    fn tell<P: Ports>(&self, parting: Parting, destination: F::Address, ports: &mut P) -> bool {
-        let Some(link) = self.link_now(destination) else { return true };
+    /// Sends `parting` by `link`. Whoever none leads to gets none, and that is no lack of room.
+    fn tell<P: Ports>(&self, parting: Parting, link: Option<Link>, ports: &mut P) -> bool {
+        let Some(link) = link else { return true };
         let Some(leg) = self.world.port(link.port) else { return true };
         let mut frame = [0; RESET_BYTES_MAX];
         let parting = Parting { macs: (leg.mac, link.mac), ..parting };

@@ -84,7 +84,10 @@ where
         if let Some(outbound) = self.view.outbounds.of(source, destination) {
             return self.outbound(scratch, at, ethernet, packet, outbound);
         }
-        self.route(scratch, ethernet, packet)
+        match self.cross(scratch, at, ethernet, packet) {
+            Some(step) => step,
+            None => self.route(scratch, ethernet, packet),
+        }
     }
 
     /// A packet that passes a bridge between two other hosts.
@@ -278,12 +281,12 @@ where
         if packet.header.hop_limit() <= 1 {
             return Step::Answer(Answer::TimeExceeded);
         }
-        let index = match self.view.routes.resolve(destination, packet.hash) {
+        let index = match self.resolve_in(packet.key.zone(), destination, packet.hash) {
             Resolution::Link(index) => index,
             Resolution::Unresolved { port, next_hop } => {
                 return Step::Park { port, next_hop: next_hop.into() };
             }
-            Resolution::Unreachable => return Step::Answer(Answer::NetworkUnreachable),
+            Resolution::Unreachable => return self.unreachable_in(destination),
         };
         let Some(link) = self.world.shared.links.get(index) else {
             return self.park_for(destination, packet.hash);

@@ -140,5 +140,7 @@ where
             || self.view.servers.contains_key(&source)
             || self.view.outbounds.of(source, destination).is_some()
             || self.view.owned.get(source).is_some()
+            || self.beyond(packet.key.zone(), destination).is_some()
+            || self.beyond(packet.key.zone(), source).is_some()
     }
 }

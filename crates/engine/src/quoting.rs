@@ -24,7 +24,7 @@ use crate::scratch::Scratch;
 use crate::wrapping::overhead_bytes;
 use flow::quote::{Quote, icmp_checksum_is_valid, rewrite_quote, set_icmp_checksum};
 use flow::{Family, FlowKey, Network, NetworkHeader, Quoted, Zone};
-use plan::{Mode, Resolution};
+use plan::{Beyond, Mode, Resolution};
 use port::Frame;
 use rewrite::{LinkIndex, Translation};
 use session::{Flags, Hit, Lookup, tcp};
@@ -45,6 +45,8 @@ enum About<F: Family, const PAYLOAD: usize> {
     Session(Hit<PAYLOAD>, Quote<F>),
     /// A server's packet that never passed here; its flow has no session.
     Flow(F::Key),
+    /// A packet from beyond firewalls, of a flow without a session.
+    Crossing(Beyond, F::Key),
     /// A packet that we have put another header in front of.
     Tunnel {
         /// What a client sent to a VIP.
@@ -137,6 +139,7 @@ where
         Some(match about {
             About::Session(hit, quote) => self.about_session(scratch, error, frame, (&hit, &quote), ends),
             About::Flow(key) => self.about_flow(scratch, error, frame, &key, ends),
+            About::Crossing(beyond, key) => self.about_crossing(scratch, error, frame, (beyond, &key)),
             About::Tunnel { inner, offset_bytes, end } => {
                 self.about_tunnel(error, frame, (&inner, offset_bytes), end)
             }
@@ -160,6 +163,10 @@ where
             Lookup::Hit(hit) if reach == Reach::Other && !Self::is_reply_to_translate(&hit) => None,
             Lookup::Hit(hit) => Some(About::Session(hit, quote)),
             Lookup::Busy => None,
+            Lookup::Miss if self.view.owned.get(quote.source.0).is_none() => {
+                let beyond = self.beyond(error.zone, quote.source.0).filter(|_| reach == Reach::Own)?;
+                Some(About::Crossing(beyond, key))
+            }
             Lookup::Miss => {
                 let vip = self.view.owned.get(quote.source.0)?;
                 let service = vip.service(quote.protocol, quote.source.1)?;
@@ -191,7 +198,11 @@ where
             return DropReason::IcmpOutsideWindow.into();
         }
         let translation = F::translation(&hit.payload);
-        let link = match self.view.routes.resolve(translation.destination.0, 0) {
+        let resolution = match translation.to_firewall() {
+            Some(_) => Resolution::Link(self.link_index_of(&translation)),
+            None => self.view.routes.resolve(translation.destination.0, 0),
+        };
+        let link = match resolution {
             Resolution::Link(link) if self.world.shared.links.get(link).is_some() => link,
             Resolution::Unreachable => return DropReason::NoRoute.into(),
             // The frame is still as it came: it can wait.
@@ -250,12 +261,28 @@ where
         let Some((service, member)) = service.and_then(|s| Some((s, s.choose_by_hash(key, hasher)?))) else {
             return DropReason::IcmpIgnored.into();
         };
-        match self.candidate((key, key.hash(hasher)), service, member) {
-            Ok(candidate) => {
-                let request = candidate.request_now(self.world.now_ns);
-                self.emit_again(scratch, error, frame, (&carried(&request, ends), request.link))
-            }
+        let candidate = self.candidate((key, key.hash(hasher)), service, member);
+        match candidate.and_then(|candidate| self.request_now(key, &candidate)) {
+            Ok((request, link)) => self.emit_again(scratch, error, frame, (&carried(&request, ends), link)),
             Err(step) => step,
+        }
+    }
+
+    /// An error about a flow that was placed by its hash among firewalls goes through the firewall of that flow, whoever
+    /// speaks.
+    fn about_crossing(
+        &self,
+        scratch: &mut Scratch,
+        error: &Error,
+        frame: &mut Frame<'_>,
+        (beyond, key): (Beyond, &F::Key),
+    ) -> Step {
+        match self.firewall_by_hash(beyond, key) {
+            Ok(firewall) => {
+                let translation = self.translation_by(key, firewall);
+                self.emit_again(scratch, error, frame, (&translation, self.link_index_of(&translation)))
+            }
+            Err(reason) => reason.into(),
         }
     }
 

@@ -54,6 +54,7 @@ reasons! {
     OutboundProtocol "outbound-protocol" "it is masqueraded, and neither TCP, UDP nor an echo request";
     ReplyBypasses "reply-bypasses" "its server would answer past the appliance, and source NAT is forbidden";
     NoFirewall "no-firewall" "its way leads through firewalls, and none of them takes it";
+    FirewallsFull "firewalls-full" "every firewall on its way has as many sessions, or new ones a second, as it may";
     ZoneCrossing "zone-crossing" "its route leads into another zone, past the firewalls";
     ProbeForged "probe-forged" "a path probe that was not made with our key";
     NoRoute "no-route" "no route leads to its destination";

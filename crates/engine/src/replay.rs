@@ -205,7 +205,7 @@ where
 
     /// A packet of a session whose server is gone, before the sweep came by: TCP is reset, others begin anew.
     #[cold]
-    fn orphaned(
+    pub fn orphaned(
         &self,
         scratch: &mut Scratch,
         at: &Arrival,
@@ -220,7 +220,10 @@ where
         if !self.end(hit) {
             return DropReason::SessionBusy.into();
         }
-        if hit.is_client() { self.first(scratch, at, ethernet, packet) } else { DropReason::NoServer.into() }
+        match hit.is_client() || Self::is_crossing(&F::translation(&hit.payload)) {
+            true => self.first(scratch, at, ethernet, packet),
+            false => DropReason::NoServer.into(),
+        }
     }
 
     /// Replays the translation of a session that `packet` itself has just opened, which counted it already.
@@ -247,12 +250,15 @@ where
         translation: &Translation<F>,
         hit: &Hit<PAYLOAD>,
     ) -> Step {
+        if translation.shape.passes_firewall() {
+            return self.leave_pinned(scratch, at, ethernet, packet, translation, hit);
+        }
         let is_stale = hit.direction.activity.epoch() != self.world.plan.route_epoch;
         let mut index = translation.link;
         // A reply that a bridge switches needs no link.
         let needs_link = translation.shape.has_link_mac() || at.reach == Reach::Own;
         if needs_link && (is_stale || index == LinkIndex::UNRESOLVED) {
-            index = match self.resolve_again(translation, packet.hash, hit) {
+            index = match self.resolve_again(translation, packet, hit) {
                 Ok(index) => index,
                 Err(step) => return step,
             };
@@ -263,7 +269,7 @@ where
     /// Rewrites the packet and gives it to the link, if nothing speaks against it. What a router does to a packet that is
     /// neither odd nor long, towards a port that is no bridge, is all that most packets ever need.
     #[inline(always)]
-    fn emit(
+    pub fn emit(
         &self,
         scratch: &mut Scratch,
         at: &Arrival,
@@ -440,13 +446,19 @@ where
 
     /// Asks the routes for the egress of a session whose answer is out of date, and keeps the new one.
     #[cold]
-    fn resolve_again(
+    pub fn resolve_again(
         &self,
         translation: &Translation<F>,
-        hash: u64,
+        packet: &Packet<'_, F>,
         hit: &Hit<PAYLOAD>,
     ) -> Result<LinkIndex, Step> {
-        let link = match self.view.routes.resolve(translation.destination.0, hash) {
+        let destination = translation.destination.0;
+        let resolution = match Self::is_crossing(translation) {
+            // What firewalls part is not joined behind their backs.
+            true => self.resolve_in(packet.key.zone(), destination, packet.hash),
+            false => self.view.routes.resolve(destination, packet.hash),
+        };
+        let link = match resolution {
             Resolution::Link(link) => link,
             Resolution::Unresolved { port, next_hop } => {
                 return Err(Step::Park { port, next_hop: next_hop.into() });
@@ -454,11 +466,22 @@ where
             Resolution::Unreachable => return Err(Step::Answer(Answer::NetworkUnreachable)),
         };
         if link != translation.link {
-            let word = F::words(&Translation { link, ..*translation })[F::LINK_WORD];
-            self.table.set_payload_word(hit, F::LINK_WORD, word);
+            self.set_link(hit, link);
         }
         self.table.set_epoch(hit, self.world.plan.route_epoch);
         Ok(link)
+    }
+
+    /// Notes by which link the packets of this direction leave from now on.
+    fn set_link(&self, hit: &Hit<PAYLOAD>, link: LinkIndex) {
+        let changed = |payload: &[u64; PAYLOAD], is_it: bool| {
+            let side = F::translation(payload);
+            F::words(&if is_it { Translation { link, ..side } } else { side })[F::LINK_WORD]
+        };
+        self.table.update_payload_words(hit.client_slot(), hit.birth, F::LINK_WORD, |session| {
+            let is_client = hit.is_client();
+            Some([changed(&session.client.payload, is_client), changed(&session.server.payload, !is_client)])
+        });
     }
 
     /// The frame waits for the next hop of `destination`.
@@ -483,14 +506,14 @@ where
         }
         let peer = self.table.peer_direction(hit).map(|peer| peer.activity.flags()).unwrap_or_default();
         if State::of(own.with(seen), peer) == State::TcpClosing {
-            self.leave_member(member, hit.client_slot(), hit.birth);
+            self.leave_members(hit.client_slot(), hit.birth);
         }
     }
 
-    /// Gives back a session's place at its member, once.
-    pub fn leave_member(&self, member: MemberId, client: SlotIndex, birth: u16) {
-        if self.table.mark_left(client, birth) {
-            self.world.shared.loads.release(member);
+    /// Gives back a session's places at its members, once.
+    pub fn leave_members(&self, client: SlotIndex, birth: u16) {
+        if let Some(session) = self.table.mark_left(client, birth) {
+            self.holders(&session).iter().for_each(|holder| self.world.shared.loads.release(*holder));
         }
     }
 
@@ -516,7 +539,7 @@ where
     }
 
     #[inline]
-    fn count_packet(&self, member: MemberId, direction: Direction, length_bytes: u16) {
+    pub fn count_packet(&self, member: MemberId, direction: Direction, length_bytes: u16) {
         if let Some(counters) = self.world.counters.members.get(usize::from(member.index)) {
             let (packets, bytes) = match direction {
                 Direction::Request => (&counters.packets_in, &counters.bytes_in),

@@ -85,6 +85,8 @@ impl Scratch {
             Report::Neighbour { port, address, .. } | Report::Conflict { port, address, .. } => {
                 (port, address)
             }
+            // Each flow drifts once, and is told of without this.
+            Report::Drift { .. } => return,
         };
         let mut bytes = [0; 18];
         match address {

@@ -9,7 +9,7 @@ use plan::{LinkTable, Loads};
 use rewrite::MemberId;
 use session::sticky::StickyTable;
 use session::{Quarantine, TableV4, TableV6};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use wire::Mac;
 
 /// Reports that wait for control at the most. When it is behind, further ones are lost and asked again by later frames.
@@ -92,6 +92,19 @@ pub enum Report {
         address: IpAddr,
         /// Its MAC.
         mac: Mac,
+    },
+    /// A flow was seen over another firewall than its own, while both lived.
+    Drift {
+        /// Its own.
+        expected: MemberId,
+        /// The other one.
+        seen: MemberId,
+        /// IP protocol number.
+        protocol: u8,
+        /// Where the packet came from.
+        source: SocketAddr,
+        /// Where it was going.
+        destination: SocketAddr,
     },
     /// Another host claims an address of ours (RFC 5227 section 2.4).
     Conflict {

@@ -4,7 +4,8 @@
 //! serve many servers at once and never two sessions to the same one (RFC 4787 REQ-3, RFC 5382 REQ-7).
 
 use crate::admit::Candidate;
-use crate::path::{Fits, Path};
+use crate::path::{Fits, Path, Step};
+use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use flow::{Family, FlowKey, Packet};
 use plan::SourceNatPool;
@@ -39,7 +40,7 @@ impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, 
 where
     F: Family + Fits<KEY, PAYLOAD>,
 {
-    /// Stores the session under a free port of `pool`; `None` when none was found.
+    /// Stores the session under a free port of `pool`; a drop when none was found.
     ///
     /// Ports at rest are used only when no draw found another, and the port of the longest idle closing session only
     /// when all were taken; both are counted.
@@ -49,43 +50,44 @@ where
         packet: &Packet<'_, F>,
         pool: &SourceNatPool<F>,
         candidate: &mut Candidate<F>,
-    ) -> Option<Insert<PAYLOAD>> {
+    ) -> Result<Insert<PAYLOAD>, Step> {
         let mut resting = None;
         let mut closing: Option<Closing<KEY, PAYLOAD>> = None;
         for _ in 0..DRAWS_MAX {
-            let source = self.draw(scratch, packet, pool)?;
+            let source = self.draw(scratch, packet, pool).ok_or(DropReason::SourcePortsExhausted)?;
             candidate.lend(packet, source);
             if self.has_service(packet, source) {
                 continue;
             }
-            let key = Self::key_of(packet, candidate.leaving.swapped());
+            let ends = candidate.leaving.swapped();
+            let key = F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
             let hash = key.hash(&self.world.shared.hasher);
             if self.world.shared.quarantine.rests(hash, self.world.tick, ticks_in(REST)) {
                 resting = resting.or(Some(source));
                 continue;
             }
-            match self.insert(packet, candidate) {
+            match self.insert(packet, candidate)? {
                 Insert::ServerKeyTaken => self.note_closing(&key, hash, &mut closing),
-                inserted => return Some(inserted),
+                inserted => return Ok(inserted),
             }
         }
         if let Some(source) = resting {
             candidate.lend(packet, source);
-            match self.insert(packet, candidate) {
+            match self.insert(packet, candidate)? {
                 // It rested since its last release and has been lent again meanwhile.
                 Insert::ServerKeyTaken => {}
                 inserted => {
                     self.world.counters.source_ports_hurried.add(1);
-                    return Some(inserted);
+                    return Ok(inserted);
                 }
             }
         }
-        let closing = closing?;
-        let ended = self.table.remove(closing.client.slot, closing.birth)?;
+        let ended = closing.and_then(|closing| self.table.remove(closing.client.slot, closing.birth));
+        let ended = ended.ok_or(DropReason::SourcePortsExhausted)?;
         self.release(&ended);
         self.world.counters.source_ports_hurried.add(1);
         candidate.lend(packet, F::Key::from_words(ended.server.key).destination());
-        Some(self.insert(packet, candidate))
+        self.insert(packet, candidate)
     }
 
     /// A random address and port of the pool. An outsider cannot guess it: the generator is keyed by the secret.

@@ -167,6 +167,11 @@ impl Plan {
         detached
     }
 
+    /// Whether there is more than one zone.
+    pub fn has_zones(&self) -> bool {
+        self.ports.iter().any(|port| port.zone != Zone::default())
+    }
+
     /// How the member of a session fares. A row that has passed to somebody else since counts as dead.
     #[inline]
     pub fn member_state(&self, member: MemberId) -> MemberState {

@@ -6,6 +6,8 @@
 //!   written by            │ workers  │ workers, control │ both   │ control                │
 //! ```
 //!
+//! and the time at which the next new session is due, of members whose new sessions are limited in rate.
+//!
 //! *Sessions* is exact: a worker reserves its place before it stores a session, by compare-and-swap, and gives it back when
 //! the session begins to close, or ends, or was not stored after all. The others are estimates; a lost update of one is
 //! made good by the next.
@@ -20,6 +22,8 @@ const RESERVE_TRIES: usize = 64;
 /// A new response time counts for one part in so many: after as many sessions, two thirds of what is known is new.
 const RESPONSE_MEMORY_SESSIONS: u64 = 8;
 
+const SECOND_NS: u64 = 1_000_000_000;
+
 /// One member's row, on a line of its own: neighbours in the table belong to other services and other workers.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -28,6 +32,8 @@ struct Row {
     response_ns: AtomicU64,
     rate_bytes_per_s: AtomicU64,
     session_rate_bytes_per_s: AtomicU64,
+    /// When the next new session is due, in nanoseconds of the workers' clock, where they are limited in rate.
+    due_ns: AtomicU64,
 }
 
 /// The rows of all members, by member index.
@@ -73,6 +79,13 @@ impl Loads {
         false
     }
 
+    /// Takes a place without a bound, for a session that somebody else has placed there.
+    pub fn occupy(&self, member: MemberId) {
+        if let Some(row) = self.row(member) {
+            row.sessions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The same if there are exactly `seen`: nobody else has changed what the choice was made by.
     pub fn reserve_after(&self, member: MemberId, seen: u64) -> bool {
         self.row(member).is_some_and(|row| Self::swap(row, seen).is_ok())
@@ -87,6 +100,19 @@ impl Loads {
         if let Some(row) = self.row(member) {
             row.sessions.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether one more new session keeps within `per_s_max` a second; `u32::MAX`: any does. A member that was idle takes a
+    /// tenth of a second's at once (the virtual scheduling of ITU-T I.371 appendix A, by compare-and-swap).
+    pub fn is_in_pace(&self, member: MemberId, per_s_max: u32, now_ns: u64) -> bool {
+        if per_s_max == u32::MAX {
+            return true;
+        }
+        let Some(row) = self.row(member) else { return false };
+        let step_ns = SECOND_NS / u64::from(per_s_max.max(1));
+        let ahead_ns = now_ns + (SECOND_NS / 10).saturating_sub(step_ns);
+        let next = |due_ns: u64| (due_ns <= ahead_ns).then_some(due_ns.max(now_ns) + step_ns);
+        row.due_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     /// How long the member takes to answer, in nanoseconds; `None` while nobody knows.
@@ -148,6 +174,7 @@ impl Row {
             response_ns: AtomicU64::new(response_ns),
             rate_bytes_per_s: AtomicU64::new(rate),
             session_rate_bytes_per_s: AtomicU64::new(session_rate),
+            due_ns: AtomicU64::new(0),
         }
     }
 
@@ -179,6 +206,29 @@ mod tests {
         assert_eq!((taken.load(Ordering::Relaxed), loads.sessions(MEMBER)), (1_500, 1_500));
         loads.release(MEMBER);
         assert!(loads.reserve(MEMBER, 1_500) && !loads.reserve(MEMBER, 1_500));
+        loads.occupy(MEMBER);
+        assert_eq!(loads.sessions(MEMBER), 1_501);
+    }
+
+    #[test]
+    fn new_sessions_keep_a_pace_and_an_idle_member_takes_a_tenth_of_a_second_at_once() {
+        let loads = Loads::new(2);
+        let taken = |from_ms: u64, to_ms: u64| {
+            (from_ms..to_ms)
+                .flat_map(|ms| [ms * 1_000_000; 2])
+                .filter(|&now| loads.is_in_pace(MEMBER, 100, now))
+                .count()
+        };
+        assert_eq!(taken(1_000, 1_001), 2);
+        assert_eq!(
+            (0..50).filter(|_| loads.is_in_pace(MEMBER, 100, 1_001_000_000)).count(),
+            8,
+            "ten at once"
+        );
+        assert_eq!(taken(1_001, 2_001), 100);
+        assert_eq!(taken(60_000, 61_000), 109, "the tenth, and then the pace");
+        assert!((0..1_000).all(|_| loads.is_in_pace(MEMBER, u32::MAX, 61_000_000_000)));
+        assert!(loads.is_in_pace(MEMBER, 1, 90_000_000_000) && !loads.is_in_pace(MEMBER, 1, 90_900_000_000));
     }
 
     #[test]

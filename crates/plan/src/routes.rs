@@ -110,6 +110,31 @@ impl<F: Family> RouteTable<F> {
         self.lengths.iter().find_map(|(length, routes)| routes.get(&masked(bits, *length)))
     }
 
+    /// The longest matching route that leaves by a port which `may` says, with its length.
+    fn route_by(&self, destination: F::Address, may: impl Fn(u16) -> bool) -> Option<(u8, &[Hop<F>])> {
+        let bits = high_bits(destination.into());
+        self.lengths.iter().find_map(|(length, routes)| match routes.get(&masked(bits, *length)) {
+            Some(Route::Forward(hops)) if hops.iter().any(|hop| may(hop.port)) => Some((*length, &**hops)),
+            _ => None,
+        })
+    }
+
+    /// Bits of the longest prefix that leads to `destination` by a port which `may` says.
+    pub fn prefix_bits_by(&self, destination: F::Address, may: impl Fn(u16) -> bool) -> Option<u8> {
+        self.route_by(destination, may).map(|(length, _)| length)
+    }
+
+    /// The same as [`Self::resolve`], by ports which `may` says alone.
+    pub fn resolve_by(&self, destination: F::Address, hash: u64, may: impl Fn(u16) -> bool) -> Resolution<F> {
+        let Some((_, hops)) = self.route_by(destination, &may) else { return Resolution::Unreachable };
+        let count = hops.iter().filter(|hop| may(hop.port)).count();
+        let place = ((u128::from(hash) * count as u128) >> 64) as usize;
+        match hops.iter().filter(|hop| may(hop.port)).nth(place) {
+            Some(hop) => self.at(hop.port, hop.gateway.unwrap_or(destination)),
+            None => Resolution::Unreachable,
+        }
+    }
+
     /// Port and next hop of a packet to `destination`; `hash` chooses among equal ways, one for each flow.
     pub fn next_hop(&self, destination: F::Address, hash: u64) -> Option<(u16, F::Address)> {
         let Some(Route::Forward(hops)) = self.route(destination) else { return None };
@@ -127,6 +152,10 @@ impl<F: Family> RouteTable<F> {
     /// How a packet to `destination` leaves.
     pub fn resolve(&self, destination: F::Address, hash: u64) -> Resolution<F> {
         let Some((port, next_hop)) = self.next_hop(destination, hash) else { return Resolution::Unreachable };
+        self.at(port, next_hop)
+    }
+
+    fn at(&self, port: u16, next_hop: F::Address) -> Resolution<F> {
         match self.links.get(&(port, next_hop)) {
             Some(&link) => Resolution::Link(link),
             None => Resolution::Unresolved { port, next_hop },
@@ -170,6 +199,22 @@ mod tests {
         assert_eq!(unresolved_port(&table, Ipv4Addr::new(198, 18, 9, 1)), Some(1));
         assert_eq!(table.resolve(Ipv4Addr::new(198, 18, 7, 1), 0), Resolution::Unreachable);
         assert_eq!(unresolved_port(&table, Ipv4Addr::new(198, 18, 7, 7)), Some(2));
+    }
+
+    #[test]
+    fn a_route_by_another_port_gives_way_to_a_shorter_one_by_ours() {
+        let mut builder = RouteTableBuilder::<V4>::new(Arc::default());
+        builder.add(Ipv4Addr::UNSPECIFIED, 0, on_link(0));
+        builder.add(Ipv4Addr::new(198, 18, 7, 0), 24, on_link(1));
+        let table = builder.build();
+        let to = Ipv4Addr::new(198, 18, 7, 7);
+        let bits = |port| table.prefix_bits_by(to, |own| own == port);
+        assert_eq!([0, 1, 2].map(bits), [Some(0), Some(24), None]);
+        let by = |port| match table.resolve_by(to, u64::MAX, |own| own == port) {
+            Resolution::Unresolved { port, .. } => Some(port),
+            _ => None,
+        };
+        assert_eq!([0, 1, 2].map(by), [Some(0), Some(1), None]);
     }
 
     #[test]

@@ -125,10 +125,11 @@ impl Shape {
         matches!(self.0 >> CARRIAGE_SHIFT & CARRIAGE_MASK, 1..=3)
     }
 
-    /// Whether what a router does is all: the common case, worth one comparison.
+    /// Whether what a router does is all, beside new addresses where it has some: the common case, worth one comparison.
     #[inline]
     pub const fn is_routed(self) -> bool {
-        self.0 == Self::ROUTED.0
+        // Firewalls change nothing of a packet, and what is carried directly only keeps its addresses.
+        self.0 & !(TO_FIREWALL_BIT | FROM_FIREWALL_BIT | 1 << CARRIAGE_SHIFT) == Self::ROUTED.0
     }
 
     pub(crate) const fn to_bits(self) -> u16 {
@@ -163,6 +164,11 @@ mod tests {
                 );
             }
         }
-        assert!(Shape::ROUTED.is_routed() && !Shape::ROUTED.carried(Carriage::Gue).is_routed());
+        assert!(
+            Shape::ROUTED.is_routed() && Shape::ROUTED.carried(Carriage::Direct).to_firewall().is_routed()
+        );
+        let others = [Carriage::IpInIp, Carriage::Gue, Carriage::Marked { dscp: 1 }];
+        assert!(!others.into_iter().any(|carriage| Shape::ROUTED.carried(carriage).is_routed()));
+        assert!(!Shape::OWN_MACS.is_routed() && !Shape::UNTOUCHED.is_routed());
     }
 }

@@ -214,6 +214,27 @@ impl<F: Family> Translation<F> {
         self.shape.comes_from_firewall().then_some(self.born.0)
     }
 
+    /// Whether packets of this direction come from the firewall of member row `row`, or leave by it.
+    pub fn passes(&self, row: u16) -> bool {
+        self.to_firewall() == Some(row) || self.from_firewall() == Some(row)
+    }
+
+    /// The same with the firewall `new` in place of that of row `old`.
+    #[must_use]
+    pub fn moved(self, old: u16, new: MemberId) -> Self {
+        let mut moved = self;
+        if self.to_firewall() == Some(old) {
+            moved.link = LinkIndex(new.index);
+        }
+        if self.from_firewall() == Some(old) {
+            moved.born = Birth(new.index & Birth::MASK);
+        }
+        if self.member.index == old {
+            moved.member = new;
+        }
+        moved
+    }
+
     /// When the session was made, if this direction knows it.
     pub fn birth(&self) -> Option<Birth> {
         (!self.shape.comes_from_firewall()).then_some(self.born)

@@ -87,17 +87,12 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     ) -> Option<Session<KEY, PAYLOAD>> {
         let held = self.lock(client, birth)?;
         let (near, far) = (&self.slots[client.index()], &self.slots[held.peer().index()]);
-        let far_header = far.header();
-        let session = Session {
-            birth,
-            client: Side::new(client, &near.contents(held)),
-            server: Side::new(held.peer(), &far.contents(far_header)),
-        };
+        let session = self.held_session(client, held);
         if !deserves(&session) {
             near.set_header(held.stepped());
             return None;
         }
-        self.vacate(held.peer(), far, far_header);
+        self.vacate(held.peer(), far, far.header());
         self.vacate(client, near, held);
         self.counter(client).fetch_sub(1, Ordering::Relaxed);
         Some(session)
@@ -201,16 +196,44 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         marked == [true; 2]
     }
 
-    /// Marks a session as one that is no more counted. True for one caller of all, and for none when the session has
-    /// ended or is held by another thread: then whoever ends it sees no mark and counts it out.
-    pub fn mark_left(&self, client: SlotIndex, birth: u16) -> bool {
-        let Some(held) = self.lock(client, birth) else { return false };
+    /// Marks a session as one that is no more counted. One caller of all gets the session, as it was at that moment, and
+    /// none when it has ended or is held by another thread: then whoever ends it sees no mark and counts it out.
+    pub fn mark_left(&self, client: SlotIndex, birth: u16) -> Option<Session<KEY, PAYLOAD>> {
+        let held = self.lock(client, birth)?;
         let slot = &self.slots[client.index()];
-        let activity = slot.activity();
-        let is_new = !activity.flags().contains(Flags::LEFT)
+        let session = self.held_session(client, held);
+        let is_new = !slot.activity().flags().contains(Flags::LEFT)
             && Self::mark(slot, |activity| activity.after(activity.last_seen_tick(), Flags::LEFT));
         slot.set_header(held.stepped());
-        is_new
+        is_new.then_some(session)
+    }
+
+    /// The session whose lock word this thread holds.
+    fn held_session(&self, client: SlotIndex, held: Header) -> Session<KEY, PAYLOAD> {
+        let (near, far) = (&self.slots[client.index()], &self.slots[held.peer().index()]);
+        Session {
+            birth: held.birth(),
+            client: Side::new(client, &near.contents(held)),
+            server: Side::new(held.peer(), &far.contents(far.header())),
+        }
+    }
+
+    /// Adds flags to the direction that was hit. True for the one caller that added them.
+    pub fn mark_once(&self, hit: &Hit<PAYLOAD>, flags: Flags) -> bool {
+        let is_new = |slot: &Slot<KEY, PAYLOAD, LINES>| {
+            let mut current = slot.activity();
+            for _ in 0..MARK_TRIES {
+                if current.flags().contains(flags) {
+                    return false;
+                }
+                match slot.swap_activity(current, current.after(current.last_seen_tick(), flags)) {
+                    Ok(()) => return true,
+                    Err(actual) => current = actual,
+                }
+            }
+            false
+        };
+        self.slot_of(hit).is_some_and(is_new)
     }
 
     /// Changes the activity word of a slot against workers that note packets.
@@ -225,26 +248,31 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         false
     }
 
-    /// Replaces one payload word of the direction that was hit, as when its egress link is resolved again;
-    /// readers see the old words or the new, never a mixture. False when the session has ended or is held by
-    /// another thread.
+    /// Shows the session to `update` while nobody else can end or change it, and replaces one payload word of each side by
+    /// what that says, the client's first; readers see the old words or the new, never a mixture within one side. False when
+    /// `update` says nothing, or the session has ended or is held by another thread.
     ///
     /// # Panics
     /// When `index` is not below `PAYLOAD`.
-    pub fn set_payload_word(&self, hit: &Hit<PAYLOAD>, index: usize, value: u64) -> bool {
+    pub fn update_payload_words(
+        &self,
+        client: SlotIndex,
+        birth: u16,
+        index: usize,
+        update: impl FnOnce(&Session<KEY, PAYLOAD>) -> Option<[u64; 2]>,
+    ) -> bool {
         assert!(index < PAYLOAD, "payload word {index} of {PAYLOAD}");
-        let Some(held) = self.lock(hit.client_slot(), hit.birth) else { return false };
-        let client = &self.slots[hit.client_slot().index()];
-        if hit.is_client() {
-            client.set_payload(index, value);
-        } else {
-            let server = &self.slots[hit.slot.index()];
-            let odd = server.header().stepped();
-            server.set_header(odd);
-            server.set_payload(index, value);
-            server.set_header(odd.stepped());
+        let Some(held) = self.lock(client, birth) else { return false };
+        let (near, far) = (&self.slots[client.index()], &self.slots[held.peer().index()]);
+        let words = update(&self.held_session(client, held));
+        if let Some([of_client, of_server]) = words {
+            near.set_payload(index, of_client);
+            let odd = far.header().stepped();
+            far.set_header(odd);
+            far.set_payload(index, of_server);
+            far.set_header(odd.stepped());
         }
-        client.set_header(held.stepped());
-        true
+        near.set_header(held.stepped());
+        words.is_some()
     }
 }

@@ -267,7 +267,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
 
     /// The slot of a hit, if the session that was hit still lives there and nobody is writing it.
     #[inline]
-    fn slot_of(&self, hit: &Hit<PAYLOAD>) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
+    pub(crate) fn slot_of(&self, hit: &Hit<PAYLOAD>) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
         let slot = self.slot(hit.slot)?;
         let header = slot.header();
         (header.is_even() && header.birth() == hit.birth && header.peer() == hit.peer).then_some(slot)

@@ -107,7 +107,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Payload { client, index, value } => {
                 if let Some(there) = map.get_mut(&client) {
-                    prop_assert!(table.set_payload_word(&hit(find(&table, CLIENT, client)), index, value));
+                    prop_assert!(set_word(&table, &hit(find(&table, CLIENT, client)), index, value));
                     there.payload[index] = value;
                 }
             }
@@ -129,6 +129,20 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(&there, &map);
     }
     Ok(())
+}
+
+/// Replaces one payload word of the side that was hit.
+fn set_word<const K: usize, const P: usize, const L: usize>(
+    table: &session::Table<K, P, L>,
+    hit: &session::Hit<P>,
+    index: usize,
+    value: u64,
+) -> bool {
+    table.update_payload_words(hit.client_slot(), hit.birth, index, |session| {
+        let mut words = [session.client.payload[index], session.server.payload[index]];
+        words[usize::from(!hit.is_client())] = value;
+        Some(words)
+    })
 }
 
 proptest! {
@@ -188,7 +202,7 @@ fn hammer(table: &TableV4, ports: &Ports, thread: u64) {
                         "a mixed slot"
                     );
                     table.record(&hit, tick, Observation::NOTHING);
-                    table.set_payload_word(&hit, 0, plain.payload[0]);
+                    set_word(&table, &hit, 0, plain.payload[0]);
                     table.peer_direction(&hit);
                 }
             }

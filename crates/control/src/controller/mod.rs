@@ -389,9 +389,12 @@ impl<R: Rings> Controller<R> {
     fn take_reports(&mut self, now: Instant) {
         for _ in 0..REPORTS_PER_ROUND {
             let Some(report) = self.shared.reports.pop() else { break };
-            let (Report::Unresolved { port, .. }
-            | Report::Neighbour { port, .. }
-            | Report::Conflict { port, .. }) = report;
+            let port = match report {
+                Report::Unresolved { port, .. }
+                | Report::Neighbour { port, .. }
+                | Report::Conflict { port, .. } => port,
+                Report::Drift { .. } => continue,
+            };
             let Some(name) = crate::compile::leg_interface(&self.config, port) else { continue };
             let Some(interface) = self.facts.interface_named(name).map(|interface| interface.index) else {
                 continue;
@@ -409,6 +412,7 @@ impl<R: Rings> Controller<R> {
                         warn!("port {leg}: {mac} claims {address}, which is ours (RFC 5227)");
                     }
                 }
+                Report::Drift { .. } => {}
             }
         }
     }
