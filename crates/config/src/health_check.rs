@@ -62,6 +62,7 @@ fn health_check(section: Section<'_>, findings: &Findings) -> HealthCheck {
         dead_interval: duration("dead_interval", INTERVAL_MIN..=INTERVAL_MAX).unwrap_or(interval),
         rise: section.optional("rise").and_then(|value| value.integer(1..=STREAK_MAX)).unwrap_or(1),
         at: section.at("name"),
+        kind_at: section.at("kind"),
     };
     refuse_contradictions(section, &check);
     check

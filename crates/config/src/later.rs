@@ -6,11 +6,7 @@
 /// One line: the table (empty: the top of the file), the key, what it is.
 type Later = (&'static str, &'static str, &'static str);
 
-const NOT_BUILT: &[Later] = &[
-    ("", "firewall_group", "firewall load balancing"),
-    ("", "probe_responder", "firewall load balancing"),
-    ("appliance", "metrics_listen", "the Prometheus listener"),
-];
+const NOT_BUILT: &[Later] = &[("appliance", "metrics_listen", "the Prometheus listener")];
 
 /// What the key stands for, if it is one of a later version.
 pub(crate) fn key(table: &str, key: &str) -> Option<&'static str> {

@@ -25,6 +25,7 @@ pub mod code;
 mod diagnostic;
 mod duration;
 mod findings;
+mod firewall;
 mod health_check;
 mod later;
 mod model;
@@ -66,7 +67,17 @@ pub struct Outcome {
 }
 
 /// Keys at the top of a file.
-const TOP_KEYS: &[&str] = &["appliance", "timeouts", "port", "bridge", "service", "outbound", "health_check"];
+const TOP_KEYS: &[&str] = &[
+    "appliance",
+    "timeouts",
+    "port",
+    "bridge",
+    "service",
+    "outbound",
+    "firewall_group",
+    "probe_responder",
+    "health_check",
+];
 
 /// Reads `text`; `file_name` only appears in the findings.
 pub fn parse(text: &str, file_name: &str) -> Outcome {
@@ -90,18 +101,22 @@ pub fn parse(text: &str, file_name: &str) -> Outcome {
 }
 
 fn read(top: Section<'_>, findings: &Findings) -> Config {
-    let ports = port::ports(top, findings);
+    let mut zones = firewall::Zones::new();
+    let mut ports = port::ports(top, &mut zones, findings);
+    let bridges = port::bridges(top, &ports, &mut zones);
+    firewall::zones_of_members(&mut ports, &bridges);
     let health_checks = health_check::health_checks(top, findings);
+    let firewall_groups = firewall::groups(top, &ports, &zones, &health_checks);
     Config {
         appliance: appliance::appliance(top, findings),
         timeouts: appliance::timeouts(top),
-        bridges: port::bridges(top, &ports),
+        bridges,
         ports,
         services: service::services(top, &health_checks, findings),
         outbounds: outbound::outbounds(top),
-        zones: vec![String::new()],
-        firewall_groups: Vec::new(),
-        probe_responders: Vec::new(),
+        probe_responders: firewall::responders(top, &firewall_groups, findings),
+        zones: zones.into_names(),
+        firewall_groups,
         health_checks,
         source: findings.source().clone(),
     }
@@ -159,6 +174,9 @@ mod tests {
             ("service.persistence", choice::PERSISTENCE_KEYS),
             ("service.passive", choice::PASSIVE_KEYS),
             ("outbound", outbound::KEYS),
+            ("firewall_group", firewall::GROUP_KEYS),
+            ("firewall_group.firewall", firewall::FIREWALL_KEYS),
+            ("probe_responder", firewall::RESPONDER_KEYS),
             ("health_check", health_check::KEYS),
             ("health_check.send", probe::PAYLOAD_KEYS),
             ("health_check.expect_reply", probe::PAYLOAD_KEYS),

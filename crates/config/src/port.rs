@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::code;
 use crate::findings::Findings;
+use crate::firewall::Zones;
 use crate::model::{Bridge, Driver, HostAddress, Port};
 use crate::nearest::nearest;
 use crate::section::{Section, Value};
@@ -32,20 +33,20 @@ const AGEING_MAX: Duration = Duration::from_secs(3_600);
 /// What IEEE 802.1Q recommends (8.8.3).
 const AGEING_DEFAULT: Duration = Duration::from_secs(300);
 
-pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "vlan", "driver", "addresses"];
-pub(crate) const BRIDGE_KEYS: &[&str] = &["name", "ports", "addresses", "ageing"];
+pub(crate) const PORT_KEYS: &[&str] = &["name", "interface", "vlan", "driver", "zone", "addresses"];
+pub(crate) const BRIDGE_KEYS: &[&str] = &["name", "ports", "zone", "addresses", "ageing"];
 
 /// Reads every `[[port]]`.
-pub(crate) fn ports(top: Section<'_>, findings: &Findings) -> Vec<Port> {
+pub(crate) fn ports(top: Section<'_>, zones: &mut Zones, findings: &Findings) -> Vec<Port> {
     let sections = top.tables("port", "port", PORT_KEYS, PORTS_MAX);
     if sections.is_empty() && top.optional("port").is_none_or(|value| value.is_list()) {
         let help = "add `[[port]]` with `name` and `interface`";
         findings.error(code::MISSING_KEY, top.at, "no `[[port]]`: no frame would be taken".into(), help);
     }
-    sections.into_iter().map(port).collect()
+    sections.into_iter().map(|section| port(section, zones)).collect()
 }
 
-fn port(section: Section<'_>) -> Port {
+fn port(section: Section<'_>, zones: &mut Zones) -> Port {
     let vlan = section.optional("vlan");
     let is_vlan = vlan.is_some();
     Port {
@@ -56,7 +57,7 @@ fn port(section: Section<'_>) -> Port {
         interface: section.required("interface", "\"eth1\"").and_then(interface).unwrap_or_default(),
         vlan: vlan.map(|value| value.integer(VLAN_MIN..=VLAN_MAX).unwrap_or(NO_VLAN)),
         driver: section.optional("driver").and_then(|value| value.word()).unwrap_or(Driver::Auto),
-        zone: 0,
+        zone: zones.of_port(section),
         addresses: host_addresses(section),
         at: section.at("name"),
         interface_at: section.at("interface"),
@@ -67,7 +68,7 @@ fn port(section: Section<'_>) -> Port {
 }
 
 /// Reads every `[[bridge]]`.
-pub(crate) fn bridges(top: Section<'_>, ports: &[Port]) -> Vec<Bridge> {
+pub(crate) fn bridges(top: Section<'_>, ports: &[Port], zones: &mut Zones) -> Vec<Bridge> {
     let mut owners = vec![None; ports.len()];
     let sections = top.tables("bridge", "bridge", BRIDGE_KEYS, BRIDGES_MAX);
     sections
@@ -78,7 +79,7 @@ pub(crate) fn bridges(top: Section<'_>, ports: &[Port]) -> Vec<Bridge> {
                 .required("ports", "[\"outside\", \"inside\"]")
                 .and_then(|value| bridged(value, section.at("name"), ports, &mut owners))
                 .unwrap_or_default(),
-            zone: 0,
+            zone: zones.of_port(section),
             addresses: host_addresses(section),
             ageing: section
                 .optional("ageing")

@@ -71,7 +71,7 @@ pub(crate) fn read(section: Section<'_>, findings: &Findings) -> Probe {
         CheckKind::Tcp => Probe::Tcp,
         CheckKind::TcpHalfOpen => Probe::TcpHalfOpen,
         CheckKind::Http => Probe::Http(http(section, findings)),
-        CheckKind::Udp => Probe::Udp(udp(section, findings)),
+        CheckKind::Udp => Probe::Udp(udp(section)),
         CheckKind::Tls => {
             Probe::Tls(TlsRequest { server_name: section.optional("server_name").and_then(server_name) })
         }
@@ -101,19 +101,16 @@ fn http(section: Section<'_>, findings: &Findings) -> HttpRequest {
     request
 }
 
-fn udp(section: Section<'_>, findings: &Findings) -> UdpRequest {
+fn udp(section: Section<'_>) -> UdpRequest {
     let reply = section.optional("expect_reply");
-    if reply.is_none() {
-        let message = "silence counts as success: where ICMP errors are filtered, a dead service looks alive";
-        let help = "add `expect_reply`, if the servers answer";
-        findings.warning(code::SILENCE_TAKEN, section.at("kind"), message.to_owned(), help);
-    }
     UdpRequest {
         send: section
             .optional("send")
             .and_then(|value| payload(value, "send", "health_check.send"))
             .unwrap_or_default(),
-        expect_reply: reply.and_then(|value| payload(value, "expect_reply", "health_check.expect_reply")),
+        // One that could not be read is there all the same.
+        expect_reply: reply
+            .map(|value| payload(value, "expect_reply", "health_check.expect_reply").unwrap_or_default()),
     }
 }
 

@@ -16,7 +16,7 @@ const SERVICES_MAX: usize = 4_096;
 /// none.
 pub(crate) const SERVERS_MAX: usize = 65_535;
 /// Largest weight.
-const WEIGHT_MAX: u32 = 65_535;
+pub(crate) const WEIGHT_MAX: u32 = 65_535;
 /// Addresses of one pool at the most: four million ports towards each server.
 pub(crate) const SOURCE_ADDRESSES_MAX: usize = 64;
 /// Lowest MSS that can be clamped to: what every IPv4 host takes (RFC 9293, 3.7.1).
@@ -26,7 +26,7 @@ const MSS_MAX: u16 = 9_000;
 /// Highest DSCP: six bits (RFC 2474, 3). 0 is what unmarked packets have.
 const DSCP_MAX: u8 = 63;
 /// Bound of a server's sessions at the most: the table holds no more.
-const MAX_SESSIONS_MAX: u32 = crate::appliance::SESSIONS_MAX as u32;
+pub(crate) const MAX_SESSIONS_MAX: u32 = crate::appliance::SESSIONS_MAX as u32;
 
 /// Stands for an address that could not be read. No address of the file can be equal to it.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -197,7 +197,7 @@ fn port_set(value: Value<'_>) -> Option<PortSet> {
     }
 }
 
-fn reference(value: Value<'_>, checks: &[HealthCheck]) -> Option<usize> {
+pub(crate) fn reference(value: Value<'_>, checks: &[HealthCheck]) -> Option<usize> {
     let name = value.text("\"web-tcp\"")?;
     let index = checks.iter().position(|check| check.name == name && !name.is_empty());
     if index.is_none() {

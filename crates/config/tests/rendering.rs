@@ -66,13 +66,13 @@ error[E0105]: "1" is not a duration
 #[test]
 fn a_warning_looks_like_one() {
     let text = "[[port]]\nname = \"p\"\ninterface = \"e\"\n[[health_check]]\nname = \"c\"\nkind = \"tcp\"";
-    let expected = r#"warning[W0304]: no service uses health check "c"
+    let expected = r#"warning[W0304]: nothing uses health check "c"
  --> lb.toml:5:8
   |
 5 | name = "c"
   |        ^^^
   |
-  = help: name it in `health_check` of a service, or remove it
+  = help: name it in `health_check` of a service or a firewall group, or remove it
 "#;
     assert_eq!(rendered(text), expected);
 }

@@ -44,6 +44,7 @@ mod split;
 mod sweep;
 mod switch;
 mod tags;
+mod tally;
 mod worker;
 mod wrapping;
 

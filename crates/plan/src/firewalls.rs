@@ -135,13 +135,16 @@ pub struct Beyond {
     pub owner: Option<usize>,
 }
 
+/// What lies beyond networks of one length, by zone and the network's high bits.
+type ByNetwork = HashMap<(Zone, u128), Beyond>;
+
 /// Groups of one address family.
 #[derive(Clone, Debug)]
 pub struct Firewalls<F: Family> {
     /// The groups.
     groups: Box<[FirewallGroup<F>]>,
     /// Longest prefix first.
-    lengths: Vec<(u8, HashMap<(Zone, u128), Beyond>)>,
+    lengths: Vec<(u8, ByNetwork)>,
 }
 
 impl<F: Family> Default for Firewalls<F> {

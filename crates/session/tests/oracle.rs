@@ -202,7 +202,7 @@ fn hammer(table: &TableV4, ports: &Ports, thread: u64) {
                         "a mixed slot"
                     );
                     table.record(&hit, tick, Observation::NOTHING);
-                    set_word(&table, &hit, 0, plain.payload[0]);
+                    set_word(table, &hit, 0, plain.payload[0]);
                     table.peer_direction(&hit);
                 }
             }

@@ -30,6 +30,8 @@ pub struct HealthCheck {
     pub rise: u32,
     /// Where the name stands.
     pub at: Position,
+    /// Where `kind` stands.
+    pub kind_at: Position,
 }
 
 /// What a health check asks, and what it takes for a good answer.

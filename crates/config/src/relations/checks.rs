@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::code;
 use crate::findings::Findings;
-use crate::model::{CheckKind, Config, HealthCheck, Protocol, Service};
+use crate::model::{CheckKind, Config, HealthCheck, Probe, Protocol, Service};
 use crate::probe;
 
 /// Examines a whole file.
@@ -18,10 +18,26 @@ pub(super) fn examine(config: &Config, findings: &Findings) {
             asks_what_is_served(service, check, findings);
         }
     }
+    for check in config.health_checks.iter().filter(|check| used.contains(check.name.as_str())) {
+        silence(check, findings);
+    }
+    let of_groups = config.firewall_groups.iter().filter_map(|group| group.health_check);
+    used.extend(of_groups.map(|index| config.health_checks[index].name.as_str()));
     for check in config.health_checks.iter().filter(|check| !used.contains(check.name.as_str())) {
-        let message = format!("no service uses health check {:?}", check.name);
-        let help = "name it in `health_check` of a service, or remove it";
+        let message = format!("nothing uses health check {:?}", check.name);
+        let help = "name it in `health_check` of a service or a firewall group, or remove it";
         findings.warning(code::UNUSED_CHECK, check.at, message, help);
+    }
+}
+
+/// Whether a server that says nothing counts as well.
+fn silence(check: &HealthCheck, findings: &Findings) {
+    if let Probe::Udp(request) = &check.probe
+        && request.expect_reply.is_none()
+    {
+        let message = "silence counts as success: where ICMP errors are filtered, a dead service looks alive";
+        let help = "add `expect_reply`, if the servers answer";
+        findings.warning(code::SILENCE_TAKEN, check.kind_at, message.to_owned(), help);
     }
 }
 

@@ -259,3 +259,59 @@ fn a_reset_mark_is_not_lost_to_a_packet() {
         }
     });
 }
+
+/// A session counts at whoever its first payload word names; one thread moves it, one counts it out early, one ends it.
+#[test]
+fn a_session_that_is_moved_is_counted_out_where_it_is_then() {
+    for is_ended_first in [true, false] {
+        check(move |table| {
+            let session = inserted(table, 1, 2);
+            // Held by 1; whoever gives a place back counts it here.
+            let moved = move |table: &TableV4| {
+                let mut counted = false;
+                let moved = table.update_payload_words(session.slot, session.birth, 0, |session| {
+                    counted = !session.client.direction.activity.flags().contains(Flags::LEFT);
+                    (session.client.payload[0] == 1).then_some([5, 5])
+                });
+                if moved && counted { vec![1] } else { vec![5] }
+            };
+            let left = move |table: &TableV4| {
+                let left = table.mark_left(session.slot, session.birth);
+                left.iter().map(|session| session.client.payload[0]).collect::<Vec<_>>()
+            };
+            let ended = move |table: &TableV4| {
+                let ended = table.remove(session.slot, session.birth);
+                let counts = |session: &&Session<2, 3>| {
+                    !session.client.direction.activity.flags().contains(Flags::LEFT)
+                };
+                ended.iter().filter(counts).map(|session| session.client.payload[0]).collect::<Vec<_>>()
+            };
+            let other = spawn(table, move |table| {
+                let mut released = if is_ended_first { ended(table) } else { left(table) };
+                released.extend(left(table));
+                released
+            });
+            let mut released = moved(table);
+            released.extend(other.join().unwrap());
+            released.extend(ended(table));
+            // It had a place at 1, and the mover took one at 5: each is given back once.
+            released.sort_unstable();
+            assert_eq!(released, [1, 5]);
+        });
+    }
+}
+
+#[test]
+fn a_mark_that_counts_once_is_made_by_one_thread() {
+    check(|table| {
+        let session = inserted(table, 1, 2);
+        let mark = move |table: &TableV4| usize::from(table.mark_once(&session, Flags::DRIFTED));
+        let other = spawn(table, move |table| {
+            table.record(&session, 3, Observation::NOTHING);
+            mark(table)
+        });
+        let marked = mark(table) + other.join().unwrap();
+        assert_eq!(marked, 1);
+        assert!(live(table)[0].client.direction.activity.flags().contains(Flags::DRIFTED));
+    });
+}
