@@ -10,6 +10,8 @@ pub mod compile;
 pub mod controller;
 pub mod explain;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod links;
 pub mod members;
 pub mod netlink;

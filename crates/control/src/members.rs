@@ -1,28 +1,37 @@
 //! Who holds which member row, and how each server fares: configuration, operator and health check together.
 //!
+//! A firewall has a row as a server has, under its group's name and its next hop; what is said of servers holds for it too,
+//! but for what becomes of its sessions.
+//!
 //! A row is given to a server when it first appears and stays its own over every reload, with what its check says, what
 //! the operator wants of it and what became of it. A server that was removed keeps its row, draining, until its last
 //! session has ended; then the row rests with a new generation until somebody needs it. One that is put back into the
 //! file meanwhile has its row again, but the operator's wishes ended with its removal. Control thread only.
 
 mod history;
+mod room;
+mod wanted;
 
 pub use history::{CHANGES_KEPT_MAX, Change, History, Moment};
+pub use room::TooManyServers;
+pub use wanted::{FirewallPath, outbound_key};
 
-use config::{Config, OnDown};
+use config::Config;
 use hashbrown::{HashMap, HashSet};
-use plan::{MEMBERS_MAX, MemberRow, MemberState, MssClamp};
+use plan::{MemberRow, MemberState, MssClamp};
 use rewrite::MemberId;
+use room::FIREWALL_ROWS_MAX;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::IpAddr;
+use wanted::{Wanted, WhenDown, names, rows};
 
-/// Names a server inside a service.
+/// Names a server inside a service, or a firewall inside a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerKey {
-    /// The service's name.
+    /// The name of the service or group.
     pub service: String,
-    /// The server's address.
+    /// The server's address, or the firewall's.
     pub address: IpAddr,
     /// The server's port, where the file gives one.
     pub port: Option<u16>,
@@ -32,6 +41,11 @@ impl ServerKey {
     /// The name of a server of the file.
     pub fn of(service: &config::Service, server: &config::Server) -> Self {
         Self { service: service.name.clone(), address: server.address, port: server.port }
+    }
+
+    /// The name of a firewall of the file.
+    pub fn of_firewall(group: &config::FirewallGroup, firewall: &config::Firewall) -> Self {
+        Self { service: group.name.clone(), address: firewall.address, port: None }
     }
 }
 
@@ -69,6 +83,15 @@ pub enum Health {
     Up,
     /// It does not.
     Down,
+    /// Of a firewall: the path bears one direction alone, or the answers come by another one. As bad as down.
+    Asymmetric,
+}
+
+impl Health {
+    /// Whether its check failed.
+    pub fn has_failed(self) -> bool {
+        matches!(self, Health::Down | Health::Asymmetric)
+    }
 }
 
 /// How a server is shown (SPEC section 8).
@@ -78,6 +101,8 @@ pub enum Shown {
     Up,
     /// Its check failed.
     Down,
+    /// Its path bears one direction alone.
+    Asymmetric,
     /// Takes no new ones.
     Draining,
     /// The operator took it out.
@@ -92,6 +117,7 @@ impl Shown {
         match self {
             Shown::Up => "up",
             Shown::Down => "down",
+            Shown::Asymmetric => "asymmetric",
             Shown::Draining => "draining",
             Shown::Disabled => "disabled",
             Shown::Checking => "checking",
@@ -120,23 +146,36 @@ pub struct Member {
     health: Health,
     /// The operator's, in place of the file's, until it is given back.
     weight: Option<u16>,
-    on_down: OnDown,
+    when_down: WhenDown,
     mss_clamp: MssClamp,
     presence: Presence,
+    /// Of a firewall.
+    path: Option<FirewallPath>,
     history: History,
 }
 
 impl Member {
     /// What workers are told.
     pub fn state(&self) -> MemberState {
-        let is_down = self.health == Health::Down;
+        let has_failed = self.health.has_failed();
         match (self.presence, self.wish) {
+            // What is left stands in for a group that is gone.
+            (Presence::ServiceRemoved, _) if self.path.is_some() => MemberState::Moving,
+            (_, Wish::Disabled) if self.path.is_some() => self.state_when_down(),
             (Presence::ServiceRemoved, _) | (_, Wish::Disabled) => MemberState::Dead,
-            _ if is_down && self.on_down == OnDown::Reset => MemberState::Dead,
-            // Workers reset the sessions of the dead alone.
-            _ if is_down || self.health == Health::Checking || self.weight() == 0 => MemberState::Draining,
+            _ if has_failed => self.state_when_down(),
+            _ if self.health == Health::Checking || self.weight() == 0 => MemberState::Draining,
             (Presence::ServerRemoved, _) | (_, Wish::Draining) => MemberState::Draining,
             (Presence::Configured { .. }, Wish::Enabled) => MemberState::Up,
+        }
+    }
+
+    fn state_when_down(&self) -> MemberState {
+        match self.when_down {
+            WhenDown::Reset => MemberState::Dead,
+            WhenDown::Move => MemberState::Moving,
+            // Workers reset the sessions of the dead alone.
+            WhenDown::Keep => MemberState::Draining,
         }
     }
 
@@ -145,6 +184,7 @@ impl Member {
         match (self.wish, self.health) {
             (Wish::Disabled, _) => Shown::Disabled,
             (_, Health::Down) => Shown::Down,
+            (_, Health::Asymmetric) => Shown::Asymmetric,
             (Wish::Enabled, Health::Checking) => Shown::Checking,
             _ if self.takes_sessions() => Shown::Up,
             _ => Shown::Draining,
@@ -203,6 +243,11 @@ impl Member {
         }
     }
 
+    /// Of a firewall: its name, and which way leads to it.
+    pub fn path(&self) -> Option<&FirewallPath> {
+        self.path.as_ref()
+    }
+
     /// What became of it.
     pub fn history(&self) -> &History {
         &self.history
@@ -226,76 +271,19 @@ pub struct Members {
     reset_epoch: u64,
 }
 
-/// More servers than rows.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TooManyServers {
-    /// Servers that would need a row, removed ones that still have sessions among them.
-    pub wanted: usize,
-}
-
-impl std::fmt::Display for TooManyServers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} servers, removed ones that still drain among them; at most {MEMBERS_MAX}", self.wanted)
-    }
-}
-
-impl std::error::Error for TooManyServers {}
-
-/// What of a configuration has a row.
-struct Wanted {
-    key: ServerKey,
-    weight: u32,
-    is_checked: bool,
-    on_down: OnDown,
-    mss_clamp: MssClamp,
-}
-
-/// The servers of a configuration, and a row for each outbound, which counts its sessions.
-fn rows(config: &Config) -> impl Iterator<Item = Wanted> {
-    let servers = config.services.iter().flat_map(|service| {
-        service.servers.iter().map(move |server| Wanted {
-            key: ServerKey::of(service, server),
-            weight: server.weight,
-            is_checked: service.health_check.is_some(),
-            on_down: service.on_down,
-            mss_clamp: match service.mss_clamp {
-                config::MssClamp::Auto => MssClamp::Auto,
-                config::MssClamp::Never => MssClamp::Never,
-                config::MssClamp::Bytes(bytes) => MssClamp::Bytes(bytes),
-            },
-        })
-    });
-    let outbounds = config.outbounds.iter().map(|outbound| Wanted {
-        key: outbound_key(outbound),
-        weight: 1,
-        is_checked: false,
-        on_down: OnDown::Reset,
-        mss_clamp: MssClamp::Never,
-    });
-    servers.chain(outbounds)
-}
-
-/// Names the row of an outbound: its pool's first address is no server's.
-pub fn outbound_key(outbound: &config::Outbound) -> ServerKey {
-    let address = outbound.source_addresses.first().copied();
-    let address = address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-    ServerKey { service: outbound.name.clone(), address, port: None }
-}
-
 impl Members {
     /// Takes over the servers of a new configuration. Changes nothing when there are too many.
     pub fn configure(&mut self, config: &Config, at: Moment) -> Result<(), TooManyServers> {
-        let fresh = rows(config).filter(|wanted| !self.by_key.contains_key(&wanted.key)).count();
-        let wanted = self.by_key.len() + fresh;
-        if wanted > MEMBERS_MAX {
-            return Err(TooManyServers { wanted });
-        }
+        self.has_room(config)?;
         let wanted: HashSet<ServerKey> = rows(config).map(|wanted| wanted.key).collect();
         for (key, member) in self.by_key.iter_mut().filter(|(key, _)| !wanted.contains(*key)) {
-            let remains = config.services.iter().any(|service| service.name == key.service)
-                || config.outbounds.iter().any(|outbound| outbound.name == key.service);
             let before = member.shown();
+            let remains = names(config, &key.service);
             member.presence = if remains { Presence::ServerRemoved } else { Presence::ServiceRemoved };
+            let group = config.firewall_groups.iter().find(|group| group.name == key.service);
+            if let (Some(path), Some(group)) = (&mut member.path, group) {
+                path.zone = group.zone;
+            }
             member.note(before, false, &"removed from the file", at);
         }
         for wanted in rows(config) {
@@ -307,13 +295,23 @@ impl Members {
 
     /// One server of a new configuration.
     fn take_over(&mut self, wanted: Wanted, at: Moment) {
-        let Wanted { key, weight, is_checked, on_down, mss_clamp } = wanted;
+        let Wanted { key, weight, is_checked, when_down, mss_clamp, path } = wanted;
         let presence = Presence::Configured { weight };
         let unknown = if is_checked { Health::Checking } else { Health::Unchecked };
         let Some(member) = self.by_key.get_mut(&key) else {
-            let (id, wish, history) = (self.take_row(), Wish::Enabled, History::new(at));
-            let member =
-                Member { id, wish, health: unknown, weight: None, on_down, mss_clamp, presence, history };
+            let id = if path.is_some() { self.take_low_row() } else { self.take_row() };
+            let (wish, history) = (Wish::Enabled, History::new(at));
+            let member = Member {
+                id,
+                wish,
+                health: unknown,
+                weight: None,
+                when_down,
+                mss_clamp,
+                presence,
+                path,
+                history,
+            };
             self.by_key.insert(key, member);
             return;
         };
@@ -321,7 +319,8 @@ impl Members {
         if !was_configured {
             (member.wish, member.weight) = (Wish::Enabled, None);
         }
-        (member.presence, member.on_down, member.mss_clamp) = (presence, on_down, mss_clamp);
+        (member.presence, member.when_down, member.mss_clamp) = (presence, when_down, mss_clamp);
+        member.path = path;
         if (member.health == Health::Unchecked) == is_checked {
             member.health = unknown;
         }
@@ -334,9 +333,22 @@ impl Members {
     }
 
     fn take_row(&mut self) -> MemberId {
-        let index = self.free.pop_front().unwrap_or_else(|| {
+        let free = self.free.pop_front();
+        self.holder_of(free)
+    }
+
+    /// A row for a firewall.
+    fn take_low_row(&mut self) -> MemberId {
+        let place = self.free.iter().position(|&row| usize::from(row) < FIREWALL_ROWS_MAX);
+        let free = place.and_then(|place| self.free.remove(place));
+        self.holder_of(free)
+    }
+
+    /// The next holder of a free row, or of a new one.
+    fn holder_of(&mut self, free: Option<u16>) -> MemberId {
+        let index = free.unwrap_or_else(|| {
             self.rows.push(MemberRow::default());
-            // Bounded by MEMBERS_MAX above.
+            // Bounded by `has_room`.
             (self.rows.len() - 1) as u16
         });
         MemberId { index, generation: self.rows[usize::from(index)].generation }

@@ -84,6 +84,15 @@ pub fn leg_interface(config: &Config, leg: u16) -> Option<&str> {
     }
 }
 
+/// The zone of a leg, as an index into [`Config::zones`]; `None` where there is no such leg.
+pub(crate) fn leg_zone(config: &Config, leg: u16) -> Option<u8> {
+    let leg = usize::from(leg);
+    match config.ports.get(leg) {
+        Some(port) => Some(bridge_of(config, leg).map_or(port.zone, |bridge| config.bridges[bridge].zone)),
+        None => config.bridges.get(leg - config.ports.len()).map(|bridge| bridge.zone),
+    }
+}
+
 /// Every leg, by port index.
 pub fn legs(config: &Config) -> impl Iterator<Item = (u16, &str)> {
     let count = config.ports.len() + config.bridges.len();
@@ -131,10 +140,7 @@ pub(super) fn ports(config: &Config, facts: &Facts, mtu_bytes_max: u16) -> Vec<P
             name: port.name.clone(),
             mac: mac(leg.or(wire)),
             mtu_bytes: mtu_bytes(&port.interface),
-            zone: Zone(match bridge_of(config, place) {
-                Some(bridge) => config.bridges[bridge].zone,
-                None => port.zone,
-            }),
+            zone: Zone(leg_zone(config, place as u16).unwrap_or(port.zone)),
             address_v4: own_v4(facts, leg),
             address_v6: own_v6(facts, leg),
             attachment: Attachment::Ring { ring, vlan: port.vlan.unwrap_or_default() },

@@ -1,14 +1,17 @@
 //! From configuration, members, links and the kernel's facts to a plan: pure, and without I/O.
 //!
-//! Unchanged services are shared with the plan before ([`Services`] remembers what each was made from), so that a health
-//! transition rebuilds one service and nothing else.
+//! Unchanged services and firewall groups are shared with the plan before ([`Services`] remembers what each was made from),
+//! so that a health transition rebuilds one of them and nothing else.
 
+mod firewalls;
 mod legs;
 mod routes;
 mod services;
 
-pub(crate) use legs::legs_by_interface;
+pub(crate) use firewalls::ways;
+pub use firewalls::{fingerprint, other_firewalls};
 pub use legs::{HostLegPlace, RingPlaces, bridge_of, leg_interface, leg_of, legs, ring_places};
+pub(crate) use legs::{leg_zone, legs_by_interface};
 pub use services::Services;
 pub(crate) use services::{in_use, persistence_of};
 
@@ -52,7 +55,7 @@ pub struct Epochs {
     pub route_epoch: u16,
 }
 
-/// Compiles a plan. Services that nothing changed are taken from `services`.
+/// Compiles a plan. Services and firewall groups that nothing changed are taken from `services`.
 pub fn compile(inputs: &Inputs<'_>, epochs: Epochs, services: &mut Services) -> Plan {
     services.refresh(inputs);
     Plan {
@@ -60,18 +63,26 @@ pub fn compile(inputs: &Inputs<'_>, epochs: Epochs, services: &mut Services) -> 
         route_epoch: epochs.route_epoch,
         reset_epoch: inputs.members.reset_epoch(),
         timeouts: timeouts(&inputs.config.timeouts),
-        v4: family::<V4>(inputs, services.v4(), routes::compile(inputs, inputs.links.v4())),
-        v6: family::<V6>(inputs, services.v6(), routes::compile(inputs, inputs.links.v6())),
-        members: inputs.members.rows().into(),
+        v4: FamilyPlan {
+            routes: Arc::new(routes::compile(inputs, inputs.links.v4())),
+            firewalls: services.groups().v4(),
+            ..family::<V4>(inputs, services.v4())
+        },
+        v6: FamilyPlan {
+            routes: Arc::new(routes::compile(inputs, inputs.links.v6())),
+            firewalls: services.groups().v6(),
+            ..family::<V6>(inputs, services.v6())
+        },
+        members: firewalls::rows_with_links(inputs).into(),
         ports: legs::ports(inputs.config, inputs.facts, inputs.mtu_bytes_max).into(),
         rings: legs::rings(inputs.config).into(),
     }
 }
 
+/// What follows from services, outbounds and responders; routes and firewalls are left out.
 fn family<'a, F: Family>(
     inputs: &Inputs<'_>,
     services: impl Iterator<Item = &'a Arc<plan::Service<F>>>,
-    routes: plan::RouteTable<F>,
 ) -> FamilyPlan<F> {
     let mut owned = OwnedAddresses::<F>::default();
     let mut outer_sources: HashSet<F::Address> = HashSet::new();
@@ -85,16 +96,17 @@ fn family<'a, F: Family>(
     }
     let outbounds = outbounds::<F>(inputs);
     outbounds.0.iter().flat_map(|outbound| &outbound.pool.addresses).for_each(|&a| owned.own(a, true));
+    let responders = firewalls::responders::<F>(inputs.config);
+    responders.iter().for_each(|&address| owned.own(address, true));
     let host: HashSet<F::Address> = host_addresses(inputs.facts).filter_map(F::address).collect();
     FamilyPlan {
         owned,
         host: Arc::new(host),
-        routes: Arc::new(routes),
-        firewalls: Arc::default(),
-        responders: Arc::default(),
+        responders: Arc::new(responders),
         outbounds: Arc::new(outbounds),
         outer_sources: Arc::new(outer_sources),
         servers: Arc::new(servers::<F>(inputs.config)),
+        ..FamilyPlan::default()
     }
 }
 
@@ -155,6 +167,7 @@ pub fn owned_addresses(config: &Config) -> HashSet<IpAddr> {
     let of_services = config.services.iter().flat_map(of_service);
     of_services
         .chain(config.outbounds.iter().flat_map(|outbound| outbound.source_addresses.clone()))
+        .chain(config.probe_responders.iter().map(|responder| responder.address))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! Services with their members, rebuilt only when what they were made from has changed.
 
 use super::Inputs;
+use super::firewalls::Groups;
 use crate::members::{Health, Member, ServerKey};
 use config::{Encapsulation, Scheduler as Named, Server, Service as Configured, SourceNat as Wanted};
 use flow::{Family, FlowHasher, V4, V6};
@@ -32,12 +33,13 @@ struct Made<F: Family> {
     service: Arc<Service<F>>,
 }
 
-/// The services of the plan in force, by name, and the schedulers' places, which outlive every change.
+/// The services of the plan in force, by name, the schedulers' places, which outlive every change, and the firewall groups.
 #[derive(Default)]
 pub struct Services {
     v4: HashMap<String, Made<V4>>,
     v6: HashMap<String, Made<V6>>,
     places: HashMap<String, Place>,
+    groups: Groups,
 }
 
 /// What of a service outlives every plan.
@@ -77,13 +79,19 @@ impl Taking {
 }
 
 impl Services {
-    /// Brings every service up to date.
+    /// Brings every service and firewall group up to date.
     pub(super) fn refresh(&mut self, inputs: &Inputs<'_>) {
         let names = |name: &String| inputs.config.services.iter().any(|service| service.name == *name);
         self.places.retain(|name, _| names(name));
-        let Self { v4, v6, places } = self;
+        let Self { v4, v6, places, groups } = self;
+        groups.refresh(inputs);
         refresh_family(v4, inputs, places);
         refresh_family(v6, inputs, places);
+    }
+
+    /// The firewall groups.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Services on IPv4 addresses.

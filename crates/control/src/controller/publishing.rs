@@ -3,7 +3,9 @@
 use super::world::Rings;
 use super::{Controller, next_hops};
 use crate::announce::{Place, Speaker, asker};
-use crate::compile::{Epochs, Inputs, compile, host_addresses, legs_by_interface, owned_addresses};
+use crate::compile::{
+    Epochs, Inputs, compile, host_addresses, legs_by_interface, other_firewalls, owned_addresses,
+};
 use crate::facts::Prefix;
 use crate::netlink::Changes;
 use std::collections::BTreeMap;
@@ -50,7 +52,7 @@ impl<R: Rings> Controller<R> {
             self.steer();
         }
         if dirty.routes || dirty.members {
-            self.kept = next_hops::kept(&self.config, &self.facts);
+            self.kept = next_hops::kept(&self.config, &self.facts, &self.members);
             self.resolver.keep(now, self.kept.iter().copied(), &self.facts);
             self.carriers.find_ways(&self.config, &self.facts);
         }
@@ -78,7 +80,11 @@ impl<R: Rings> Controller<R> {
             hasher: self.shared.hasher,
             now_ns: self.clock.elapsed().as_nanos() as u64,
         };
-        let plan = compile(&inputs, self.epochs, &mut self.services);
+        let mut plan = compile(&inputs, self.epochs, &mut self.services);
+        if other_firewalls(self.publisher.current(), &plan) {
+            self.epochs.route_epoch = self.epochs.route_epoch.wrapping_add(1);
+            plan.route_epoch = self.epochs.route_epoch;
+        }
         self.totals.note(&self.workers, &self.shared.loads, self.members.all().map(|(_, member)| member.id));
         self.publisher.publish(plan);
         self.wake_workers();

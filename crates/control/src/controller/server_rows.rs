@@ -89,7 +89,7 @@ impl<R: Rings> Controller<R> {
         // A server that is held back is not helped by a better answer to its check.
         let reason = match member.shown() {
             Shown::Draining | Shown::Disabled => member.held_back().map(str::to_owned).or(failure),
-            Shown::Up | Shown::Down | Shown::Checking => failure,
+            Shown::Up | Shown::Down | Shown::Asymmetric | Shown::Checking => failure,
         };
         let since = member.history().since();
         json!({

@@ -1,6 +1,8 @@
 //! Rows, states and histories of servers over reloads, checks and what the operator does.
 
 use super::*;
+use crate::fixtures::{firewall, group};
+use config::{OnDown, OnFailure};
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime};
 
@@ -314,6 +316,109 @@ fn no_more_than_the_last_sixteen_changes_are_kept() {
     assert_eq!(history.len(), CHANGES_KEPT_MAX);
     assert!(history.windows(2).all(|pair| pair[0].to == pair[1].from));
     assert_eq!(history.last().unwrap().at, told.now);
+}
+
+/// Two services, and a group of these firewalls whose paths are probed.
+fn fenced(on_failure: OnFailure, firewalls: &[u8]) -> Config {
+    let mut config = config(&[("web", &[1, 2])]);
+    let names = firewalls.iter().map(|&last| firewall(&format!("fw{last}"), last)).collect();
+    let mut group = group("fw", 0, names);
+    (group.on_failure, group.health_check) = (on_failure, Some(0));
+    config.firewall_groups.push(group);
+    config
+}
+
+#[test]
+fn firewalls_have_the_first_rows_and_servers_those_behind() {
+    let told = Told::new(&fenced(OnFailure::Move, &[1, 2]));
+    let mut rows: Vec<(u16, &str)> =
+        told.members.all().map(|(key, member)| (member.id.index, key.service.as_str())).collect();
+    rows.sort();
+    assert_eq!(rows, [(0, "fw"), (1, "fw"), (2, "web"), (3, "web")]);
+    assert_eq!(told.get(&key("fw", 2)).path().map(|path| path.name.as_str()), Some("fw2"));
+    assert!(told.get(&key("web", 2)).path().is_none());
+}
+
+#[test]
+fn a_new_firewall_takes_a_row_of_a_small_number_or_is_refused() {
+    let servers = |count: usize| {
+        let mut config = config(&[("web", &[1])]);
+        let like = config.services[0].servers[0].clone();
+        config.services[0].servers = (0..count as u32)
+            .map(|place| config::Server { address: IpAddr::V4((0xC612_0000 + place).into()), ..like.clone() })
+            .collect();
+        config
+    };
+    let with_firewall = |mut config: Config| {
+        config.firewall_groups.push(group("fw", 0, vec![firewall("fw1", 1)]));
+        config
+    };
+    let mut told = Told::new(&servers(FIREWALL_ROWS_MAX));
+    let refused = told.members.configure(&with_firewall(servers(FIREWALL_ROWS_MAX)), told.now);
+    assert_eq!(refused, Err(TooManyServers::Firewalls));
+    // The last server has the last small row, and behind it stand others.
+    told.configure(&servers(FIREWALL_ROWS_MAX + 2));
+    told.configure(&servers(FIREWALL_ROWS_MAX - 1));
+    told.members.release_empty(|_| 0);
+    told.configure(&with_firewall(servers(FIREWALL_ROWS_MAX - 1)));
+    assert!(usize::from(told.get(&key("fw", 1)).id.index) < FIREWALL_ROWS_MAX);
+}
+
+#[test]
+fn what_a_failure_means_for_the_flows_of_a_firewall_is_the_groups_to_say() {
+    let meanings = [
+        (OnFailure::Move, MemberState::Moving, 0),
+        (OnFailure::Reset, MemberState::Dead, 1),
+        (OnFailure::Keep, MemberState::Draining, 0),
+    ];
+    for (on_failure, state, resets) in meanings {
+        let mut told = Told::new(&fenced(on_failure, &[1, 2]));
+        let one = key("fw", 1);
+        assert_eq!((told.state(&one), told.get(&one).shown()), (MemberState::Draining, Shown::Checking));
+        told.health(&one, Health::Up);
+        assert_eq!(told.state(&one), MemberState::Up);
+        let epoch = told.members.reset_epoch();
+        for (health, shown) in [(Health::Down, Shown::Down), (Health::Asymmetric, Shown::Asymmetric)] {
+            assert!(told.health(&one, health));
+            assert_eq!((told.state(&one), told.get(&one).shown()), (state, shown), "{on_failure:?}");
+        }
+        assert_eq!(told.members.reset_epoch(), epoch + resets);
+        told.health(&one, Health::Up);
+        assert_eq!(told.state(&one), MemberState::Up);
+        told.wish(&one, Wish::Disabled);
+        assert_eq!((told.state(&one), told.get(&one).shown()), (state, Shown::Disabled));
+        told.wish(&one, Wish::Draining);
+        assert_eq!((told.state(&one), told.get(&one).shown()), (MemberState::Draining, Shown::Draining));
+    }
+}
+
+#[test]
+fn a_check_that_begins_with_a_reload_leaves_the_flows_where_they_are() {
+    let unchecked = |mut config: Config| {
+        config.firewall_groups[0].health_check = None;
+        config
+    };
+    let mut told = Told::new(&unchecked(fenced(OnFailure::Move, &[1])));
+    assert_eq!(told.state(&key("fw", 1)), MemberState::Up);
+    told.configure(&fenced(OnFailure::Move, &[1]));
+    assert_eq!(told.state(&key("fw", 1)), MemberState::Draining);
+}
+
+#[test]
+fn a_removed_firewall_drains_and_those_of_a_removed_group_hand_their_flows_on() {
+    for on_failure in [OnFailure::Move, OnFailure::Reset, OnFailure::Keep] {
+        let mut told = Told::new(&fenced(on_failure, &[1, 2]));
+        for last in [1, 2] {
+            told.health(&key("fw", last), Health::Up);
+        }
+        let epoch = told.members.reset_epoch();
+        told.configure(&fenced(on_failure, &[2]));
+        assert_eq!(told.state(&key("fw", 1)), MemberState::Draining);
+        told.configure(&config(&[("web", &[1, 2])]));
+        assert_eq!([1, 2].map(|last| told.state(&key("fw", last))), [MemberState::Moving; 2]);
+        assert_eq!(told.members.reset_epoch(), epoch, "nothing is reset");
+        assert_eq!(told.get(&key("fw", 1)).path().map(|path| path.zone), Some(0), "its way is still known");
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
