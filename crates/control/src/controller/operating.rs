@@ -49,6 +49,7 @@ impl<R: Rings> Controller<R> {
                 Err(reason) => Response::wrong_input(reason),
             },
             Request::Server { action, service, server } => self.wish(action, &service, &server),
+            Request::Firewall { action, group, firewall } => self.wish_firewall(action, &group, &firewall),
             Request::Weight { service, server, weight } => self.weigh(weight, &service, &server),
             Request::RealServerFacts { service } => self.real_server_facts(&service),
         }
@@ -78,6 +79,7 @@ impl<R: Rings> Controller<R> {
             What::Drops => self.show_drops().into(),
             What::Neighbours => self.show_neighbours(now).into(),
             What::Bridge => self.show_bridge(now).into(),
+            What::Firewalls => self.show_firewalls().into(),
             What::Latency => self.show_latency().into(),
         }
     }
@@ -139,15 +141,23 @@ impl<R: Rings> Controller<R> {
             Ok(key) => key,
             Err(reason) => return Response::wrong_input(reason),
         };
-        let wish = match action {
-            Action::Enable => Wish::Enabled,
-            Action::Disable => Wish::Disabled,
-            Action::Drain => Wish::Draining,
-        };
+        let wish = wish(action);
         self.members.set_wish(&key, wish, Moment::now());
         self.dirty.members = true;
         info!("{service} server {server} is {} by the operator", wish.word());
         Response::Done(format!("{service} {server}: {}", wish.word()).into())
+    }
+
+    fn wish_firewall(&mut self, action: Action, group: &str, firewall: &str) -> Response {
+        let key = match named_firewall(&self.config, group, firewall) {
+            Ok(key) => key,
+            Err(reason) => return Response::wrong_input(reason),
+        };
+        let wish = wish(action);
+        self.members.set_wish(&key, wish, Moment::now());
+        self.dirty.members = true;
+        info!("{group} firewall {firewall} is {} by the operator", wish.word());
+        Response::Done(format!("{group} {firewall}: {}", wish.word()).into())
     }
 
     fn weigh(&mut self, weight: Option<u16>, service: &str, server: &str) -> Response {
@@ -164,6 +174,32 @@ impl<R: Rings> Controller<R> {
         };
         info!("{service} server {server} has {words}, by the operator");
         Response::Done(format!("{service} {server}: {words}").into())
+    }
+}
+
+fn wish(action: Action) -> Wish {
+    match action {
+        Action::Enable => Wish::Enabled,
+        Action::Disable => Wish::Disabled,
+        Action::Drain => Wish::Draining,
+    }
+}
+
+/// The firewall that an operator means, or why there is none.
+fn named_firewall(config: &Config, group: &str, firewall: &str) -> Result<ServerKey, String> {
+    let Some(configured) = config.firewall_groups.iter().find(|other| other.name == group) else {
+        let names: Vec<&str> = config.firewall_groups.iter().map(|group| group.name.as_str()).collect();
+        return Err(match names[..] {
+            [] => format!("there is no firewall group \"{group}\", nor any other"),
+            _ => format!("there is no firewall group \"{group}\"; there are: {}", names.join(", ")),
+        });
+    };
+    match configured.firewalls.iter().find(|other| other.name == firewall) {
+        Some(firewall) => Ok(ServerKey::of_firewall(configured, firewall)),
+        None => {
+            let names: Vec<&str> = configured.firewalls.iter().map(|other| other.name.as_str()).collect();
+            Err(format!("group {group} has no firewall \"{firewall}\"; it has: {}", names.join(", ")))
+        }
     }
 }
 
