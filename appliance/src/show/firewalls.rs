@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn each_group_is_a_table_under_what_both_ends_must_share() {
-        let mut rows = [firewall("fw", "fw1", "up"), firewall("fw", "fw2", "down"), firewall("dmz", "fw1", "up")];
+        let mut rows =
+            [firewall("fw", "fw1", "up"), firewall("fw", "fw2", "down"), firewall("dmz", "fw1", "up")];
         rows[1]["reason"] = "no answer within 1 s".into();
         rows[1]["alarm"] = "the other end has another fingerprint".into();
         rows[2]["zone"] = "".into();

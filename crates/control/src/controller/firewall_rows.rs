@@ -124,3 +124,46 @@ fn share_permille<F: Family>(firewalls: &Firewalls<F>, group: &str, member: Memb
     let own = (0..total).filter(|&row| group.rows.in_force(row) == Some(position)).count();
     Some(((own * 1_000 + total / 2) / total.max(1)) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flow::{FlowHasher, V4, Zone};
+    use plan::{FirewallMember, GroupWithNetworks, MemberState, PreferenceRows, RowMember};
+
+    #[test]
+    fn shares_follow_the_rows_in_force() {
+        let id = |index: u16| MemberId { index, generation: 3 };
+        let member = |(index, weight): (u16, u32)| {
+            let name = format!("fw{index}");
+            let of_rows = RowMember { identity: name.clone().into_bytes(), weight, is_backup: false };
+            let member = FirewallMember::<V4> {
+                name,
+                id: id(index),
+                address: [198, 18, 1, index as u8].into(),
+                state: MemberState::Up,
+                sessions_max: u64::MAX,
+                sessions_per_s_max: u32::MAX,
+            };
+            (of_rows, member)
+        };
+        let (of_rows, members): (Vec<_>, Vec<_>) = [(1, 2), (2, 1), (3, 1)].map(member).into_iter().unzip();
+        let shares = |living: &[bool]| {
+            let group = plan::FirewallGroup {
+                name: "fw".to_owned(),
+                zone: Zone::default(),
+                hash: plan::FirewallHash::AddressPair,
+                returns: false,
+                members: members.clone().into(),
+                rows: PreferenceRows::build(&of_rows, living, &FlowHasher::new([7; 16])),
+            };
+            let group = GroupWithNetworks { group, networks: Vec::new(), translated: Vec::new() };
+            let firewalls = Firewalls::new(vec![group]);
+            [1, 2, 3, 4].map(|index| share_permille(&firewalls, "fw", id(index)))
+        };
+        assert_eq!(shares(&[true; 3]), [Some(500), Some(250), Some(250), None]);
+        assert_eq!(shares(&[false; 3]), [Some(0), Some(0), Some(0), None]);
+        let [one, two, three, _] = shares(&[true, false, true]).map(Option::unwrap_or_default);
+        assert!((660..=674).contains(&one) && two == 0 && one + three == 1_000, "{one} {two} {three}");
+    }
+}

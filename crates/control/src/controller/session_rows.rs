@@ -173,3 +173,80 @@ fn state_name(state: State) -> &'static str {
         State::Icmp => "icmp",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::Sizes;
+    use flow::{FlowHasher, KeyV4, Zone};
+    use rewrite::{Birth, Carriage, Course, Direction, Endpoints, LinkIndex, Shape, translate};
+    use session::{Entry, Flags, Insert, Observation, Opening, Protocol};
+
+    const BORN_NS: u64 = 100 << 32;
+    const NOW_NS: u64 = 110 << 32;
+    const AGE_S: u64 = (NOW_NS - BORN_NS) / 1_000_000_000;
+    /// A number that would be another birth.
+    const FIREWALL: u16 = 7;
+
+    /// A flow from 198.18.0.5 to 198.19.0.1 that crosses as it is.
+    fn crossing() -> [Translation<V4>; 2] {
+        let ends =
+            Endpoints { source: ([198, 18, 0, 5].into(), 1_000), destination: ([198, 19, 0, 1].into(), 80) };
+        let side = |ends: Endpoints<V4>, direction| {
+            let member = MemberId { index: FIREWALL, generation: 0 };
+            let course = Course { member, direction, link: LinkIndex(1), born: Birth::at(BORN_NS) };
+            translate(ends, ends, Shape::ROUTED.carried(Carriage::Direct), course)
+        };
+        [side(ends, Direction::Request), side(ends.swapped(), Direction::Reply)]
+    }
+
+    /// The row of a session with these translations.
+    fn shown([request, reply]: [Translation<V4>; 2]) -> Value {
+        let sizes = Sizes { sessions_v4: 1_000, sessions_v6: 1_000, links: 1, members: 1, clients: 1 };
+        let shared = Shared::new(sizes, FlowHasher::new([7; 16]));
+        let table = &shared.sessions_v4;
+        let entry = |side: &Translation<V4>| {
+            let key = KeyV4::new(Zone(0), wire::protocol::TCP, side.source, side.destination);
+            Entry { hash: key.hash(&shared.hasher), key: *key.words(), payload: side.to_words() }
+        };
+        let opening = Opening {
+            tick: session::tick_from_ns(NOW_NS),
+            protocol: Protocol::Tcp,
+            epoch: 1,
+            seen: Observation::NOTHING,
+            marks: Flags::NONE,
+            now_us: 0,
+        };
+        let inserted = table.insert(&opening, &entry(&request), &entry(&reply), |_| {});
+        let Insert::Inserted { client, .. } = inserted else { panic!("{inserted:?}") };
+        let session = table.session(client.client_slot(), client.birth).unwrap();
+        let sides =
+            [&session.client, &session.server].map(|side| Translation::<V4>::from_words(&side.payload));
+        let name = |row: u16| (row != 9).then_some(if row == FIREWALL { "fw1" } else { "dmz2" });
+        session_row(&session, &sides, &Names { service: None, firewall: &name }, NOW_NS)
+    }
+
+    #[test]
+    fn a_session_names_the_firewall_that_it_passes_whoever_opened_it() {
+        let [request, reply] = crossing();
+        let plain = shown([request, reply]);
+        assert_eq!((&plain["firewall"], &plain["age_s"]), (&Value::Null, &json!(AGE_S)));
+        assert_eq!(plain["vip"], "198.19.0.1:80");
+        let opened_here = shown([request.leaving_by(FIREWALL), reply.coming_from(FIREWALL)]);
+        assert_eq!((&opened_here["firewall"], &opened_here["age_s"]), (&json!("fw1"), &json!(AGE_S)));
+        let opened_there = shown([request.coming_from(FIREWALL), reply.leaving_by(FIREWALL)]);
+        assert_eq!((&opened_there["firewall"], &opened_there["age_s"]), (&json!("fw1"), &json!(AGE_S)));
+        assert_eq!(opened_there["service"], Value::Null);
+    }
+
+    #[test]
+    fn a_session_between_two_groups_names_both_firewalls_and_has_no_age() {
+        let [request, reply] = crossing();
+        let request = request.coming_from(FIREWALL).leaving_by(8);
+        let reply = reply.coming_from(8).leaving_by(FIREWALL);
+        let row = shown([request, reply]);
+        assert_eq!((&row["firewall"], &row["age_s"]), (&json!("dmz2, fw1"), &Value::Null));
+        let unknown = shown([crossing()[0].leaving_by(9), crossing()[1].coming_from(9)]);
+        assert_eq!(unknown["firewall"], "unknown");
+    }
+}
