@@ -115,7 +115,7 @@ impl Thread {
                 self.counters.turn_ns.record(turn_ns);
                 last_busy = end;
             }
-            if !self.reports.reports.is_empty() {
+            if !self.reports.reports.is_empty() || !self.reports.punts.is_empty() {
                 self.control.wake();
             }
             if end >= statistics_at {

@@ -419,6 +419,7 @@ where
             self.release(evicted);
         });
         if let Insert::Inserted { .. } | Insert::Evicted = inserted {
+            self.world.counters.sessions_opened.add(1);
             for holder in self.holders_of(request, reply) {
                 if let Some(counters) = self.world.counters.members.get(usize::from(holder.index)) {
                     counters.sessions_created.add(1);
@@ -440,6 +441,7 @@ where
 
     /// Accounts for a session that has ended: its member has one less, its source port rests.
     pub fn release(&self, ended: &Session<KEY, PAYLOAD>) {
+        self.world.counters.sessions_closed.add(1);
         let has_left = ended.client.direction.activity.flags().contains(Flags::LEFT);
         for holder in self.holders(ended) {
             if let Some(counters) = self.world.counters.members.get(usize::from(holder.index)) {

@@ -46,6 +46,10 @@ impl World<'_> {
                     Verdict::Transmit { port, start: frame.start(), length: frame.length() }
                 }
                 Ok(Outcome::Parked) => Verdict::Drop,
+                Ok(Outcome::Taken) => {
+                    self.counters.taken.add(1);
+                    Verdict::Drop
+                }
                 Err(reason) => {
                     self.counters.drop_for(reason);
                     Verdict::Drop

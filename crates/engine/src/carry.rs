@@ -121,8 +121,8 @@ where
         let ingress = Ingress { port: link.port, is_host: false };
         let sent = match self.world.finish(scratch, ingress, frame, step) {
             Ok(Outcome::Sent(ring)) => Ok(ports.inject(ring, frame.bytes())),
-            // Nothing that is ready to be sent waits.
-            Ok(Outcome::Parked) => Ok(false),
+            // Nothing that is ready to be sent waits, or is for us.
+            Ok(Outcome::Parked | Outcome::Taken) => Ok(false),
             Err(reason) => Err(reason.into()),
         };
         self.world.send_copies(ports, scratch);

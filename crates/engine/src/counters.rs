@@ -42,7 +42,7 @@ pub struct MemberCounters {
 
 /// Everything that one worker counts.
 ///
-/// `received = transmitted + dropped + parked` holds after every turn, exactly; frames that the worker makes itself
+/// `received = transmitted + dropped + parked + taken` holds after every turn, exactly; frames that the worker makes itself
 /// are counted as `injected` and nowhere else.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -54,6 +54,14 @@ pub struct WorkerCounters {
     pub answered: Counter,
     /// Received frames that wait for a next hop now: a gauge.
     pub parked: Counter,
+    /// Received frames that control took: answers to its path probes.
+    pub taken: Counter,
+    /// Path probes and answers that control was to read and had no room for.
+    pub punts_lost: Counter,
+    /// Sessions made, whatever members they count at.
+    pub sessions_opened: Counter,
+    /// Sessions ended.
+    pub sessions_closed: Counter,
     /// Frames that the worker sent without having received them: resets, announcements, packets of health checks.
     pub injected: Counter,
     /// Packets of control's that were to be carried to servers and could not be: the next hop is not known, the server
@@ -101,6 +109,10 @@ impl WorkerCounters {
             transmitted: Counter::default(),
             answered: Counter::default(),
             parked: Counter::default(),
+            taken: Counter::default(),
+            punts_lost: Counter::default(),
+            sessions_opened: Counter::default(),
+            sessions_closed: Counter::default(),
             injected: Counter::default(),
             carries_lost: Counter::default(),
             copied: Counter::default(),

@@ -26,6 +26,8 @@ pub(crate) enum Outcome {
     Sent(PortIndex),
     /// A copy waits for the next hop.
     Parked,
+    /// Control has it.
+    Taken,
 }
 
 /// Whether a frame holds more than its port carries: what is routed was answered with the length that fits, what a bridge
@@ -75,6 +77,7 @@ impl World<'_> {
                 self.send(scratch, frame, egress)
             }
             Step::Answer(answer) => self.finish_answer(scratch, ingress, frame, answer),
+            Step::Probe => self.finish_probe(scratch, ingress, frame),
             Step::Park { port, next_hop } => {
                 scratch.report(self.shared, self.tick, Report::Unresolved { port, address: next_hop });
                 let (awaited, deadline_ns) = (Awaited::NextHop(port, next_hop), self.now_ns + PARKED_NS_MAX);
@@ -96,7 +99,7 @@ impl World<'_> {
     }
 
     /// Turns `frame` into an answer to its sender. What nobody asked the appliance is its host's or its bridge's business.
-    fn finish_answer(
+    pub fn finish_answer(
         &self,
         scratch: &mut Scratch,
         ingress: Ingress,
@@ -185,7 +188,7 @@ impl World<'_> {
 
     /// Makes `frame` ready for the wire of `port`.
     #[inline(always)]
-    fn out_of(&self, port: u16, frame: &mut Frame<'_>) -> Result<PortIndex, DropReason> {
+    pub fn out_of(&self, port: u16, frame: &mut Frame<'_>) -> Result<PortIndex, DropReason> {
         let plan = self.port(port).ok_or(DropReason::NoEgress)?;
         let Attachment::Ring { ring, vlan } = &plan.attachment else { return Err(DropReason::NoEgress) };
         if *vlan != 0 {

@@ -51,7 +51,7 @@ where
         if is_martian && !is_solicitation || self.view.host.contains(&source) {
             return DropReason::MartianSource.into();
         }
-        if self.is_forged(packet) && !self.answers_host(packet) {
+        if self.is_forged(packet) && !self.answers_host(packet) && !self.is_own_probe(packet) {
             // Who answers for an address of ours does so in its name: that is said, not only dropped.
             return match Self::is_neighbour_discovery(packet) {
                 true => Step::Answer(Answer::Neighbour),
@@ -179,6 +179,9 @@ where
         packet: &mut Packet<'_, F>,
         vip: &Vip<F>,
     ) -> Step {
+        if self.may_be_probe(packet) {
+            return Step::Probe;
+        }
         match &packet.transport {
             // What would be answered from a piece of it is not whole.
             Transport::Icmp(_) if packet.piece.is_some() => return DropReason::FragmentForService.into(),

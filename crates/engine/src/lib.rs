@@ -31,6 +31,7 @@ mod path;
 mod path_mtu;
 mod pieces;
 mod pinned;
+mod probe;
 mod quoting;
 mod reason;
 mod rehearsal;

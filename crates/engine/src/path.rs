@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Answer(Answer),
     /// It is an ICMP error that may be about a session: see what it quotes.
     Quoting,
+    /// It is for one of our probe addresses.
+    Probe,
     /// It could not be parsed. A bridge passes it on if it is not for us; everybody else drops it.
     Malformed(DropReason),
     /// Drop it.

@@ -194,6 +194,11 @@ impl World<'_> {
             Ok(Outcome::Sent(ring)) if ports.inject(ring, frame.bytes()) => Ok(()),
             Ok(Outcome::Sent(_)) => Err(DropReason::TransmitRefused),
             Ok(Outcome::Parked) => Err(DropReason::NextHopUnresolved),
+            Ok(Outcome::Taken) => {
+                self.counters.taken.add(1);
+                scratch.park.release(parked);
+                return None;
+            }
             Err(reason) => Err(reason),
         };
         match sent {

@@ -113,14 +113,15 @@ impl World {
         for counters in self.manager.counters() {
             let received = counters.received.get();
             let (sent, dropped) = (counters.transmitted.get(), counters.dropped());
-            let parked = counters.parked.get();
-            if received != sent + dropped + parked {
-                return Err(format!("{received} received, {sent} sent, {dropped} dropped, {parked} parked"));
+            let (parked, taken) = (counters.parked.get(), counters.taken.get());
+            if received != sent + dropped + parked + taken {
+                return Err(format!(
+                    "{received} received, {sent} sent, {dropped} dropped, {parked} parked, {taken} taken"
+                ));
             }
         }
-        let members = self.manager.counters().flat_map(|counters| counters.members.iter());
-        let (created, ended) = members.fold((0, 0), |(created, ended), member| {
-            (created + member.sessions_created.get(), ended + member.sessions_ended.get())
+        let (created, ended) = self.manager.counters().fold((0, 0), |(created, ended), counters| {
+            (created + counters.sessions_opened.get(), ended + counters.sessions_closed.get())
         });
         let live = self.sessions() as u64;
         if created - ended != live {

@@ -52,6 +52,8 @@ impl<R: Rings> Controller<R> {
             "tiny_mtus": sum(|counters| counters.tiny_mtus.get()),
             "sessionless": sum(|counters| counters.sessionless.get()),
             "parked": sum(|counters| counters.parked.get()),
+            "taken": sum(|counters| counters.taken.get()),
+            "punts_lost": sum(|counters| counters.punts_lost.get()),
             "dropped": sum(engine::WorkerCounters::dropped),
             "sessions_evicted": sum(|counters| counters.sessions_evicted.get()),
             "persistence_lost": sum(|counters| counters.persistence_lost.get()),
@@ -125,8 +127,7 @@ impl<R: Rings> Controller<R> {
         let workers = self.workers.iter().map(|worker| {
             let counters = &worker.counters;
             let elapsed_ns = counters.elapsed_ns.get().max(1);
-            let created: u64 = counters.members.iter().map(|member| member.sessions_created.get()).sum();
-            let ended: u64 = counters.members.iter().map(|member| member.sessions_ended.get()).sum();
+            let (created, ended) = (counters.sessions_opened.get(), counters.sessions_closed.get());
             json!({
                 "cpu": worker.cpu,
                 "packets": counters.received.get(),
