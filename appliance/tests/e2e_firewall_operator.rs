@@ -14,6 +14,7 @@ use lab::{Appliance, HeldConnections};
 use serde_json::{Value, json};
 
 on_both_drivers! {
+    a_firewall_that_no_route_leads_to_by_its_port_is_an_alarm,
     firewalls_are_shown_taken_out_and_put_back,
     a_firewall_that_leaves_the_file_keeps_its_flows_until_they_end,
 }
@@ -149,4 +150,17 @@ fn a_firewall_that_leaves_the_file_keeps_its_flows_until_they_end(driver: &str) 
         assert_eq!((&row["state"], &row["reason"]), (&json!("draining"), &json!("removed from the file")));
         assert_eq!(row["sessions_active"], count(&served[place], "server2"));
     }
+}
+
+fn a_firewall_that_no_route_leads_to_by_its_port_is_an_alarm(driver: &str) {
+    let stage = Stage::new(driver);
+    let address = format!("address = \"{}\"\n", stage.lab.servers[1].v4);
+    let text = text(&stage, &[0, 1]).replacen(&address, &format!("{address}port = \"outside\"\n"), 1);
+    let appliance = stage.launch(&stage.write(&text));
+    let row = &firewalls(&appliance, "fw-v4")["server2"];
+    assert_eq!(row["alarm"], format!("no route leads to {} by port outside", stage.lab.servers[1].v4));
+    assert_eq!(row["port"], Value::Null);
+    let reasons = status(&appliance)["reasons"].clone();
+    assert_eq!(reasons, json!([format!("firewall server2 of fw-v4: {}", row["alarm"].as_str().unwrap())]));
+    assert_eq!(firewalls(&appliance, "fw-v6")["server2"]["alarm"], Value::Null);
 }
