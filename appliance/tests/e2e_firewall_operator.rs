@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use e2e::{FAMILIES, PATIENCE, Stage, family, names, on_both_drivers, order, refused, show, status};
 use lab::topology::slb_routed::HOLD_PORT;
-use lab::{Appliance, HeldConnections};
+use lab::{Appliance, HeldConnections, HeldState};
 use serde_json::{Value, json};
 
 on_both_drivers! {
@@ -109,6 +109,10 @@ fn firewalls_are_shown_taken_out_and_put_back(driver: &str) {
 
         order(&appliance, &["firewall", "disable", &group, "server2"]);
         assert_eq!(firewalls(&appliance, &group)["server2"]["state"], "disabled");
+        for (state, name) in held.probe(PATIENCE).into_iter().zip(&served) {
+            // Moved to who knows nothing of them; the others' are not touched.
+            assert_eq!(state == HeldState::Alive(name.clone()), name != "server2", "{state:?} of {name}");
+        }
         assert_eq!(status(&appliance)["firewalls_up"], 5);
         for name in ["server1", "server3"] {
             order(&appliance, &["firewall", "disable", &group, name]);

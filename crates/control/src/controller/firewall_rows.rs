@@ -37,19 +37,20 @@ impl<R: Rings> Controller<R> {
 
     /// Why the appliance does less than it should as far as firewalls are concerned.
     pub(super) fn firewall_degradations(&self) -> Vec<String> {
-        let key =
-            |group: &FirewallGroup, firewall: &config::Firewall| ServerKey::of_firewall(group, firewall);
         let mut reasons = Vec::new();
         for group in &self.config.firewall_groups {
-            let members = || group.firewalls.iter().filter_map(|one| self.members.get(&key(group, one)));
-            if !members().any(Member::takes_sessions) {
-                let (name, count) = (&group.name, group.firewalls.len());
-                reasons.push(format!("firewall group {name}: none of its {count} firewalls is up"));
-            }
-            for (firewall, member) in group.firewalls.iter().zip(members()) {
-                if let Some(alarm) = member.path().and_then(|path| self.alarm(&key(group, firewall), path)) {
-                    reasons.push(format!("firewall {} of {}: {alarm}", firewall.name, group.name));
+            let (name, mut up) = (&group.name, 0);
+            for firewall in &group.firewalls {
+                let key = ServerKey::of_firewall(group, firewall);
+                let Some(member) = self.members.get(&key) else { continue };
+                up += usize::from(member.takes_sessions());
+                if let Some(alarm) = member.path().and_then(|path| self.alarm(&key, path)) {
+                    reasons.push(format!("firewall {} of {name}: {alarm}", firewall.name));
                 }
+            }
+            if up == 0 {
+                let count = group.firewalls.len();
+                reasons.push(format!("firewall group {name}: none of its {count} firewalls is up"));
             }
         }
         reasons
