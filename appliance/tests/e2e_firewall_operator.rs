@@ -100,6 +100,18 @@ fn firewalls_are_shown_taken_out_and_put_back(driver: &str) {
         }
         assert!(sessions.iter().all(|row| row["service"].is_null()));
 
+        order(&appliance, &["firewall", "disable", &group, "server2"]);
+        assert_eq!(firewalls(&appliance, &group)["server2"]["state"], "disabled");
+        assert_eq!(status(&appliance)["firewalls_up"], 5);
+        for (state, name) in held.probe(PATIENCE).into_iter().zip(&served) {
+            // Moved to who knows nothing of them; the others' are not touched.
+            assert_eq!(state == HeldState::Alive(name.clone()), name != "server2", "{state:?} of {name}");
+        }
+        order(&appliance, &["firewall", "enable", &group, "server2"]);
+
+        let mut held = open(&stage, target);
+        let served = names(&mut held);
+        assert!(count(&served, "server2") > 0, "back in its rows");
         order(&appliance, &["firewall", "drain", &group, "server2"]);
         let row = &firewalls(&appliance, &group)["server2"];
         assert_eq!((&row["state"], &row["share_permille"]), (&json!("draining"), &json!(0)));
@@ -107,14 +119,7 @@ fn firewalls_are_shown_taken_out_and_put_back(driver: &str) {
         assert_eq!(count(&names(&mut open(&stage, target)), "server2"), 0, "no new ones");
         assert_eq!(names(&mut held), served, "and the old ones stay");
 
-        order(&appliance, &["firewall", "disable", &group, "server2"]);
-        assert_eq!(firewalls(&appliance, &group)["server2"]["state"], "disabled");
-        for (state, name) in held.probe(PATIENCE).into_iter().zip(&served) {
-            // Moved to who knows nothing of them; the others' are not touched.
-            assert_eq!(state == HeldState::Alive(name.clone()), name != "server2", "{state:?} of {name}");
-        }
-        assert_eq!(status(&appliance)["firewalls_up"], 5);
-        for name in ["server1", "server3"] {
+        for name in ["server1", "server2", "server3"] {
             order(&appliance, &["firewall", "disable", &group, name]);
         }
         let reasons = status(&appliance)["reasons"].clone();
