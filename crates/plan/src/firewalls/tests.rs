@@ -150,7 +150,8 @@ fn a_fingerprint_tells_apart_all_that_places_flows() {
         print(pair, &[("a", 1), ("bc", 2), ("d", 0)], 1),
         print(pair, &[("a", 1)], 1),
         print(pair, &[], 1),
-        // What stands between two names in the bytes, as a name itself.
+        // What stands between two names, as part of one name.
+        print(pair, &[("a\0\0\0\u{1}bc", 2)], 1),
         print(pair, &[("a\0\0\0\u{1}\0\0\0\u{2}bc", 2)], 1),
         print(pair, &[("abc", 2)], 1),
     ];
