@@ -49,6 +49,13 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong input.";
 
+const FIREWALL_EXAMPLES: &str = "\
+Examples:
+  jeoul firewall drain fw fw1
+  jeoul firewall enable fw fw1
+
+Exit status: 0 done, 1 failed, 2 wrong input.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the appliance in the foreground
@@ -172,6 +179,24 @@ pub(crate) enum Command {
         at: At,
     },
 
+    /// Take a firewall out of a group, or put it back
+    ///
+    /// It lasts until the opposite command, the firewall's removal from the file, or a restart; a reload does not
+    /// end it. The other end of the group is not told: it finds out by its own probes, which a firewall that is
+    /// taken out here alone still answers. So say the same to both.
+    #[command(after_help = FIREWALL_EXAMPLES)]
+    Firewall {
+        /// What to do with it
+        action: FirewallAction,
+        /// The group's name
+        group: String,
+        /// The firewall's name
+        #[arg(value_name = "NAME")]
+        firewall: String,
+        #[command(flatten)]
+        at: At,
+    },
+
     /// Print the script that sets a server of a DSR service up, and the one that undoes it
     ///
     /// In direct server return the servers themselves answer with the virtual address. So each of them holds
@@ -255,7 +280,7 @@ pub(crate) enum What {
     Neighbours,
     /// How long the turns of the workers take
     Latency,
-    #[value(hide = true)]
+    /// Firewalls by group, with their state, share of the flows, and flows that drifted
     Firewalls,
     #[value(hide = true)]
     Bridge,
@@ -290,6 +315,17 @@ pub(crate) enum Action {
     Drain,
     /// Another share of new sessions than the file says
     Weight,
+}
+
+/// What can be done with a firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FirewallAction {
+    /// Back into service, as its probes find it
+    Enable,
+    /// Out of service at once; its flows fare as `on_failure` of the group says
+    Disable,
+    /// No new flows; old ones stay with it until they end
+    Drain,
 }
 
 /// A server's share as it is written on the command line.
@@ -424,6 +460,8 @@ mod tests {
             "jeoul server weight web 198.18.1.11 0",
             "jeoul server weight web 198.18.1.11 65535",
             "jeoul server weight web [2001:db8::11]:80 file --socket /run/x",
+            "jeoul show firewalls --json",
+            "jeoul firewall disable fw fw1 --socket /run/x",
             "jeoul lab slb-routed --driver af_xdp --keep --requests 30",
             "jeoul lab slb-groups",
             "jeoul real-server web --os debian --interface eth0 --undo",
@@ -454,6 +492,8 @@ mod tests {
             ("jeoul server weight web 198.18.1.11", ErrorKind::MissingRequiredArgument),
             ("jeoul server weight web 198.18.1.11 65536", ErrorKind::ValueValidation),
             ("jeoul server weight web 198.18.1.11 heavy", ErrorKind::ValueValidation),
+            ("jeoul firewall weight fw fw1", ErrorKind::InvalidValue),
+            ("jeoul firewall drain fw", ErrorKind::MissingRequiredArgument),
             ("jeoul real-server web", ErrorKind::MissingRequiredArgument),
             ("jeoul real-server web --os plan9", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),

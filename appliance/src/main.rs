@@ -43,6 +43,9 @@ fn main() -> ExitCode {
         Command::Server { action, service, server, weight, at } => {
             operator::server(&at.socket, (action, weight), &service, server)
         }
+        Command::Firewall { action, group, firewall, at } => {
+            operator::firewall(&at.socket, action, group, firewall)
+        }
         Command::RealServer { service, os, interface, loopback, undo, config, at } => {
             let (interface, loopback) = (interface.as_deref(), loopback.as_deref());
             let wanted = real_server::Wanted { service: &service, os, interface, loopback, undo };

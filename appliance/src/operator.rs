@@ -11,7 +11,7 @@ use control::explain::Question;
 use control::operator::{self, Request, ask};
 use serde_json::Value;
 
-use crate::arguments::{Action, Destination, ServerAddress, ServerWeight, What};
+use crate::arguments::{Action, Destination, FirewallAction, ServerAddress, ServerWeight, What};
 use crate::{FAILED, WRONG_INPUT, explain, show};
 
 /// `jeoul reload`.
@@ -32,11 +32,7 @@ pub(crate) fn show(socket: &Path, what: What, sticky: bool, json: bool) -> ExitC
             false => show::render_sticky(result),
         });
     }
-    let Some(asked) = asked(what) else {
-        eprintln!("jeoul: `show {what}` is not built in this version");
-        return ExitCode::from(WRONG_INPUT);
-    };
-    finish(socket, &Request::Show { what: asked }, |result| match json {
+    finish(socket, &Request::Show { what: asked(what) }, |result| match json {
         true => format!("{result:#}\n"),
         false => show::render(what, result),
     })
@@ -91,8 +87,19 @@ pub(crate) fn server(
     finish(socket, &request, |done| format!("{}.\n", show::plain(done)))
 }
 
-fn asked(what: What) -> Option<operator::What> {
-    Some(match what {
+/// `jeoul firewall`.
+pub(crate) fn firewall(socket: &Path, action: FirewallAction, group: String, firewall: String) -> ExitCode {
+    let action = match action {
+        FirewallAction::Enable => operator::Action::Enable,
+        FirewallAction::Disable => operator::Action::Disable,
+        FirewallAction::Drain => operator::Action::Drain,
+    };
+    let request = Request::Firewall { action, group, firewall };
+    finish(socket, &request, |done| format!("{}.\n", show::plain(done)))
+}
+
+fn asked(what: What) -> operator::What {
+    match what {
         What::Status => operator::What::Status,
         What::Services => operator::What::Services,
         What::Servers => operator::What::Servers,
@@ -103,8 +110,8 @@ fn asked(what: What) -> Option<operator::What> {
         What::Neighbours => operator::What::Neighbours,
         What::Latency => operator::What::Latency,
         What::Bridge => operator::What::Bridge,
-        What::Firewalls => return None,
-    })
+        What::Firewalls => operator::What::Firewalls,
+    }
 }
 
 /// Asks, prints what came of it and gives the exit status.

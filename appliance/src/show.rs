@@ -8,6 +8,8 @@ use crate::arguments::What;
 use crate::table::{Align, Table, printable};
 use crate::units;
 
+mod firewalls;
+
 /// How a field is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -22,11 +24,13 @@ enum Kind {
     Microseconds,
     Milliseconds,
     Ratio,
+    /// A share in thousandths.
+    Permille,
     /// A list of servers: how many of them are up.
     Servers,
-    /// Of a server: what the file says that its operator made otherwise.
+    /// Of a server or firewall: what the file says that its operator made otherwise.
     File,
-    /// Of a server: what is wrong, or else why it is in its state.
+    /// Of a server or firewall: what is wrong, or else why it is in its state.
     Reason,
 }
 
@@ -72,6 +76,7 @@ const SESSIONS: &[Column] = &[
     ("CLIENT", "client", Kind::Word),
     ("VIP", "vip", Kind::Word),
     ("SERVER", "server", Kind::Word),
+    ("FIREWALL", "firewall", Kind::Word),
     ("STATE", "state", Kind::Word),
     ("AGE", "age_s", Kind::Seconds),
     ("IDLE", "idle_s", Kind::Seconds),
@@ -152,16 +157,23 @@ pub(crate) fn render(what: What, answer: &Value) -> String {
         What::Status => return status(answer),
         What::Services => (SERVICES, "No services are configured."),
         What::Servers => (SERVERS, "No servers are configured."),
-        What::Sessions => (SESSIONS, "No session is open."),
+        What::Sessions => return table(&session_columns(answer), "No session is open.", answer),
         What::Ports => (PORTS, "No ports are in use."),
         What::Workers => (WORKERS, "No workers run."),
         What::Drops => (DROPS, "Nothing was dropped."),
         What::Neighbours => (NEIGHBOURS, "No neighbour is known."),
         What::Latency => (LATENCY, "No turns were measured."),
         What::Bridge => (BRIDGE, "No bridge is configured."),
-        What::Firewalls => (DROPS, "Not built in this version."),
+        What::Firewalls => return firewalls::render(answer),
     };
     table(columns, none, answer)
+}
+
+/// Firewalls are left out where no session passes one.
+fn session_columns(answer: &Value) -> Vec<Column> {
+    let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_firewalls = rows.iter().any(|row| !row["firewall"].is_null());
+    SESSIONS.iter().copied().filter(|&(_, field, _)| field != "firewall" || has_firewalls).collect()
 }
 
 /// The answer to `show sessions --sticky` for people.
@@ -175,6 +187,11 @@ fn table(columns: &[Column], none: &str, answer: &Value) -> String {
     if rows.is_empty() {
         return format!("{none}\n");
     }
+    written(columns, rows).render(0)
+}
+
+/// A row for each of `rows`.
+fn written(columns: &[Column], rows: &[Value]) -> Table {
     let mut table = Table::new(columns.iter().map(|&(title, _, kind)| (title, align(kind))));
     for row in rows {
         table.row(columns.iter().map(|&(_, field, kind)| match kind {
@@ -183,7 +200,7 @@ fn table(columns: &[Column], none: &str, answer: &Value) -> String {
             _ => cell(&row[field], kind),
         }));
     }
-    table.render(0)
+    table
 }
 
 fn align(kind: Kind) -> Align {
@@ -207,6 +224,7 @@ fn cell(value: &Value, kind: Kind) -> String {
         Kind::Microseconds => number().map(units::microseconds),
         Kind::Milliseconds => number().map(|number| units::microseconds(number * 1e3)),
         Kind::Ratio => number().map(units::percent),
+        Kind::Permille => number().map(|permille| units::percent(permille / 1_000.0)),
         Kind::Servers => value.as_array().map(|servers| {
             let up = servers.iter().filter(|server| server["state"] == "up").count();
             format!("{up}/{}", servers.len())
@@ -270,6 +288,8 @@ fn status(answer: &Value) -> String {
         None | Some(0) => String::new(),
         Some(servers) => format!(", {servers} otherwise than the file says"),
     };
+    let firewalls = format!("{} of {} up", text("firewalls_up"), text("firewalls_total"));
+    let has_firewalls = answer["firewalls_total"].as_u64().is_some_and(|firewalls| firewalls > 0);
     let lines = [
         (
             "configuration",
@@ -283,6 +303,7 @@ fn status(answer: &Value) -> String {
         ("workers", text("workers")),
         ("services", format!("{} of {} up", text("services_up"), text("services_total"))),
         ("servers", format!("{} of {} up{}", text("servers_up"), text("servers_total"), differing)),
+        ("firewalls", if has_firewalls { firewalls } else { String::new() }),
         ("sessions IPv4", usage(answer, "sessions_ipv4", "capacity_ipv4")),
         ("sessions IPv6", usage(answer, "sessions_ipv6", "capacity_ipv6")),
         (
@@ -295,7 +316,8 @@ fn status(answer: &Value) -> String {
             ),
         ),
     ];
-    let figures: String = lines.iter().map(|(name, value)| format!("  {name:<15}{value}\n")).collect();
+    let told = lines.iter().filter(|(_, value)| !value.is_empty());
+    let figures: String = told.map(|(name, value)| format!("  {name:<15}{value}\n")).collect();
     headline + &reasons + &reload + &figures
 }
 
@@ -366,6 +388,16 @@ tcp    198.18.0.50:40000  198.18.0.10:80  198.18.1.11:80  established  2 h 4 m  
 ";
         assert_eq!(render(What::Sessions, &session), expected);
 
+        let passing = json!([{"client": "198.18.0.50:40000", "vip": "198.19.0.10:80",
+            "server": "198.19.0.10:80",
+            "firewall": "fw2", "protocol": "tcp", "state": "established", "age_s": null, "idle_s": 3,
+            "packets_in": 10, "packets_out": 8}]);
+        let expected = "\
+PROTO  CLIENT             VIP             SERVER          FIREWALL  STATE        AGE  IDLE  PKTS IN  PKTS OUT
+tcp    198.18.0.50:40000  198.19.0.10:80  198.19.0.10:80  fw2       established    -   3 s       10         8
+";
+        assert_eq!(render(What::Sessions, &passing), expected);
+
         let workers = json!([{"cpu": 1, "packets": 2_000_000, "busy_ratio": 0.125, "sessions": 9,
             "plan_generation": 3, "polling": "adaptive"}]);
         let expected = "\
@@ -401,6 +433,7 @@ ttl-expired        7  -
             "config_file": "/etc/jeoul/jeoul.toml", "config_loaded_s_ago": 5, "workers": 1,
             "sessions_ipv4": 1_200, "capacity_ipv4": 1_000_000, "sessions_ipv6": 0, "capacity_ipv6": 100_000,
             "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5, "servers_differing": 2,
+            "firewalls_up": 1, "firewalls_total": 3,
             "received": 123_456, "transmitted": 123_400, "dropped": 56,
             "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
         let expected = "\
@@ -411,6 +444,7 @@ lb1: degraded, running for 4 m 5 s (jeoul 0.1.0)
   workers        1
   services       1 of 2 up
   servers        3 of 5 up, 2 otherwise than the file says
+  firewalls      1 of 3 up
   sessions IPv4  1200 of 1 M (0.12 %)
   sessions IPv6  0 of 100 k (0 %)
   frames         123 k received, 123 k transmitted, 56 dropped

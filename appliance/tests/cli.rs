@@ -126,6 +126,8 @@ fn without_an_appliance_its_commands_say_so() {
         vec!["show", "status", "--json"],
         vec!["show", "sessions"],
         vec!["explain", "198.18.0.50:40000", "198.18.0.10:80/tcp"],
+        vec!["show", "firewalls"],
+        vec!["firewall", "drain", "fw", "fw1"],
         vec!["reload"],
         vec!["server", "drain", "web", "198.18.1.11"],
         vec!["real-server", "web", "--os", "debian"],
@@ -163,13 +165,6 @@ fn the_set_up_of_a_real_server_is_read_from_a_file_too() {
     let (status, _, stderr) = said(&["real-server", "web", "--os", "debian", "--config", wrong.name()]);
     assert_eq!(status, 2);
     assert!(stderr.contains("error[E0103]"), "{stderr}");
-}
-
-#[test]
-fn what_is_not_built_is_wrong_input() {
-    let (status, _, stderr) = said(&["show", "firewalls"]);
-    assert_eq!(status, 2);
-    assert_eq!(stderr, "jeoul: `show firewalls` is not built in this version\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the control thread does to its workers, done when a test says so.
 
 use config::Config;
-use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, ring_places};
+use control::compile::{Epochs, Inputs, RingPlaces, Services, compile, legs, other_firewalls, ring_places};
 use control::facts::Facts;
 use control::links::{Links, NextHop};
 use control::members::{Health, Member, Members, Moment, ServerKey, Wish};
@@ -125,6 +125,15 @@ impl Manager {
     /// The tables that the workers share.
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Flows of a firewall that were seen over another one, by all workers.
+    pub fn drifted(&self, firewall: &ServerKey) -> u64 {
+        let Some(row) = self.members.get(firewall).map(|member| usize::from(member.id.index)) else {
+            return 0;
+        };
+        let of = |counters: &WorkerCounters| counters.members.get(row).map(|row| row.drifted_flows.get());
+        self.counters().filter_map(of).sum()
     }
 
     /// What every worker counts.
@@ -270,7 +279,12 @@ impl Manager {
             hasher: self.hasher,
             now_ns: self.now_ns,
         };
-        self.publisher.publish(compile(&inputs, self.epochs, &mut self.services));
+        let mut plan = compile(&inputs, self.epochs, &mut self.services);
+        if other_firewalls(self.publisher.current(), &plan) {
+            self.epochs.route_epoch = self.epochs.route_epoch.wrapping_add(1);
+            plan.route_epoch = self.epochs.route_epoch;
+        }
+        self.publisher.publish(plan);
     }
 }
 

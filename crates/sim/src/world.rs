@@ -2,8 +2,8 @@
 
 use crate::manager::Manager;
 use engine::Worker;
-use flow::{V4, V6};
-use hashbrown::HashMap;
+use flow::{Family, V4, V6};
+use hashbrown::{HashMap, HashSet};
 use port::PortIndex;
 use port::memory::MemoryPorts;
 use rewrite::{MemberId, Translation, Words};
@@ -136,18 +136,22 @@ impl World {
         let shared = self.manager.shared();
         let mut counted: HashMap<MemberId, u64> = HashMap::new();
         let mut remembered = 0u64;
-        let mut see = |member: MemberId, flags: Flags| {
-            *counted.entry(member).or_default() += u64::from(!flags.contains(Flags::LEFT));
+        let mut see = |holders: HashSet<MemberId>, flags: Flags| {
+            for holder in holders {
+                *counted.entry(holder).or_default() += u64::from(!flags.contains(Flags::LEFT));
+            }
             remembered += u64::from(flags.contains(Flags::REMEMBERED));
         };
         let (v4, v6) = (&shared.sessions_v4, &shared.sessions_v6);
         v4.inspect(0..v4.set_count(), |session| {
-            let member = Translation::<V4>::from_words(&session.client.payload).member;
-            see(member, session.client.direction.activity.flags());
+            let sides = [session.client.payload, session.server.payload]
+                .map(|words| Translation::<V4>::from_words(&words));
+            see(self.holders(&sides), session.client.direction.activity.flags());
         });
         v6.inspect(0..v6.set_count(), |session| {
-            let member = Translation::<V6>::from_words(&session.client.payload).member;
-            see(member, session.client.direction.activity.flags());
+            let sides = [session.client.payload, session.server.payload]
+                .map(|words| Translation::<V6>::from_words(&words));
+            see(self.holders(&sides), session.client.direction.activity.flags());
         });
         for (_, member) in self.manager.members() {
             let (is, should) =
@@ -164,6 +168,14 @@ impl World {
             true => Err(format!("{held} sessions are held by clients, and {remembered} live")),
             false => Ok(()),
         }
+    }
+
+    /// Everybody at whom a session counts: its server, and the firewalls on its way.
+    fn holders<F: Family>(&self, sides: &[Translation<F>; 2]) -> HashSet<MemberId> {
+        let rows = sides.iter().flat_map(|side| [side.to_firewall(), side.from_firewall()]).flatten();
+        let generation = |row: u16| self.manager.plan().members[usize::from(row)].generation;
+        let firewalls = rows.map(|index| MemberId { index, generation: generation(index) });
+        firewalls.chain([sides[0].member]).collect()
     }
 
     /// Checks that every buffer is free again, once nothing waits and everything sent was taken.

@@ -14,6 +14,9 @@ mod bridges;
 mod carrying;
 mod checking;
 mod conflicts;
+mod drift;
+mod firewall_rows;
+mod firewall_watch;
 mod next_hops;
 mod operating;
 mod passive;
@@ -28,7 +31,7 @@ mod sticky_rows;
 mod totals;
 mod world;
 
-pub(crate) use session_rows::session_row;
+pub(crate) use session_rows::{Names, session_row};
 pub use totals::MemberTotals;
 pub use world::{ControlWaker, Loss, RingFacts, Rings, WorkerHandle};
 
@@ -46,6 +49,7 @@ use checking::CheckUsers;
 use config::Config;
 use conflicts::Conflicts;
 use engine::{Report, Shared};
+use firewall_watch::FirewallWatch;
 use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
 use passive::TrafficWatch;
@@ -137,6 +141,7 @@ pub struct Controller<R> {
     totals: Totals,
     rates: Rates,
     responses: Responses,
+    firewall_watch: FirewallWatch,
     epochs: Epochs,
     dirty: Dirty,
     /// A reload may have left clients remembered that nobody asks for.
@@ -216,6 +221,7 @@ impl<R: Rings> Controller<R> {
             totals: Totals::default(),
             rates: Rates::default(),
             responses: Responses::default(),
+            firewall_watch: FirewallWatch::default(),
             epochs,
             dirty: Dirty::all(),
             clients_are_other: false,
@@ -283,6 +289,7 @@ impl<R: Rings> Controller<R> {
                 self.release_members();
                 self.forget_clients();
                 self.hand_on_responses();
+                self.watch_firewalls(now);
                 self.forget_conflicts(now);
                 housekeeping = now + HOUSEKEEPING_INTERVAL;
             }
@@ -393,7 +400,10 @@ impl<R: Rings> Controller<R> {
                 Report::Unresolved { port, .. }
                 | Report::Neighbour { port, .. }
                 | Report::Conflict { port, .. } => port,
-                Report::Drift { .. } => continue,
+                Report::Drift { expected, seen, protocol, source, destination } => {
+                    self.firewall_watch.note_flow(now, (expected, seen), (protocol, source, destination));
+                    continue;
+                }
             };
             let Some(name) = crate::compile::leg_interface(&self.config, port) else { continue };
             let Some(interface) = self.facts.interface_named(name).map(|interface| interface.index) else {

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use mio::Token;
 use rewrite::MemberId;
 use serde_json::Value;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use tracing::{info, warn};
@@ -49,6 +50,7 @@ impl<R: Rings> Controller<R> {
                 Err(reason) => Response::wrong_input(reason),
             },
             Request::Server { action, service, server } => self.wish(action, &service, &server),
+            Request::Firewall { action, group, firewall } => self.wish_firewall(action, &group, &firewall),
             Request::Weight { service, server, weight } => self.weigh(weight, &service, &server),
             Request::RealServerFacts { service } => self.real_server_facts(&service),
         }
@@ -78,6 +80,7 @@ impl<R: Rings> Controller<R> {
             What::Drops => self.show_drops().into(),
             What::Neighbours => self.show_neighbours(now).into(),
             What::Bridge => self.show_bridge(now).into(),
+            What::Firewalls => self.show_firewalls().into(),
             What::Latency => self.show_latency().into(),
         }
     }
@@ -139,15 +142,23 @@ impl<R: Rings> Controller<R> {
             Ok(key) => key,
             Err(reason) => return Response::wrong_input(reason),
         };
-        let wish = match action {
-            Action::Enable => Wish::Enabled,
-            Action::Disable => Wish::Disabled,
-            Action::Drain => Wish::Draining,
-        };
+        let wish = wish(action);
         self.members.set_wish(&key, wish, Moment::now());
         self.dirty.members = true;
         info!("{service} server {server} is {} by the operator", wish.word());
         Response::Done(format!("{service} {server}: {}", wish.word()).into())
+    }
+
+    fn wish_firewall(&mut self, action: Action, group: &str, firewall: &str) -> Response {
+        let key = match named_firewall(&self.config, group, firewall) {
+            Ok(key) => key,
+            Err(reason) => return Response::wrong_input(reason),
+        };
+        let wish = wish(action);
+        self.members.set_wish(&key, wish, Moment::now());
+        self.dirty.members = true;
+        info!("{group} firewall {firewall} is {} by the operator", wish.word());
+        Response::Done(format!("{group} {firewall}: {}", wish.word()).into())
     }
 
     fn weigh(&mut self, weight: Option<u16>, service: &str, server: &str) -> Response {
@@ -164,6 +175,32 @@ impl<R: Rings> Controller<R> {
         };
         info!("{service} server {server} has {words}, by the operator");
         Response::Done(format!("{service} {server}: {words}").into())
+    }
+}
+
+fn wish(action: Action) -> Wish {
+    match action {
+        Action::Enable => Wish::Enabled,
+        Action::Disable => Wish::Disabled,
+        Action::Drain => Wish::Draining,
+    }
+}
+
+/// The firewall that an operator means, or why there is none.
+fn named_firewall(config: &Config, group: &str, firewall: &str) -> Result<ServerKey, String> {
+    let Some(configured) = config.firewall_groups.iter().find(|other| other.name == group) else {
+        let names: Vec<&str> = config.firewall_groups.iter().map(|group| group.name.as_str()).collect();
+        return Err(match names[..] {
+            [] => format!("there is no firewall group \"{group}\", nor any other"),
+            _ => format!("there is no firewall group \"{group}\"; there are: {}", names.join(", ")),
+        });
+    };
+    match configured.firewalls.iter().find(|other| other.name == firewall) {
+        Some(firewall) => Ok(ServerKey::of_firewall(configured, firewall)),
+        None => {
+            let names: Vec<&str> = configured.firewalls.iter().map(|other| other.name.as_str()).collect();
+            Err(format!("group {group} has no firewall \"{firewall}\"; it has: {}", names.join(", ")))
+        }
     }
 }
 
@@ -221,34 +258,54 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
-/// What a reload changes, in a few words: "+1 service, -2 servers, ~1 service".
+/// What a reload changes, in a few words: "+1 service, -2 servers, ~1 firewall group".
 fn describe(old: &Config, new: &Config) -> String {
-    let named =
-        |config: &Config, name: &str| config.services.iter().find(|service| service.name == name).cloned();
-    let servers = |config: &Config| -> Vec<_> {
-        let all = config.services.iter().flat_map(|service| {
-            service.servers.iter().map(|server| (service.name.clone(), server.address, server.port))
-        });
-        all.collect()
+    let services =
+        |config: &Config| config.services.iter().map(|one| (one.name.clone(), one.clone())).collect();
+    let servers = |config: &Config| {
+        let of = |service: &config::Service| {
+            let name = service.name.clone();
+            service
+                .servers
+                .clone()
+                .into_iter()
+                .map(move |server| ((name.clone(), server.address, server.port), ()))
+        };
+        config.services.iter().flat_map(of).collect()
     };
-    let (before, after) = (servers(old), servers(new));
-    let counts = [
-        ("+", new.services.iter().filter(|service| named(old, &service.name).is_none()).count(), "service"),
-        ("-", old.services.iter().filter(|service| named(new, &service.name).is_none()).count(), "service"),
-        (
-            "~",
-            new.services.iter().filter(|new| named(old, &new.name).is_some_and(|old| old != **new)).count(),
-            "service",
-        ),
-        ("+", after.iter().filter(|server| !before.contains(server)).count(), "server"),
-        ("-", before.iter().filter(|server| !after.contains(server)).count(), "server"),
-    ];
-    let words: Vec<String> = counts
-        .into_iter()
-        .filter(|(_, count, _)| *count > 0)
-        .map(|(sign, count, what)| format!("{sign}{count} {what}{}", if count == 1 { "" } else { "s" }))
-        .collect();
+    let groups =
+        |config: &Config| config.firewall_groups.iter().map(|one| (one.name.clone(), one.clone())).collect();
+    let firewalls = |config: &Config| {
+        let of = |group: &config::FirewallGroup| {
+            let name = group.name.clone();
+            group.firewalls.clone().into_iter().map(move |one| ((name.clone(), one.name, one.address), ()))
+        };
+        config.firewall_groups.iter().flat_map(of).collect()
+    };
+    let words: Vec<String> = [
+        differences(&services(old), &services(new), "service"),
+        differences(&servers(old), &servers(new), "server"),
+        differences(&groups(old), &groups(new), "firewall group"),
+        differences(&firewalls(old), &firewalls(new), "firewall"),
+    ]
+    .concat();
     if words.is_empty() { "nothing changed".to_owned() } else { words.join(", ") }
+}
+
+/// How many are new, gone and other than before, in words; none that would be 0.
+fn differences<K: Hash + Eq, V: PartialEq>(
+    before: &HashMap<K, V>,
+    after: &HashMap<K, V>,
+    what: &str,
+) -> Vec<String> {
+    let is_other = |(key, now): &(&K, &V)| before.get(*key).is_some_and(|then| then != *now);
+    let counts = [
+        ("+", after.keys().filter(|key| !before.contains_key(*key)).count()),
+        ("-", before.keys().filter(|key| !after.contains_key(*key)).count()),
+        ("~", after.iter().filter(is_other).count()),
+    ];
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    counts.map(|(sign, count)| format!("{sign}{count} {what}{}", if count == 1 { "" } else { "s" })).collect()
 }
 
 fn parse_server(text: &str) -> Option<(IpAddr, Option<u16>)> {
@@ -262,6 +319,7 @@ fn parse_server(text: &str) -> Option<(IpAddr, Option<u16>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{firewall, group};
 
     fn config(extra: &str) -> Config {
         let text = format!("{extra}\n[[port]]\nname = \"a\"\ninterface = \"eth1\"\n");
@@ -307,5 +365,39 @@ mod tests {
         let new = config(&(service("web", 10, &[2, 3]) + &service("ftp", 12, &[1])));
         assert_eq!(describe(&old, &new), "+1 service, -1 service, ~1 service, +2 servers, -2 servers");
         assert_eq!(describe(&old, &old.clone()), "nothing changed");
+    }
+
+    fn fenced(groups: &[(&str, &[(&str, u8)])]) -> Config {
+        let of = |(name, firewalls): &(&str, &[(&str, u8)])| {
+            group(name, 0, firewalls.iter().map(|(name, last)| firewall(name, *last)).collect())
+        };
+        Config { firewall_groups: groups.iter().map(of).collect(), ..config("") }
+    }
+
+    #[test]
+    fn a_firewall_is_named_by_group_and_name_and_who_errs_is_told_what_there_is() {
+        let config = fenced(&[("in", &[("fw1", 1), ("fw2", 2)]), ("out", &[("fw1", 11)])]);
+        let key = named_firewall(&config, "out", "fw1").unwrap();
+        assert_eq!((key.service.as_str(), key.address), ("out", IpAddr::from([198, 18, 1, 11])));
+        assert_eq!(
+            named_firewall(&config, "in", "fw3").unwrap_err(),
+            "group in has no firewall \"fw3\"; it has: fw1, fw2"
+        );
+        assert_eq!(
+            named_firewall(&config, "dmz", "fw1").unwrap_err(),
+            "there is no firewall group \"dmz\"; there are: in, out"
+        );
+        let none = named_firewall(&fenced(&[]), "in", "fw1").unwrap_err();
+        assert_eq!(none, "there is no firewall group \"in\", nor any other");
+    }
+
+    #[test]
+    fn a_reload_of_firewalls_is_described_too() {
+        let old = fenced(&[("in", &[("fw1", 1), ("fw2", 2)]), ("out", &[("fw1", 11)])]);
+        let new = fenced(&[("in", &[("fw1", 1), ("fw3", 3)]), ("dmz", &[("fw1", 21)])]);
+        assert_eq!(
+            describe(&old, &new),
+            "+1 firewall group, -1 firewall group, ~1 firewall group, +2 firewalls, -2 firewalls"
+        );
     }
 }

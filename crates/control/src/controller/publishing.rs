@@ -62,14 +62,14 @@ impl<R: Rings> Controller<R> {
             self.epochs.route_epoch = self.epochs.route_epoch.wrapping_add(1);
         }
         if dirty.members || dirty.routes || changes.added || changes.removed {
-            self.publish();
+            self.publish(now);
         }
         if dirty.addresses || dirty.members {
             self.announcer.set(now, &self.places_to_announce());
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Instant) {
         self.epochs.generation += 1;
         let inputs = Inputs {
             config: &self.config,
@@ -81,13 +81,17 @@ impl<R: Rings> Controller<R> {
             now_ns: self.clock.elapsed().as_nanos() as u64,
         };
         let mut plan = compile(&inputs, self.epochs, &mut self.services);
-        if other_firewalls(self.publisher.current(), &plan) {
+        let other_firewalls = other_firewalls(self.publisher.current(), &plan);
+        if other_firewalls {
             self.epochs.route_epoch = self.epochs.route_epoch.wrapping_add(1);
             plan.route_epoch = self.epochs.route_epoch;
         }
         self.totals.note(&self.workers, &self.shared.loads, self.members.all().map(|(_, member)| member.id));
         self.publisher.publish(plan);
         self.wake_workers();
+        if other_firewalls {
+            self.watch_firewalls(now);
+        }
     }
 
     pub(super) fn wake_workers(&self) {

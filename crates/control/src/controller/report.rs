@@ -18,6 +18,8 @@ impl<R: Rings> Controller<R> {
         let services_up = services.iter().filter(|service| service["state"] == "up").count();
         let servers = self.show_servers();
         let servers_up = servers.iter().filter(|server| server["state"] == "up").count();
+        let firewalls = self.show_firewalls();
+        let firewalls_up = firewalls.iter().filter(|firewall| firewall["state"] == "up").count();
         let differing = self.members.all().filter(|(_, member)| !member.differs().is_empty()).count();
         json!({
             "name": self.name,
@@ -38,6 +40,8 @@ impl<R: Rings> Controller<R> {
             "servers_up": servers_up,
             "servers_total": servers.len(),
             "servers_differing": differing,
+            "firewalls_up": firewalls_up,
+            "firewalls_total": firewalls.len(),
             "received": sum(|counters| counters.received.get()),
             "transmitted": sum(|counters| counters.transmitted.get()),
             "answered": sum(|counters| counters.answered.get()),
@@ -76,6 +80,7 @@ impl<R: Rings> Controller<R> {
         if self.conflicts.len() > 0 {
             reasons.push("another host claims an address of ours: see `show neighbours`".to_owned());
         }
+        reasons.extend(self.firewall_degradations());
         let tables = [
             ("IPv4", self.shared.sessions_v4.len(), self.shared.sessions_v4.capacity_sessions()),
             ("IPv6", self.shared.sessions_v6.len(), self.shared.sessions_v6.capacity_sessions()),

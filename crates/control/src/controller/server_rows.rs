@@ -117,7 +117,8 @@ impl<R: Rings> Controller<R> {
     }
 }
 
-fn change(change: &Change) -> Value {
+/// One change of a history.
+pub(super) fn change(change: &Change) -> Value {
     json!({
         "at": change.at.to_string(),
         "from": change.from.word(),

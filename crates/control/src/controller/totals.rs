@@ -27,6 +27,9 @@ pub struct MemberTotals {
     pub connects_made: u64,
     /// TCP sessions that it refused or did not answer.
     pub connects_failed: u64,
+    /// Of a firewall: flows that were seen over another one while both counted as up here. Whether both lived is for
+    /// [`super::drift`] to say.
+    pub drifted_flows: u64,
 }
 
 impl MemberTotals {
@@ -52,6 +55,7 @@ impl MemberTotals {
             sessions_active: self.sessions_active,
             connects_made: self.connects_made.wrapping_sub(start.connects_made),
             connects_failed: self.connects_failed.wrapping_sub(start.connects_failed),
+            drifted_flows: self.drifted_flows.wrapping_sub(start.drifted_flows),
         }
     }
 }
@@ -68,6 +72,7 @@ impl Sum for MemberTotals {
             sessions_active: sum.sessions_active + one.sessions_active,
             connects_made: sum.connects_made + one.connects_made,
             connects_failed: sum.connects_failed + one.connects_failed,
+            drifted_flows: sum.drifted_flows + one.drifted_flows,
         })
     }
 }
@@ -116,6 +121,7 @@ fn raw(workers: &[WorkerHandle], index: u16) -> MemberTotals {
                 sessions_active: 0,
                 connects_made: counters.connects_made.get(),
                 connects_failed: counters.connects_failed.get(),
+                drifted_flows: counters.drifted_flows.get(),
             }
         })
         .sum()

@@ -5,7 +5,7 @@ use super::entrance::{self, Entrance};
 use super::picture::{LinkLayer, Picture, Stage, draw};
 use super::recall::{self, Kept};
 use super::{Protocol, Question, Surroundings};
-use crate::controller::session_row;
+use crate::controller::{Names, session_row};
 use engine::{Fate, Played, Rehearsal};
 use flow::FlowKey;
 use plan::{Attachment, Mode};
@@ -195,9 +195,16 @@ where
         service.map(|service| service.name.as_str()).or_else(|| Some(outbound()?.name.as_str()))
     }
 
+    fn firewall_of(&self, row: u16) -> Option<&str> {
+        let mut groups = F::view(self.around.plan).firewalls.groups().iter();
+        Some(&groups.find_map(|group| group.member_of_row(row))?.name)
+    }
+
     fn session(&self, session: &Session<KEY, PAYLOAD>, is_reply: bool) -> Value {
-        let request = F::translation(&session.client.payload);
-        let mut row = session_row(session, &request, self.service_of(request.member), self.around.now_ns);
+        let sides = [&session.client, &session.server].map(|side| F::translation(&side.payload));
+        let names =
+            Names { service: self.service_of(sides[0].member), firewall: &|row| self.firewall_of(row) };
+        let mut row = session_row(session, &sides, &names, self.around.now_ns);
         row["direction"] = if is_reply { "reply" } else { "request" }.into();
         row
     }

@@ -38,6 +38,15 @@ pub enum Request {
         /// The server's address, with its port if the address alone is ambiguous.
         server: String,
     },
+    /// `{"command":"firewall","action":"drain","group":"fw","firewall":"fw1"}`.
+    Firewall {
+        /// What to do with it.
+        action: Action,
+        /// The group's name.
+        group: String,
+        /// The firewall's name.
+        firewall: String,
+    },
     /// `{"command":"weight","service":"web","server":"198.18.1.11:80","weight":5}`: its share of new sessions, whatever the
     /// file says, until it is given back.
     Weight {
@@ -74,15 +83,16 @@ pub enum What {
     Neighbours,
     Latency,
     Bridge,
+    Firewalls,
 }
 
-/// What can be done with a server.
+/// What can be done with a server or firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It takes sessions again.
     Enable,
-    /// It takes no new sessions, and those it has end.
+    /// It takes no new sessions, and those it has end; those of a firewall fare as if it had failed.
     Disable,
     /// It takes no new sessions; those it has run on.
     Drain,

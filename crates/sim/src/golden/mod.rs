@@ -100,6 +100,10 @@ pub enum Step {
     Drops(String, u64),
     /// So many sessions live.
     Sessions(usize),
+    /// So many sessions count at a server or firewall.
+    Active(String, u64),
+    /// So many flows of a firewall were seen over another one.
+    Drifted(String, u64),
     /// Control was asked to resolve a next hop.
     Asks(String, std::net::IpAddr),
 }

@@ -198,6 +198,10 @@ fn step(word: &str, rest: &str) -> Option<Step> {
         "fact" => Step::Fact(rest.to_owned()),
         "drops" => two().and_then(|(reason, count)| Some(Step::Drops(reason, count.parse().ok()?)))?,
         "sessions" => Step::Sessions(rest.parse().ok()?),
+        "active" => two().and_then(|(member, count)| Some(Step::Active(member, count.parse().ok()?)))?,
+        "drifted" => {
+            two().and_then(|(firewall, count)| Some(Step::Drifted(firewall, count.parse().ok()?)))?
+        }
         "asks" => two().and_then(|(port, address)| Some(Step::Asks(port, address.parse().ok()?)))?,
         _ => return None,
     })

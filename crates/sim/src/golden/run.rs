@@ -111,6 +111,25 @@ impl<B: Bench> Runner<'_, B> {
                     return Err(format!("{live} sessions live instead of {count}"));
                 }
             }
+            Step::Active(name, count) => {
+                let manager = self.bench.manager();
+                let member = manager.server(name).and_then(|key| {
+                    manager.members().find(|(known, _)| **known == key).map(|(_, member)| member.id)
+                });
+                let member = member.ok_or_else(|| format!("there is no {name}"))?;
+                let active = manager.shared().loads.sessions(member);
+                if active != *count {
+                    return Err(format!("{active} sessions count at {name} instead of {count}"));
+                }
+            }
+            Step::Drifted(name, count) => {
+                let manager = self.bench.manager();
+                let firewall = manager.server(name).ok_or_else(|| format!("there is no firewall {name}"))?;
+                let drifted = manager.drifted(&firewall);
+                if drifted != *count {
+                    return Err(format!("{drifted} flows of {name} drifted instead of {count}"));
+                }
+            }
             Step::Asks(port, address) => self.expect_question(port, *address)?,
             event => {
                 self.happen(event)?;
