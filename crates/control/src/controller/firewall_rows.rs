@@ -1,6 +1,7 @@
 //! Firewalls as `show firewalls` shows them, as JSON (SPEC section 8): what they carry, how they fare, how much of the flows
 //! is theirs, and what the other end must have too.
 
+use super::probing::word;
 use super::server_rows::change;
 use super::{Controller, Rings};
 use crate::compile::{fingerprint, legs_by_interface, ways};
@@ -62,7 +63,9 @@ impl<R: Rings> Controller<R> {
 
     fn firewall(&self, key: &ServerKey, member: &Member, path: &FirewallPath) -> Value {
         let totals = self.totals.of(&self.workers, &self.shared.loads, member.id);
-        let (last_check, failure) = self.last_check(key);
+        let probed = self.path_status(&key.service, &path.name);
+        let failure = probed.and_then(|probed| probed.reason).map(ToString::to_string);
+        let last_check = probed.and_then(|probed| probed.last_check);
         // One that is held back is not helped by a better answer to its probes.
         let reason = match member.shown() {
             Shown::Draining | Shown::Disabled => member.held_back().map(str::to_owned).or(failure),
@@ -89,9 +92,11 @@ impl<R: Rings> Controller<R> {
             "bytes": totals.bytes_in + totals.bytes_out,
             "drifted_flows": self.firewall_watch.drifted_flows(&key.service, member.id),
             "last_drifted_flow": self.firewall_watch.last_drifted_flow(&key.service).map(|flow| flow.to_json()),
-            "last_check": last_check,
+            "last_check": last_check.map(|at| at.elapsed().as_secs_f64()),
             "reason": reason,
-            "alarm": null,
+            "round_trip_ms": probed.and_then(|probed| probed.round_trip).map(|time| time.as_secs_f64() * 1_000.0),
+            "far_state": probed.and_then(|probed| probed.far_health).map(word),
+            "alarm": probed.and_then(|probed| probed.alarm).map(|alarm| alarm.to_string()),
             "history": member.history().changes().map(change).collect::<Vec<_>>(),
         })
     }
