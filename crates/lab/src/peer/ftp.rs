@@ -98,8 +98,8 @@ fn configuration_text(directory: &Path, root: &Path) -> String {
     // A network of its own for each session, and the filter of system calls, are for kernels of its time.
     format!(
         "background=NO\nlisten=NO\nlisten_ipv6=YES\nanonymous_enable=YES\nlocal_enable=NO\n\
-         no_anon_password=YES\nftp_username=nobody\nnopriv_user=nobody\nanon_root={root}\n\
-         write_enable=YES\nanon_upload_enable=YES\nanon_umask=022\nport_enable=YES\npasv_enable=YES\n\
+         no_anon_password=YES\nftp_username=root\nnopriv_user=nobody\nanon_root={root}\n\
+         write_enable=YES\nanon_upload_enable=YES\nanon_umask=022\nallow_writeable_chroot=YES\nport_enable=YES\npasv_enable=YES\n\
          connect_from_port_20=YES\nsecure_chroot_dir={}\nvsftpd_log_file={}\nxferlog_enable=YES\n\
          seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\n",
         empty.display(),

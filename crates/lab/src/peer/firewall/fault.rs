@@ -22,7 +22,7 @@ impl Deafness {
         table.install(&format!(
             "chain ingress {{ type filter hook ingress device \"{interface}\" priority {FIRST}; policy accept; \
              icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept; \
-             meta protocol {{ ip, ip6 }} drop; }}"
+             meta protocol {{ ip, ip6 }} drop; }};"
         ))?;
         Ok(Self { _table: table })
     }
@@ -43,7 +43,7 @@ pub fn misroute_answers(switch: &Namespace, right: &Endpoint, wrong: &Endpoint) 
     table.install(&format!(
         "chain prerouting {{ type filter hook prerouting priority {FIRST}; policy accept; \
          icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept; \
-         ether type {{ ip, ip6 }} ether daddr {from} ether daddr set {to}; }}"
+         ether type {{ ip, ip6 }} ether daddr {from} ether daddr set {to}; }};"
     ))?;
     Ok(Misrouting { _table: table })
 }

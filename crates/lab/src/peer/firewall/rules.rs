@@ -93,9 +93,10 @@ impl FirewallPolicy {
         } else {
             String::new()
         };
-        // Neighbour discovery crosses a bridge, and belongs to no connection.
+        // What hosts of a segment say to each other crosses a bridge, and belongs to no connection.
         format!(
-            "icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept\n\
+            "icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, \
+             mld-listener-done, mld2-listener-report }} accept\n\
              ct state invalid counter name {INVALID} drop\n\
              ct state established counter name {ESTABLISHED} accept\n\
              ct state related counter name {RELATED} accept\n\
