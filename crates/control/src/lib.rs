@@ -17,4 +17,5 @@ pub mod links;
 pub mod members;
 pub mod netlink;
 pub mod operator;
+pub mod probe;
 pub mod signals;

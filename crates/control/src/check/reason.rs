@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Carrier;
+use crate::probe::Fault;
 
 /// How much of an expected text a reason repeats.
 const SHOWN_CHARACTERS_MAX: usize = 64;
@@ -110,6 +111,8 @@ pub enum Reason {
     NotTls,
     /// TLS came to no agreement.
     Tls(String),
+    /// A path through a firewall does not bear.
+    Path(Fault),
     /// Whatever else the kernel said.
     Other(String),
 }
@@ -180,6 +183,7 @@ impl fmt::Display for Reason {
             Self::ClosedInHandshake => out.write_str("closed during the TLS handshake"),
             Self::NotTls => out.write_str("not TLS"),
             Self::Tls(text) => write!(out, "TLS: {text}"),
+            Self::Path(fault) => fault.fmt(out),
             Self::Other(text) => out.write_str(text),
         }
     }

@@ -4,7 +4,7 @@ use super::carrying::carriage;
 use super::{Controller, Rings};
 use crate::check::{CheckId, Health as Verdict, Parameters, Status, Target, Transition, Wanted};
 use crate::members::{Health, Moment, ServerKey};
-use config::Probe;
+use config::{HealthCheck, Probe};
 use hashbrown::HashMap;
 use mio::event::Event;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 /// Why a server is up.
-const SUCCEEDED: &str = "its check succeeded";
+pub(super) const SUCCEEDED: &str = "its check succeeded";
 
 /// Which servers hang on which check: one check may serve several.
 #[derive(Debug, Default)]
@@ -55,6 +55,7 @@ impl<R: Rings> Controller<R> {
         self.carriers.find_ways(&self.config, &self.facts);
         self.carriers.warn_of_filters(&self.facts);
         self.dirty.members = true;
+        self.watch_paths(now);
         self.watch_traffic(now);
     }
 
@@ -65,14 +66,7 @@ impl<R: Rings> Controller<R> {
             else {
                 continue;
             };
-            let parameters = Parameters {
-                interval: check.interval,
-                response_time: check.response_time,
-                retries: check.retries,
-                timeout: check.timeout,
-                dead_interval: check.dead_interval,
-                rise: check.rise,
-            };
+            let parameters = parameters(check);
             let probe = Arc::new(check.probe.clone());
             for server in &service.servers {
                 let port = match check.probe {
@@ -140,6 +134,18 @@ impl<R: Rings> Controller<R> {
         let Some(status) = self.check_status(server) else { return (None, None) };
         let ago = status.last_check.map(|at| at.elapsed().as_secs_f64());
         (ago, status.reason.map(ToString::to_string))
+    }
+}
+
+/// How a check of the file is judged.
+pub(super) fn parameters(check: &HealthCheck) -> Parameters {
+    Parameters {
+        interval: check.interval,
+        response_time: check.response_time,
+        retries: check.retries,
+        timeout: check.timeout,
+        dead_interval: check.dead_interval,
+        rise: check.rise,
     }
 }
 

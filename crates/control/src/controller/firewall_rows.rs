@@ -2,6 +2,7 @@
 //! is theirs, and what the other end must have too.
 
 use super::firewall_watch::DriftedFlow;
+use super::probing::word;
 use super::server_rows::change;
 use super::{Controller, Rings};
 use crate::compile::{fingerprint, legs_by_interface, ways};
@@ -88,7 +89,9 @@ impl<R: Rings> Controller<R> {
     ) -> Value {
         let Common { group, fingerprint, shares_permille } = common;
         let totals = self.totals.of(&self.workers, &self.shared.loads, member.id);
-        let (last_check, failure) = self.last_check(key);
+        let probed = self.path_status(&key.service, &path.name);
+        let failure = probed.and_then(|probed| probed.reason).map(ToString::to_string);
+        let last_check = probed.and_then(|probed| probed.last_check);
         // One that is held back is not helped by a better answer to its probes.
         let reason = match member.shown() {
             Shown::Draining | Shown::Disabled => member.held_back().map(str::to_owned).or(failure),
@@ -122,8 +125,10 @@ impl<R: Rings> Controller<R> {
             "bytes": totals.bytes_in + totals.bytes_out,
             "drifted_flows": self.firewall_watch.drifted_flows(&key.service, member.id),
             "last_drifted_flow": self.firewall_watch.last_drifted_flow(&key.service).map(DriftedFlow::to_json),
-            "last_check": last_check,
+            "last_check": last_check.map(|at| at.elapsed().as_secs_f64()),
             "reason": reason,
+            "round_trip_ms": probed.and_then(|probed| probed.round_trip).map(|time| time.as_secs_f64() * 1_000.0),
+            "far_state": probed.and_then(|probed| probed.far_health).map(word),
             "alarm": self.alarm(key, path),
             "history": member.history().changes().map(change).collect::<Vec<_>>(),
         })
@@ -132,7 +137,8 @@ impl<R: Rings> Controller<R> {
     /// What is wrong with a firewall that somebody must put right: nothing that it recovers from by itself.
     fn alarm(&self, key: &ServerKey, path: &FirewallPath) -> Option<String> {
         if self.port_towards(key, path).is_some() {
-            return None;
+            let probed = self.path_status(&key.service, &path.name);
+            return probed.and_then(|probed| probed.alarm).map(|alarm| alarm.to_string());
         }
         let by = match path.leg.and_then(|leg| self.leg_name(leg)) {
             Some(port) => format!("port {port}"),

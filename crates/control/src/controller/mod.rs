@@ -4,6 +4,7 @@
 //!   netlink ──▶ facts ─┐                                        ┌─▶ steering    (which frames are ours)
 //!   checks ───▶ health ┼─▶ what is dirty ─▶ links, plan ────────┼─▶ workers     (published, woken)
 //!   operator ─▶ wishes ┤                                        └─▶ announcements
+//!   probes ───▶ paths ─┤
 //!   reports ──▶ needs ─┘   (workers: unresolved next hops, neighbours heard of, conflicts)
 //! ```
 //!
@@ -20,6 +21,7 @@ mod firewall_watch;
 mod next_hops;
 mod operating;
 mod passive;
+mod probing;
 mod publishing;
 mod rates;
 mod report;
@@ -54,6 +56,7 @@ use hashbrown::HashSet;
 use mio::{Events, Interest, Poll, Token, Waker};
 use passive::TrafficWatch;
 use plan::{Plan, Publisher, Subscriber};
+use probing::Probing;
 use publishing::Dirty;
 use rates::Rates;
 use responses::Responses;
@@ -123,6 +126,7 @@ pub struct Controller<R> {
     checks: Checks,
     check_users: CheckUsers,
     carriers: Carriers,
+    probing: Probing,
     traffic: TrafficWatch,
     announcer: Announcer,
     conflicts: Conflicts,
@@ -204,6 +208,7 @@ impl<R: Rings> Controller<R> {
             checks,
             check_users: CheckUsers::default(),
             carriers: Carriers::default(),
+            probing: Probing::new(shared.hasher, now),
             traffic: TrafficWatch::default(),
             announcer: Announcer::default(),
             conflicts: Conflicts::default(),
@@ -280,6 +285,7 @@ impl<R: Rings> Controller<R> {
             }
             self.look_at_the_kernel(now);
             self.take_reports(now);
+            self.probe(now);
             self.check(now);
             self.look_at_traffic(now);
             self.measure_rates(now);
@@ -317,6 +323,7 @@ impl<R: Rings> Controller<R> {
             self.resolver.next_deadline(),
             self.checks.next_deadline(),
             self.carriers.next_deadline(),
+            self.probing.next_deadline(),
             self.traffic.next_deadline(),
             self.rates.next_deadline(),
             self.announcer.next_deadline(),

@@ -51,6 +51,9 @@ impl<R: Rings> Controller<R> {
             // is served while the kernel still answers for it loses the connection.
             self.steer();
         }
+        if dirty.members {
+            self.tell_fingerprints();
+        }
         if dirty.routes || dirty.members {
             self.kept = next_hops::kept(&self.config, &self.facts, &self.members);
             self.resolver.keep(now, self.kept.iter().copied(), &self.facts);

@@ -46,7 +46,7 @@ impl<R: Rings> Controller<R> {
             "transmitted": sum(|counters| counters.transmitted.get()),
             "answered": sum(|counters| counters.answered.get()),
             "injected": sum(|counters| counters.injected.get()),
-            "carries_lost": self.carriers.lost() + sum(|counters| counters.carries_lost.get()),
+            "carries_lost": self.carriers.lost() + self.probing.lost() + sum(|counters| counters.carries_lost.get()),
             "copied": sum(|counters| counters.copied.get()),
             "copies_refused": sum(|counters| counters.copies_refused.get()),
             "tiny_mtus": sum(|counters| counters.tiny_mtus.get()),
