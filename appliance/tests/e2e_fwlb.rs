@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use e2e::{JEOUL, PATIENCE, on_both_drivers, order, show, wait_until};
-use lab::peer::{INVALID, UNTRACKED};
+use e2e::{JEOUL, PATIENCE, on_both_drivers, order, show};
+use lab::{INVALID, UNTRACKED};
 use lab::topology::fwlb::{FwlbOptions, FwlbPlan, FwlbSite, Side, fwlb_site};
 use lab::{Appliance, Calls, HeldConnections, HeldState, Load, TcpHold, Testbed, UdpEcho, ask_udp};
 use serde_json::Value;
@@ -71,7 +71,11 @@ impl Sandwich {
     fn wait_for_firewalls(&self, holds: impl Fn(&Value) -> bool) {
         for end in self.ends() {
             let all = || show(end, "firewalls").as_array().unwrap().iter().all(&holds);
-            assert!(wait_until(PATIENCE, all), "{:#}\n{}", show(end, "firewalls"), end.log());
+            let deadline = Instant::now() + PATIENCE;
+            while !all() {
+                assert!(Instant::now() < deadline, "{:#}\n{}", show(end, "firewalls"), end.log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }
