@@ -37,9 +37,10 @@ pub use capture::{
     read_pcap,
 };
 pub use client::{
-    Answer, BusyConnections, Call, Called, Calls, Chatter, Echoed, Failed, Failure, FragmentedQuestion,
-    HeldConnections, HeldState, Load, Order, Report, Rested, Transferred, Way, ask_in_fragments, ask_udp,
-    fragment_udp, http_get, per_server, run_requests, send_frames, transfer, udp_ask, udp_ask_sized,
+    Answer, BusyConnections, BusyDatagrams, Call, Called, Calls, Chatter, DatagramFlow, Datagrams, Echoed,
+    Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged, Report, Rested,
+    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, per_server, ping_many, run_requests,
+    send_frames, transfer, udp_ask, udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use lab::topology::fwlb::{FwlbPlan, FwlbSite, Side, fwlb_site, published_address};
 use lab::topology::{HOLD_PORT, UDP_PORT};
 use lab::{
-    ESTABLISHED, Filtering, Firewall, FirewallPolicy, FtpMode, FtpServer, HeldConnections, HeldState,
-    INVALID, OPENED, RELATED, TcpHold, Testbed, UNTRACKED, UdpEcho, ftp_fetch, ftp_store, send_frames,
-    udp_ask,
+    Calls, Chatter, Datagrams, ESTABLISHED, Filtering, Firewall, FirewallPolicy, FtpMode, FtpServer,
+    HeldConnections, HeldState, INVALID, OPENED, Pinged, RELATED, TcpHold, Testbed, UNTRACKED, UdpEcho,
+    ftp_fetch, ftp_store, ping_many, send_frames, udp_ask,
 };
 
 /// Long enough for any machine, since nothing waits for it when all is well.
@@ -297,6 +297,78 @@ fn a_firewall_that_translates_hides_servers_and_shows_one() {
         }
         assert_eq!(count(&site.firewalls[firewall], UNTRACKED), 0);
     }
+}
+
+#[test]
+fn flows_of_many_callers_go_both_ways_and_tell_who_lost_what() {
+    let Some((_testbed, site)) = build("lab-flows", &FwlbPlan::sandwich()) else { return };
+    let client = site.client.namespace();
+    let start = |server: &lab::topology::Host| {
+        let (namespace, name) = (server.namespace(), &server.name);
+        let hold = TcpHold::start(namespace, name, HOLD_PORT).unwrap();
+        (hold, UdpEcho::start(namespace, name, UDP_PORT).unwrap())
+    };
+    let _servers: Vec<_> = site.servers.iter().map(start).collect();
+    let _callee = TcpHold::start(client, "client", HOLD_PORT).unwrap();
+    for like in site.client.addresses() {
+        let callers: Vec<IpAddr> = (0..20).map(|index| site.caller(index * 200, like)).collect();
+        let servers = |port| site.servers.iter().map(move |server| (server.address_like(like), port).into());
+        let calls = |targets: Vec<SocketAddr>, sources: &[IpAddr]| Calls {
+            further_targets: targets[1..].into(),
+            sources: sources.into(),
+            count: 60,
+            hold: true,
+            ..Calls::to(targets[0])
+        };
+        let inwards = calls(servers(HOLD_PORT).collect(), &callers).make(client).unwrap();
+        let outwards = callers.iter().map(|caller| (*caller, HOLD_PORT).into()).collect();
+        let outwards = calls(outwards, &[]).make(site.servers[0].namespace()).unwrap();
+        let each = site.servers.iter().map(|server| (&*server.name, 20)).collect();
+        assert_eq!((inwards.per_server(), outwards.per_server()), (each, [("client", 60)].into()));
+
+        let chatter = Chatter {
+            padding_bytes: 100,
+            interval: Duration::from_millis(10),
+            timeout: PATIENCE,
+            limit: PATIENCE,
+        };
+        let busy = [inwards, outwards].map(|called| called.held.keep_busy(chatter));
+        let datagrams = Datagrams {
+            targets: servers(UDP_PORT).collect(),
+            sources: callers.clone(),
+            count: 30,
+            interval: Duration::from_millis(20),
+            timeout: SILENCE,
+            limit: PATIENCE,
+        };
+        let datagrams = datagrams.start(client).unwrap();
+        let pair = (callers[0], site.servers[0].address_like(like));
+        let pinged = ping_many(client, pair, 20, Duration::from_millis(5), PATIENCE).unwrap();
+        assert_eq!(pinged, Pinged { sent: 20, answered: 20 });
+        wait_for(|| datagrams.rounds() >= 3 && busy.iter().all(|busy| busy.rounds() >= 3));
+        let deafness = site.firewalls[0].make_deaf(0).unwrap();
+        let pinged = ping_many(client, pair, 3, Duration::from_millis(5), Duration::from_secs(1)).unwrap();
+        assert_eq!(pinged, Pinged { sent: 3, answered: 0 });
+        drop(deafness);
+        for busy in busy {
+            let states = busy.stop().states;
+            assert_eq!(states.len(), 60);
+            assert!(
+                states.iter().all(|state| matches!(state, HeldState::Alive(_))),
+                "TCP repeats: {states:?}"
+            );
+        }
+        let flows = datagrams.stop();
+        assert_eq!(flows.len(), 30);
+        for (index, flow) in flows.iter().enumerate() {
+            assert!(flow.answered >= 3 && flow.lost() >= 1, "{flow:?}");
+            assert_eq!(flow.local.ip(), callers[index % 20]);
+            assert_eq!(flow.server.as_deref(), Some(&*site.servers[index % 3].name));
+        }
+    }
+    let counts = site.firewalls[0].flows_per_protocol().unwrap();
+    assert_eq!((counts[&6], counts[&17]), (240, 60));
+    assert_eq!((count(&site.firewalls[0], INVALID), count(&site.firewalls[0], UNTRACKED)), (0, 0));
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn the_same_seed_draws_the_same_flows() {
 }
 
 #[test]
-fn flows_to_what_longer_prefixes_lead_elsewhere_are_left_out() {
+fn flows_that_longer_prefixes_lead_elsewhere_are_left_out() {
     // All that the group holds is held more closely by what a firewall translates to.
     let owned = OUTER.replace("[\"198.19.0.0/24\", \"198.18.2.10/32\"]", "[\"198.19.0.0/24\"]").replace(
         "address = \"198.18.1.1\" ",
@@ -314,6 +314,12 @@ fn flows_to_what_longer_prefixes_lead_elsewhere_are_left_out() {
 
     let all = owned.replace("\"198.19.0.0/25\"", "\"198.19.0.0/25\", \"198.19.0.128/25\"");
     let none = report(&all, INNER);
+    assert_eq!(none.pairs[0].proof.flows, 0);
+    assert_eq!(found(&none).0, [Kind::Networks]);
+
+    // By longer prefixes than the inner end's default route, every host is inside.
+    let whole = OUTER.replace("[\"198.19.0.0/24\", \"198.18.2.10/32\"]", "[\"0.0.0.0/1\", \"128.0.0.0/1\"]");
+    let none = report(&whole, INNER);
     assert_eq!(none.pairs[0].proof.flows, 0);
     assert_eq!(found(&none).0, [Kind::Networks]);
 }

@@ -27,8 +27,8 @@ const FILE: &str = "pattern";
 /// The directory that takes files; the root of an anonymous user must not be writable (vsftpd's own rule).
 const INCOMING: &str = "incoming";
 
-/// Debian's `nobody` and `nogroup`.
-const NOBODY: u32 = 65_534;
+/// The user and the group `daemon`, which everybody is to the server: it has to have a home that exists.
+const DAEMON: u32 = 1;
 
 /// How long the server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ impl FtpServer {
 fn make_files(directory: &Path, root: &Path, length_bytes: u64) -> std::io::Result<()> {
     let incoming = root.join(INCOMING);
     [directory, root, &incoming, &directory.join("empty")].into_iter().try_for_each(fs::create_dir)?;
-    chown(&incoming, Some(NOBODY), Some(NOBODY))?;
+    chown(&incoming, Some(DAEMON), Some(DAEMON))?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o555))?;
     write_pattern(std::io::BufWriter::new(fs::File::create(root.join(FILE))?), length_bytes, || Ok(()))
 }
@@ -98,8 +98,8 @@ fn configuration_text(directory: &Path, root: &Path) -> String {
     // A network of its own for each session, and the filter of system calls, are for kernels of its time.
     format!(
         "background=NO\nlisten=NO\nlisten_ipv6=YES\nanonymous_enable=YES\nlocal_enable=NO\n\
-         no_anon_password=YES\nftp_username=root\nnopriv_user=nobody\nanon_root={root}\n\
-         write_enable=YES\nanon_upload_enable=YES\nanon_umask=022\nallow_writeable_chroot=YES\nport_enable=YES\npasv_enable=YES\n\
+         no_anon_password=YES\nftp_username=daemon\nnopriv_user=nobody\nanon_root={root}\n\
+         write_enable=YES\nanon_upload_enable=YES\nanon_umask=022\nport_enable=YES\npasv_enable=YES\n\
          connect_from_port_20=YES\nsecure_chroot_dir={}\nvsftpd_log_file={}\nxferlog_enable=YES\n\
          seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\n",
         empty.display(),
