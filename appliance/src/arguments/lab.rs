@@ -46,6 +46,8 @@ pub(crate) enum Topology {
     Schedulers,
     /// Every kind of health check against every way in which a server fails that it can see, and when it notices
     Health,
+    /// Three firewalls between two appliances: both directions of every flow over one, a death, a return
+    FwlbSandwich,
     /// Two mistakes that every textbook warns of, broken and then cured
     Traps,
 }

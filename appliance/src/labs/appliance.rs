@@ -54,6 +54,23 @@ impl Running {
         wish: Wish,
         report: &mut Report,
     ) -> Result<Self, Stopped> {
+        let running = Self::begin(namespace, file, socket, wish, report)?;
+        if !running.wait_for_servers(|server| server["state"] == "up")? {
+            running.quote("servers", report)?;
+            running.quote_last_words(report);
+            return Err("not all servers came up; the table above tells why".into());
+        }
+        Ok(running)
+    }
+
+    /// Starts this very program with a file and waits until it forwards.
+    pub(super) fn begin(
+        namespace: &Namespace,
+        file: PathBuf,
+        socket: PathBuf,
+        wish: Wish,
+        report: &mut Report,
+    ) -> Result<Self, Stopped> {
         let binary = std::env::current_exe()?;
         let started = Instant::now();
         let appliance = Appliance::start(namespace, &binary, &file, &socket, PATIENCE)?;
@@ -61,11 +78,6 @@ impl Running {
         report.note(format!("forwards {:.0?} after its start", started.elapsed()));
         let running = Self { appliance, wish, file, socket };
         running.quote("ports", report)?;
-        if !running.wait_for_servers(|server| server["state"] == "up")? {
-            running.quote("servers", report)?;
-            running.quote_last_words(report);
-            return Err("not all servers came up; the table above tells why".into());
-        }
         Ok(running)
     }
 
@@ -134,7 +146,12 @@ impl Running {
         self.wait_for_rows(what, |rows| rows.iter().any(|row| row["name"] == name && holds(row)))
     }
 
-    fn wait_for_rows(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<bool, Stopped> {
+    /// Waits until this holds for the rows of `show WHAT`; false when it takes too long.
+    pub(super) fn wait_for_rows(
+        &self,
+        what: &str,
+        holds: impl Fn(&[Value]) -> bool,
+    ) -> Result<bool, Stopped> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if holds(&self.rows(what)?) {

@@ -4,6 +4,7 @@
 //! lab that cannot be built, and one that did not show what it should, end with exit status 1.
 
 mod appliance;
+mod fwlb;
 mod health;
 mod modes;
 mod report;
@@ -87,6 +88,7 @@ fn run_to_end(lab: Lab, wish: Wish, report: &mut Report) -> Result<(), Stopped> 
         }
         Topology::Schedulers => schedulers::run(build("schedulers")?, wish, report),
         Topology::Health => health::run(build("health")?, wish, report),
+        Topology::FwlbSandwich => fwlb::sandwich(build_with_firewalls("fwlb-sandwich")?, wish, report),
         Topology::Traps => traps::run(wish, report),
     }
 }
@@ -125,6 +127,12 @@ fn wiring(word: Wiring) -> one_arm_routed::Wiring {
         Wiring::GatewayRouter => one_arm_routed::Wiring::GatewayRouter,
         Wiring::TwoVlans => one_arm_routed::Wiring::TwoVlans,
     }
+}
+
+/// The same with the programs that firewalls need.
+fn build_with_firewalls(label: &str) -> Result<Testbed, Stopped> {
+    ["conntrack", "ping"].iter().try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
+    build(label)
 }
 
 /// An empty testbed, once all programs that a lab needs are found.
