@@ -56,6 +56,8 @@ pub(super) enum Over {
     Other(String),
     /// Something else.
     Elsewhere(Mac),
+    /// The own firewall has no link any more to tell by.
+    Unknown,
 }
 
 /// What the other paths of the group know.
@@ -185,6 +187,7 @@ impl Path {
             Over::Own => self.astray(now, around),
             Over::Other(name) => Some(FaultKind::AnsweredOver(name)),
             Over::Elsewhere(mac) => Some(FaultKind::AnsweredBy(mac)),
+            Over::Unknown => Some(FaultKind::NoLink),
         };
         self.answered = Some(asked.sequence);
         self.lost_at = None;

@@ -75,6 +75,28 @@ fn a_firewall_without_a_link_is_down_for_that_reason() {
 }
 
 #[test]
+fn an_answer_that_no_link_is_left_for_is_no_sign_of_another_way() {
+    let mut world = World::new(2, Asking::Echo, false);
+    world.change_parameters(|parameters| parameters.retries = 0);
+    // The answer is under way.
+    world.run(ms(1_000));
+    world.firewalls[0].links[NEAR] = false;
+    world.run(ms(10));
+    assert_eq!(world.state(NEAR, 0), (Health::Down, "fw0: its MAC address is not known".to_owned()));
+}
+
+#[test]
+fn an_answer_from_a_stranger_is_asymmetric() {
+    let mut world = World::new(2, Asking::Echo, false);
+    world.run(ms(1_000));
+    world.stranger_at = Some(NEAR);
+    world.run(DOWN_WITHIN);
+    let words = "fw0: answers come back from 02:00:00:00:09:09, which leads to no firewall of the group";
+    assert_eq!(world.state(NEAR, 0), (Health::Asymmetric, words.to_owned()));
+    assert_eq!(world.state(FAR, 0), (Health::Up, String::new()), "what it hears comes as it should");
+}
+
+#[test]
 fn an_end_that_starts_anew_is_no_fault_of_the_paths() {
     let mut world = World::new(2, Asking::Echo, false);
     world.run(ms(2_000));

@@ -74,6 +74,8 @@ pub struct World {
     /// Firewalls drop answers whose question they did not see.
     pub is_strict: bool,
     pub accepts_syns: bool,
+    /// At this end everything comes from a MAC address that is no firewall's.
+    pub stranger_at: Option<usize>,
     pub resets: usize,
     /// The last packet that reached the far end.
     pub last_delivered: Vec<u8>,
@@ -144,6 +146,7 @@ impl World {
             events: Vec::new(),
             is_strict: false,
             accepts_syns: false,
+            stranger_at: None,
             resets: 0,
             last_delivered: Vec::new(),
             is_joined: false,
@@ -303,7 +306,10 @@ impl World {
                 self.enter((to, over), entered, answer, true);
             }
             let place = if self.is_joined { NEAR } else { to };
-            let link = link(to, over);
+            let mut link = link(to, over);
+            if self.stranger_at == Some(to) {
+                link.mac = Mac([2, 0, 0, 0, 9, 9]);
+            }
             if is_for_control {
                 let end = &mut self.ends[place];
                 let links = links(end.links.clone(), self.is_joined, place);
