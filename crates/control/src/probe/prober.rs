@@ -93,7 +93,7 @@ impl Prober {
             name: wanted.name.clone(),
             fingerprint: wanted.fingerprint,
             asking: wanted.asking,
-            slack: wanted.parameters.response_time,
+            slack: wanted.parameters.response_time / 2,
             names: paths.iter().map(|path| (path.id, path.wanted.firewall.clone())).collect(),
             paths,
             report: known.and_then(|known| known.report.take()),

@@ -99,21 +99,52 @@ fn an_answer_from_a_stranger_is_asymmetric() {
 #[test]
 fn an_end_that_starts_anew_is_no_fault_of_the_paths() {
     let mut world = World::new(2, Asking::Echo, false);
-    world.run(ms(2_000));
+    world.run(ms(4_000));
     world.restart(FAR, 99);
-    world.run(ms(3_000));
+    world.run(ms(600));
     for (end, firewall) in world.paths() {
         assert_eq!(world.state(end, firewall), (Health::Up, String::new()));
     }
-    let turns: Vec<_> = world.events.iter().filter(|(at, ..)| *at > ms(2_000)).collect();
+    let turns: Vec<_> = world.events.iter().filter(|(at, ..)| *at > ms(4_000)).collect();
     assert!(turns.iter().all(|(_, end, _)| *end == FAR), "{turns:?}");
-    // What was heard of its earlier life is no evidence of this one.
+    // What the new life says is heard at once, though it counts from one again.
     world.firewalls[0].passes[FAR] = false;
     world.run(DOWN_WITHIN);
+    assert_eq!(world.state(NEAR, 0).1, "fw0: the far end hears us, its answers do not arrive");
     assert_eq!(
         world.state(FAR, 0).1,
         "fw0: nothing arrives at the far end, though its own probes arrive here"
     );
+}
+
+#[test]
+fn what_was_heard_of_an_earlier_life_is_no_evidence_of_this_one() {
+    for firewalls in [&[0][..], &[0, 1]] {
+        let mut world = World::new(2, Asking::Echo, false);
+        // What is heard counts for long, so that it must be told from what was heard of another.
+        world.change_parameters(|parameters| parameters.dead_interval = ms(5_000));
+        world.run(ms(2_000));
+        for &firewall in firewalls {
+            world.firewalls[firewall].passes[FAR] = false;
+        }
+        world.restart(FAR, 99);
+        world.run(DOWN_WITHIN);
+        let words = "fw0: nothing arrives at the far end, though its own probes arrive here";
+        assert_eq!(world.state(FAR, 0), (Health::Down, words.to_owned()), "{firewalls:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_says_nothing() {
+    let mut world = World::new(1, Asking::Echo, false);
+    world.run(ms(100));
+    world.firewalls[0].passes = [false; 2];
+    world.restart(NEAR, 99);
+    world.run(ms(50));
+    let history = std::mem::take(&mut world.history);
+    assert_eq!(history.len(), 2, "a probe, and the answer to the first of the earlier life");
+    history.iter().for_each(|packet| world.deliver_to(NEAR, packet));
+    assert_eq!(world.state(NEAR, 0), (Health::Checking, String::new()));
 }
 
 #[test]
@@ -159,17 +190,24 @@ fn a_half_open_probe_takes_its_syn_back() {
     world.run(ms(1_000));
     assert_eq!(world.state(NEAR, 0), (Health::Up, String::new()));
     assert_eq!(world.resets, 2 * 5, "one for each of five probes from either end");
+    // What acknowledges another number is no answer.
+    world.answers_wrongly = true;
+    world.run(DOWN_WITHIN);
+    assert_eq!(world.state(NEAR, 0), (Health::Down, "no SYN-ACK or RST within 100 ms".to_owned()));
+    assert_eq!(world.resets, 2 * 5);
 }
 
 #[test]
 fn an_answer_to_another_probe_or_a_late_one_says_nothing() {
     let mut world = World::new(1, Asking::Echo, false);
     world.run(ms(1_000));
-    // Every answer takes longer than it may.
-    world.latency = ms(60);
-    world.run(ms(1_000));
-    let (health, reason) = world.state(NEAR, 0);
-    assert_eq!(health, Health::Down, "{reason}");
+    // Every answer takes longer than it may; in the end it comes when the next one is awaited.
+    for latency in [60, 110] {
+        world.latency = ms(latency);
+        world.run(ms(1_000));
+        let (health, reason) = world.state(NEAR, 0);
+        assert_eq!(health, Health::Down, "{reason}");
+    }
     world.latency = ms(45);
     world.run(ms(500));
     assert_eq!(world.state(NEAR, 0), (Health::Up, String::new()));

@@ -74,6 +74,12 @@ pub struct World {
     /// Firewalls drop answers whose question they did not see.
     pub is_strict: bool,
     pub accepts_syns: bool,
+    /// To a SYN the answer acknowledges something else.
+    pub answers_wrongly: bool,
+    /// This end sends the probes of the first path to the second firewall.
+    pub mixes_up: Option<usize>,
+    /// What reached the near end's control.
+    pub history: Vec<Vec<u8>>,
     /// At this end everything comes from a MAC address that is no firewall's.
     pub stranger_at: Option<usize>,
     pub resets: usize,
@@ -146,6 +152,9 @@ impl World {
             events: Vec::new(),
             is_strict: false,
             accepts_syns: false,
+            answers_wrongly: false,
+            mixes_up: None,
+            history: Vec::new(),
             stranger_at: None,
             resets: 0,
             last_delivered: Vec::new(),
@@ -257,7 +266,9 @@ impl World {
             for sending in sendings {
                 let row = usize::from(sending.member.index);
                 self.note_probe((row / 64, row % 64), &sending.packet);
-                self.enter((row / 64, row % 64), row % 64, sending.packet, false);
+                let is_mixed_up = self.mixes_up == Some(row / 64) && row.is_multiple_of(64);
+                let firewall = if is_mixed_up { 1 } else { row % 64 };
+                self.enter((row / 64, firewall), firewall, sending.packet, false);
             }
         }
     }
@@ -311,6 +322,9 @@ impl World {
                 link.mac = Mac([2, 0, 0, 0, 9, 9]);
             }
             if is_for_control {
+                if to == NEAR {
+                    self.history.push(bytes.clone());
+                }
                 let end = &mut self.ends[place];
                 let links = links(end.links.clone(), self.is_joined, place);
                 end.prober.take(now, (link.port, link.mac), &bytes, &links);
@@ -353,7 +367,7 @@ impl World {
                 let (ports, sequence) = ((tcp.source_port(), tcp.destination_port()), tcp.sequence());
                 tcp.set_source_port(ports.1);
                 tcp.set_destination_port(ports.0);
-                tcp.set_acknowledgement(sequence.wrapping_add(1));
+                tcp.set_acknowledgement(sequence.wrapping_add(if self.answers_wrongly { 2 } else { 1 }));
                 let kind = if self.accepts_syns { TcpFlags::SYN } else { TcpFlags::RST };
                 tcp.set_flags(kind | TcpFlags::ACK);
                 (Some(answer), false)
