@@ -183,12 +183,14 @@ fn everything_else_is_as_at_any_address_of_ours() {
         );
         // A probe that comes in pieces is none.
         let piece = ip(IN, vlan, ends).identification(4).fragment(0, true);
-        let outcome = push(world, &piece.echo_request(77, 5).payload(&question()).finish());
+        // A multiple of 8 bytes, as a piece must be.
+        let said = [question(), vec![0; 4]].concat();
+        let outcome = push(world, &piece.echo_request(77, 5).payload(&said).finish());
         assert_eq!(outcome, Outcome::default());
         for more in [true, false] {
             let piece = ip(IN, vlan, ends).identification(5).fragment(if more { 0 } else { 1_480 }, more);
             let frame = match more {
-                true => piece.udp(40_000, 7).payload(&question()).finish(),
+                true => piece.udp(40_000, 7).payload(&said).finish(),
                 false => piece.raw(wire::protocol::UDP, &question()),
             };
             let outcome = push(world, &frame);

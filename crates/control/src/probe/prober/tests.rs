@@ -97,6 +97,30 @@ fn an_answer_from_a_stranger_is_asymmetric() {
 }
 
 #[test]
+fn firewalls_that_share_a_link_are_told_apart_by_nothing_and_up() {
+    let mut world = World::new(3, Asking::Echo, false);
+    world.is_one_link = true;
+    world.run(ms(1_000));
+    for (end, firewall) in world.paths() {
+        assert_eq!(world.state(end, firewall), (Health::Up, String::new()));
+    }
+}
+
+#[test]
+fn probes_that_come_again_are_no_sign_of_life() {
+    let mut world = World::new(1, Asking::Echo, false);
+    world.run(ms(1_000));
+    world.firewalls[0].passes = [false; 2];
+    world.run(ms(1_000));
+    let silent = (Health::Down, "fw0: no answer, and the far end is silent on every path".to_owned());
+    assert_eq!(world.state(NEAR, 0), silent);
+    let history = std::mem::take(&mut world.history);
+    history.iter().for_each(|packet| world.deliver_to(NEAR, packet));
+    world.run(ms(300));
+    assert_eq!(world.state(NEAR, 0), silent);
+}
+
+#[test]
 fn an_end_that_starts_anew_is_no_fault_of_the_paths() {
     let mut world = World::new(2, Asking::Echo, false);
     world.run(ms(4_000));

@@ -139,6 +139,19 @@ fn a_far_end_that_had_no_time_to_hear_is_not_called_deaf() {
 }
 
 #[test]
+fn a_report_that_was_on_its_way_before_the_probe_came_there_says_nothing_of_it() {
+    let mut world = World::new(5, Asking::Echo, false);
+    world.change_parameters(|parameters| parameters.retries = 0);
+    world.latency = ms(45);
+    world.run(ms(1_150));
+    world.firewalls[0].passes[FAR] = false;
+    // Asked at 1,200 ms and heard at 1,245; the report that arrives at 1,285 left at 1,240, and the next one is too late.
+    world.run(ms(160));
+    let words = "fw0: the far end's probes arrive here, but no answer to ours";
+    assert_eq!(world.state(NEAR, 0), (Health::Down, words.to_owned()));
+}
+
+#[test]
 fn a_silent_far_end_is_told_from_broken_paths() {
     let mut world = World::new(3, Asking::Echo, false);
     world.run(ms(1_000));

@@ -86,6 +86,8 @@ pub struct World {
     /// The last packet that reached the far end.
     pub last_delivered: Vec<u8>,
     is_joined: bool,
+    /// All firewalls are reached by one link, as bridges with the same far end on one leg are.
+    pub is_one_link: bool,
 }
 
 fn address(end: usize, firewall: usize, v6: bool) -> IpAddr {
@@ -100,10 +102,15 @@ fn link(end: usize, firewall: usize) -> Link {
 }
 
 /// The links of one end; rows of the other end's firewalls lead there.
-fn links(known: Vec<bool>, both: bool, end: usize) -> impl Fn(MemberId) -> Option<Link> {
+fn links(
+    known: Vec<bool>,
+    (is_joined, is_one): (bool, bool),
+    end: usize,
+) -> impl Fn(MemberId) -> Option<Link> {
     move |member| {
         let row = usize::from(member.index);
-        let (of, firewall) = if both { (row / 64, row % 64) } else { (end, row % 64) };
+        let of = if is_joined { row / 64 } else { end };
+        let firewall = if is_one { 0 } else { row % 64 };
         known.get(row).copied().unwrap_or(false).then(|| link(of, firewall))
     }
 }
@@ -159,6 +166,7 @@ impl World {
             resets: 0,
             last_delivered: Vec::new(),
             is_joined: false,
+            is_one_link: false,
         }
     }
 
@@ -260,7 +268,7 @@ impl World {
         let now = self.now();
         for place in [NEAR, FAR] {
             let end = &mut self.ends[place];
-            end.prober.advance(now, &links(end.links.clone(), self.is_joined, place));
+            end.prober.advance(now, &links(end.links.clone(), (self.is_joined, self.is_one_link), place));
             let (sendings, events) = (end.prober.sendings(), end.prober.events());
             self.events.extend(events.into_iter().map(|event| (self.passed, place, event)));
             for sending in sendings {
@@ -317,7 +325,7 @@ impl World {
                 self.enter((to, over), entered, answer, true);
             }
             let place = if self.is_joined { NEAR } else { to };
-            let mut link = link(to, over);
+            let mut link = link(to, if self.is_one_link { 0 } else { over });
             if self.stranger_at == Some(to) {
                 link.mac = Mac([2, 0, 0, 0, 9, 9]);
             }
@@ -326,7 +334,7 @@ impl World {
                     self.history.push(bytes.clone());
                 }
                 let end = &mut self.ends[place];
-                let links = links(end.links.clone(), self.is_joined, place);
+                let links = links(end.links.clone(), (self.is_joined, self.is_one_link), place);
                 end.prober.take(now, (link.port, link.mac), &bytes, &links);
             }
         }
@@ -336,7 +344,7 @@ impl World {
     pub fn deliver_to(&mut self, end: usize, bytes: &[u8]) {
         let (now, link) = (self.now(), link(end, 0));
         let end_ = &mut self.ends[end];
-        end_.prober.take(now, (link.port, link.mac), bytes, &links(end_.links.clone(), false, end));
+        end_.prober.take(now, (link.port, link.mac), bytes, &links(end_.links.clone(), (false, false), end));
     }
 
     /// What the far end's worker does with a packet: its answer, and whether control gets a copy.
