@@ -12,8 +12,10 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+mod fwlb;
 mod lab;
 
+pub(crate) use fwlb::Fwlb;
 pub(crate) use lab::{Driver, Encapsulation, Lab, Topology, Wiring};
 
 /// Where a running appliance listens unless its file says otherwise.
@@ -238,6 +240,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: At,
     },
+
+    /// What concerns both ends of a firewall sandwich
+    #[command(subcommand)]
+    Fwlb(Fwlb),
 
     /// Build a lab in network namespaces, run real traffic, show what happened, remove it
     ///
@@ -473,6 +479,8 @@ mod tests {
             "jeoul lab l3-dsr --encapsulation gue",
             "jeoul lab one-arm-routed --wiring two-vlans",
             "jeoul lab traps",
+            "jeoul fwlb verify outer.toml inner.toml",
+            "jeoul fwlb verify outer.toml inner.toml --flows 5000 --seed 7 --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -496,6 +504,8 @@ mod tests {
             ("jeoul firewall drain fw", ErrorKind::MissingRequiredArgument),
             ("jeoul real-server web", ErrorKind::MissingRequiredArgument),
             ("jeoul real-server web --os plan9", ErrorKind::InvalidValue),
+            ("jeoul fwlb verify outer.toml", ErrorKind::MissingRequiredArgument),
+            ("jeoul fwlb verify outer.toml inner.toml --flows 0", ErrorKind::ValueValidation),
             ("jeoul lab slb-routed --driver dpdk", ErrorKind::InvalidValue),
             ("jeoul lab slb-routed --requests 0", ErrorKind::ValueValidation),
             ("jeoul lab l3-dsr --encapsulation vxlan", ErrorKind::InvalidValue),

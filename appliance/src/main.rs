@@ -6,12 +6,13 @@
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Fwlb};
 use clap::Parser;
 
 mod arguments;
 mod check;
 mod explain;
+mod fwlb_verify;
 mod labs;
 mod logging;
 mod machine;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
             let (interface, loopback) = (interface.as_deref(), loopback.as_deref());
             let wanted = real_server::Wanted { service: &service, os, interface, loopback, undo };
             real_server::print(&wanted, config.as_deref(), &at.socket)
+        }
+        Command::Fwlb(Fwlb::Verify { outer, inner, flows, seed, json }) => {
+            fwlb_verify::verify(&outer, &inner, (flows, seed), json)
         }
         Command::Lab(lab) => labs::run(lab),
     }

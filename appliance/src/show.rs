@@ -288,7 +288,11 @@ fn status(answer: &Value) -> String {
         None | Some(0) => String::new(),
         Some(servers) => format!(", {servers} otherwise than the file says"),
     };
-    let firewalls = format!("{} of {} up", text("firewalls_up"), text("firewalls_total"));
+    let drifted = match answer["drifted_flows"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(flows) => format!(", {flows} flows have drifted"),
+    };
+    let firewalls = format!("{} of {} up{drifted}", text("firewalls_up"), text("firewalls_total"));
     let has_firewalls = answer["firewalls_total"].as_u64().is_some_and(|firewalls| firewalls > 0);
     let lines = [
         (
@@ -433,7 +437,7 @@ ttl-expired        7  -
             "config_file": "/etc/jeoul/jeoul.toml", "config_loaded_s_ago": 5, "workers": 1,
             "sessions_ipv4": 1_200, "capacity_ipv4": 1_000_000, "sessions_ipv6": 0, "capacity_ipv6": 100_000,
             "services_up": 1, "services_total": 2, "servers_up": 3, "servers_total": 5, "servers_differing": 2,
-            "firewalls_up": 1, "firewalls_total": 3,
+            "firewalls_up": 1, "firewalls_total": 3, "drifted_flows": 2,
             "received": 123_456, "transmitted": 123_400, "dropped": 56,
             "pending_reload_error": "error[E0101]: unknown key\n  --> lb.toml:3:1"});
         let expected = "\
@@ -444,7 +448,7 @@ lb1: degraded, running for 4 m 5 s (jeoul 0.1.0)
   workers        1
   services       1 of 2 up
   servers        3 of 5 up, 2 otherwise than the file says
-  firewalls      1 of 3 up
+  firewalls      1 of 3 up, 2 flows have drifted
   sessions IPv4  1200 of 1 M (0.12 %)
   sessions IPv6  0 of 100 k (0 %)
   frames         123 k received, 123 k transmitted, 56 dropped

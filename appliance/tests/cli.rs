@@ -192,3 +192,69 @@ fn a_wrong_command_line_is_wrong_input_and_help_is_not() {
         assert!(stdout.contains(lab), "{stdout}");
     }
 }
+
+/// An example of `configs/`.
+fn example(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_two_ends_of_the_sandwich_agree() {
+    let (outer, inner) = (example("fwlb-outer.toml"), example("fwlb-inner.toml"));
+    let words = ["fwlb", "verify", &outer, &inner, "--flows", "6000", "--seed", "7"];
+    let (status, stdout, stderr) = said(&words);
+    assert_eq!((status, stderr.as_str()), (0, ""), "{stdout}");
+    for part in [
+        "to-inside (outer) and to-outside (inner): 3 names and 6 far addresses in common\n",
+        "6000 at random, seed 7: both ends place each on the same firewall, in both directions\n",
+        "each moves its own flows alone, both ends agree where to, and on return all come back\n",
+        "FIREWALL  WEIGHT  FLOWS   SHARE  IF IT FAILS, THEY GO TO\n",
+        "The two ends agree.\n",
+    ] {
+        assert!(stdout.contains(part), "{part} in\n{stdout}");
+    }
+    let (status, stdout, _) = said(&[&words[..], &["--json"]].concat());
+    assert_eq!(status, 0);
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["agree"], &report["seed"]), (&true.into(), &7.into()));
+    assert_eq!(report["pairs"][0]["flows"], 6000);
+    assert_eq!(report["pairs"][0]["firewalls"][0]["name"], "fw1");
+    // Without a seed each run draws its own, and says which.
+    let seeds = [(); 2].map(|()| {
+        let (_, stdout, _) = said(&["fwlb", "verify", &outer, &inner, "--flows", "1", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&stdout).unwrap()["seed"].clone()
+    });
+    assert_ne!(seeds[0], seeds[1]);
+}
+
+#[test]
+fn two_ends_that_do_not_agree_are_told_apart_from_files_that_are_none() {
+    let outer = example("fwlb-outer.toml");
+    let text = fs::read_to_string(example("fwlb-inner.toml")).unwrap();
+    let verify = |name: &str, text: &str, more: &[&str]| {
+        let inner = File::new(name, text);
+        said(&[&["fwlb", "verify", &outer, inner.name(), "--flows", "600"][..], more].concat())
+    };
+    let key = "ffffffffffffffffffffffffffffffff";
+    let other_key = text.replace("000102030405060708090a0b0c0d0e0f", key);
+    let (status, stdout, stderr) = verify("other-key", &other_key, &[]);
+    assert_eq!(status, 1);
+    assert!(stdout.ends_with("The two ends do not agree.\n"), "{stdout}");
+    assert!(stderr.starts_with("error: the `hash_key` of the two ends is not the same\n"), "{stderr}");
+    assert!(stderr.contains("error: to-inside and to-outside: "), "{stderr}");
+    assert!(!format!("{stdout}{stderr}").contains(key));
+    let (status, stdout, stderr) = verify("other-key-json", &other_key, &["--json"]);
+    assert_eq!((status, stderr.as_str()), (1, ""));
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["findings"][0]["kind"], "key");
+
+    let (status, stdout, stderr) = verify("no-groups", VALID, &[]);
+    assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
+    assert!(stderr.contains("there is no `[[firewall_group]]` in it"), "{stderr}");
+    let (status, stdout, stderr) = verify("broken", &text.replace("far_address", "fur"), &[]);
+    assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
+    assert!(stderr.contains("unknown key \"fur\""), "{stderr}");
+    let (status, ..) = said(&["fwlb", "verify", &outer, "/nonexistent/inner.toml"]);
+    assert_eq!(status, 2);
+}

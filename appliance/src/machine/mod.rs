@@ -10,6 +10,7 @@ use site::Site;
 
 mod addresses;
 mod cpus;
+mod firewalls;
 mod interfaces;
 mod reach;
 mod replies;
@@ -55,6 +56,7 @@ pub(crate) fn check(config: &Config, facts: &Facts, strictness: Strictness) -> V
         reach::check(&site, strictness, &mut findings);
         replies::check(&site, &mut findings);
         sizes::check(&site, &mut findings);
+        firewalls::check(&site, &mut findings);
     }
     findings
 }

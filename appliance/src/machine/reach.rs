@@ -45,7 +45,7 @@ fn servers(site: &Site<'_>, findings: &mut Vec<Diagnostic>) {
 }
 
 /// Why no frame of the appliance reaches `address`, unless one does.
-fn unreachable(site: &Site<'_>, address: IpAddr) -> Option<String> {
+pub(super) fn unreachable(site: &Site<'_>, address: IpAddr) -> Option<String> {
     match site.facts.resolve(address) {
         Resolution::Forward(hops) => {
             let by_leg = hops.iter().any(|hop| site.leg_at(hop.interface).is_some());

@@ -73,6 +73,10 @@ pub(super) struct Leg<'a> {
     pub interface: &'a Interface,
     /// What stands in the file: `port "inside"`.
     pub name: String,
+    /// Index into the file's ports, unless it is a bridge.
+    pub port: Option<usize>,
+    /// Index into the file's zones.
+    pub zone: u8,
     /// Members of the bridge; `None`: a port.
     pub members: Option<usize>,
     /// Networks of the host's addresses there.
@@ -109,12 +113,20 @@ impl<'a> Site<'a> {
             let networks = held.map(|held| Prefix::new(held.address, held.prefix_length)).collect();
             let leg = usize::from(leg);
             let bridge = leg.checked_sub(config.ports.len()).and_then(|bridge| config.bridges.get(bridge));
-            let name = match (config.ports.get(leg), bridge) {
-                (Some(port), _) => format!("port {:?}", port.name),
-                (None, Some(bridge)) => format!("bridge {:?}", bridge.name),
+            let (name, zone) = match (config.ports.get(leg), bridge) {
+                (Some(port), _) => (format!("port {:?}", port.name), port.zone),
+                (None, Some(bridge)) => (format!("bridge {:?}", bridge.name), bridge.zone),
                 (None, None) => return None,
             };
-            Some(Leg { interface, name, members: bridge.map(|bridge| bridge.ports.len()), networks })
+            let port = bridge.is_none().then_some(leg);
+            Some(Leg {
+                interface,
+                name,
+                port,
+                zone,
+                members: bridge.map(|bridge| bridge.ports.len()),
+                networks,
+            })
         };
         Self { config, facts, legs: legs(config).filter_map(leg).collect() }
     }

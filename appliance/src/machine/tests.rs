@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::*;
 use control::facts::{Address, Interface, NextHop, Prefix, Route, RouteKind, RouteTable};
 
+mod firewalls;
 mod traps;
 
 const FILE: &str = "\

@@ -73,3 +73,11 @@ pub const PERSISTENCE_IDLE: &str = "W0312";
 pub const REQUESTS_COUNTED_ALONE: &str = "W0313";
 /// Backups with nothing to back up.
 pub const ONLY_BACKUPS: &str = "W0314";
+/// A firewall group whose dead firewalls nobody notices.
+pub const FIREWALLS_UNCHECKED: &str = "W0315";
+/// A far address, or a responder, of paths that are not probed.
+pub const PATH_NOT_PROBED: &str = "W0316";
+/// A firewall group of one firewall.
+pub const LONE_FIREWALL: &str = "W0317";
+/// Firewalls that all have weight 0.
+pub const NO_WEIGHT: &str = "W0318";

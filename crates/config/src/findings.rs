@@ -49,6 +49,11 @@ impl Findings {
         self.add(self.source.warning(code, at, message).with_help(help));
     }
 
+    /// Whether anything has been found at `at`.
+    pub(crate) fn has_at(&self, at: Position) -> bool {
+        self.list.borrow().iter().any(|found| (found.line, found.column) == (at.line, at.column))
+    }
+
     fn add(&self, diagnostic: Diagnostic) {
         let mut list = self.list.borrow_mut();
         if list.len() < FINDINGS_MAX {

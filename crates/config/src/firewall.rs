@@ -1,4 +1,4 @@
-//! Reads `[[firewall_group]]`, its `[[firewall_group.firewall]]`, `[[probe_responder]]`, and the zones that ports name.
+//! Reads `[[firewall_group]]`, its `[[firewall_group.firewall]]`, and the zones that ports name.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,10 +6,9 @@ use crate::code;
 use crate::findings::Findings;
 use crate::model::{
     Bridge, Firewall, FirewallGroup, FirewallHash, HealthCheck, Network, OnFailure, OnRecovery, Port,
-    ProbeResponder,
 };
 use crate::nearest::nearest;
-use crate::section::{Section, Value};
+use crate::section::{Section, Value, quoted};
 use crate::service::{MAX_SESSIONS_MAX, WEIGHT_MAX, reference};
 
 /// Zones at the most, the one without a name among them.
@@ -17,15 +16,15 @@ const ZONES_MAX: usize = 16;
 /// Longest name of a zone.
 const ZONE_BYTES_MAX: usize = 15;
 /// Groups at the most.
-const GROUPS_MAX: usize = 64;
+pub(crate) const GROUPS_MAX: usize = 64;
 /// Firewalls of one group at the most.
-const FIREWALLS_MAX: usize = 64;
-/// Networks of one group, and of what one firewall translates to, at the most.
+pub(crate) const FIREWALLS_MAX: usize = 64;
+/// Networks of one group at the most.
 const NETWORKS_MAX: usize = 256;
+/// Networks that one firewall translates to at the most.
+const NAT_ADDRESSES_MAX: usize = 64;
 /// New sessions per second of a firewall at the most.
 const SESSION_RATE_MAX: u32 = 100_000_000;
-/// Responders at the most: one for each firewall that there can be.
-const RESPONDERS_MAX: usize = GROUPS_MAX * FIREWALLS_MAX;
 
 pub(crate) const GROUP_KEYS: &[&str] =
     &["name", "zone", "networks", "hash", "on_failure", "on_recovery", "health_check", "firewall"];
@@ -39,10 +38,12 @@ pub(crate) const FIREWALL_KEYS: &[&str] = &[
     "max_session_rate",
     "nat_addresses",
 ];
-pub(crate) const RESPONDER_KEYS: &[&str] = &["address", "firewall", "group"];
 
 /// Stands for an address that could not be read. No address of the file can be equal to it.
-const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(crate) const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Stands for a zone that could not be read, or that there is not. Nothing of the file is in it.
+pub(crate) const NO_ZONE: u8 = u8::MAX;
 
 /// Names of zones, in the order in which ports and bridges name them first. Number 0 has no name.
 pub(crate) struct Zones {
@@ -57,32 +58,44 @@ impl Zones {
 
     /// The zone that a port or bridge is in.
     pub(crate) fn of_port(&mut self, section: Section<'_>) -> u8 {
-        let Some((value, name)) = named(section) else { return 0 };
+        let Some(value) = section.optional("zone") else { return 0 };
+        let Some(name) = name(value) else { return NO_ZONE };
         if let Some(place) = self.names.iter().position(|known| *known == name) {
             return place as u8;
         }
         if self.names.len() == ZONES_MAX {
             let message = format!("more than {} zones", ZONES_MAX - 1);
             value.error(code::TOO_MANY, message, "give ports that may reach each other one zone");
-            return 0;
+            return NO_ZONE;
         }
         self.names.push(name);
         (self.names.len() - 1) as u8
     }
 
     /// The zone that a group names: there must be a port in it.
-    fn of_group(&self, section: Section<'_>) -> u8 {
-        let Some((value, name)) = named(section) else { return 0 };
-        let place = self.names.iter().position(|known| *known == name);
-        if place.is_none() {
-            let names: Vec<&str> = self.names.iter().skip(1).map(String::as_str).collect();
-            let help = match nearest(&name, &names) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("add `zone = {name:?}` to the ports that the firewalls hang on"),
-            };
-            value.error(code::UNKNOWN_REFERENCE, format!("no port is in a zone {name:?}"), help);
+    fn of_group(&self, section: Section<'_>, ports: &[Port]) -> u8 {
+        let names: Vec<&str> = self.names.iter().skip(1).map(String::as_str).collect();
+        let Some(value) = section.optional("zone") else {
+            if ports.iter().all(|port| port.zone != 0) && !ports.is_empty() {
+                let help = format!("say in which zone its firewalls are: {}", quoted(&names));
+                section.contradiction(
+                    "zone",
+                    "`firewall_group` without `zone`, and every port is in one",
+                    &help,
+                );
+            }
+            return 0;
+        };
+        let Some(name) = name(value) else { return NO_ZONE };
+        if let Some(place) = self.names.iter().position(|known| *known == name) {
+            return place as u8;
         }
-        place.unwrap_or_default() as u8
+        let help = match nearest(&name, &names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("add `zone = {name:?}` to the ports that the firewalls hang on"),
+        };
+        value.error(code::UNKNOWN_REFERENCE, format!("no port is in a zone {name:?}"), help);
+        NO_ZONE
     }
 
     pub(crate) fn into_names(self) -> Vec<String> {
@@ -90,9 +103,8 @@ impl Zones {
     }
 }
 
-fn named(section: Section<'_>) -> Option<(Value<'_>, String)> {
-    let value = section.optional("zone")?;
-    Some((value, value.line(ZONE_BYTES_MAX, "outside")?))
+fn name(value: Value<'_>) -> Option<String> {
+    value.line(ZONE_BYTES_MAX, "outside")
 }
 
 /// Reads every `[[firewall_group]]`.
@@ -101,16 +113,36 @@ pub(crate) fn groups(
     ports: &[Port],
     zones: &Zones,
     checks: &[HealthCheck],
+    findings: &Findings,
 ) -> Vec<FirewallGroup> {
     let sections = top.tables("firewall_group", "firewall_group", GROUP_KEYS, GROUPS_MAX);
-    sections.into_iter().map(|section| group(section, ports, zones, checks)).collect()
+    if let Some(section) = sections.first()
+        && !top.has("appliance", "hash_key")
+    {
+        let message =
+            "`firewall_group` without `hash_key` in `[appliance]`: the other end cannot choose alike";
+        let help = "add `hash_key`, the same at both ends; `openssl rand -hex 16` makes one";
+        findings.error(code::MISSING_KEY, section.at, message.to_owned(), help);
+    }
+    sections.into_iter().map(|section| group(section, ports, zones, checks, findings)).collect()
 }
 
-fn group(section: Section<'_>, ports: &[Port], zones: &Zones, checks: &[HealthCheck]) -> FirewallGroup {
+fn group(
+    section: Section<'_>,
+    ports: &[Port],
+    zones: &Zones,
+    checks: &[HealthCheck],
+    findings: &Findings,
+) -> FirewallGroup {
+    let firewalls = section.tables("firewall", "firewall_group.firewall", FIREWALL_KEYS, FIREWALLS_MAX);
+    if firewalls.is_empty() && section.optional("firewall").is_none_or(|value| value.is_empty_list()) {
+        let help = "add `[[firewall_group.firewall]]` with `name` and `address`";
+        findings.error(code::MISSING_KEY, section.at, "`firewall_group` without a firewall".into(), help);
+    }
     FirewallGroup {
         name: section.required("name", "\"fw\"").and_then(|value| value.name()).unwrap_or_default(),
-        zone: zones.of_group(section),
-        networks: networks(section.required("networks", "[\"198.19.0.0/16\"]")),
+        zone: zones.of_group(section, ports),
+        networks: networks(section.required("networks", "[\"198.19.0.0/16\"]"), NETWORKS_MAX),
         hash: section.optional("hash").and_then(|value| value.word()).unwrap_or(FirewallHash::AddressPair),
         on_failure: section.optional("on_failure").and_then(|value| value.word()).unwrap_or(OnFailure::Move),
         on_recovery: section
@@ -118,11 +150,7 @@ fn group(section: Section<'_>, ports: &[Port], zones: &Zones, checks: &[HealthCh
             .and_then(|value| value.word())
             .unwrap_or(OnRecovery::Sticky),
         health_check: section.optional("health_check").and_then(|value| reference(value, checks)),
-        firewalls: section
-            .tables("firewall", "firewall_group.firewall", FIREWALL_KEYS, FIREWALLS_MAX)
-            .into_iter()
-            .map(|section| firewall(section, ports))
-            .collect(),
+        firewalls: firewalls.into_iter().map(|section| firewall(section, ports)).collect(),
         at: section.at("name"),
         zone_at: section.at("zone"),
         networks_at: section.at("networks"),
@@ -130,9 +158,9 @@ fn group(section: Section<'_>, ports: &[Port], zones: &Zones, checks: &[HealthCh
     }
 }
 
-fn networks(value: Option<Value<'_>>) -> Vec<Network> {
+fn networks(value: Option<Value<'_>>, limit: usize) -> Vec<Network> {
     value
-        .and_then(|value| value.distinct(NETWORKS_MAX, "[\"198.19.0.0/16\"]", |item| item.network()))
+        .and_then(|value| value.distinct(limit, "[\"198.19.0.0/16\"]", |item| item.network()))
         .unwrap_or_default()
 }
 
@@ -149,7 +177,7 @@ fn firewall(section: Section<'_>, ports: &[Port]) -> Firewall {
         weight: section.optional("weight").and_then(|value| value.integer(0..=WEIGHT_MAX)).unwrap_or(1),
         max_sessions: bound("max_sessions", MAX_SESSIONS_MAX),
         max_session_rate: bound("max_session_rate", SESSION_RATE_MAX),
-        nat_addresses: networks(section.optional("nat_addresses")),
+        nat_addresses: networks(section.optional("nat_addresses"), NAT_ADDRESSES_MAX),
         at: section.at("name"),
         address_at: section.at("address"),
         port_at: section.at("port"),
@@ -172,87 +200,17 @@ fn port(value: Value<'_>, ports: &[Port]) -> Option<usize> {
     place
 }
 
-/// Reads every `[[probe_responder]]`; those whose firewall cannot be found are left out.
-pub(crate) fn responders(
-    top: Section<'_>,
-    groups: &[FirewallGroup],
-    findings: &Findings,
-) -> Vec<ProbeResponder> {
-    let sections = top.tables("probe_responder", "probe_responder", RESPONDER_KEYS, RESPONDERS_MAX);
-    sections.into_iter().filter_map(|section| responder(section, groups, findings)).collect()
-}
-
-fn responder(section: Section<'_>, groups: &[FirewallGroup], findings: &Findings) -> Option<ProbeResponder> {
-    let address = section.required("address", "\"198.18.1.101\"").and_then(|value| value.address());
-    let value = section.required("firewall", "\"fw1\"");
-    let group = section.optional("group").map(|value| (value, value.text("\"fw\"")));
-    let (address, value) = (address?, value?);
-    let name = value.text("\"fw1\"")?;
-    // Whose addresses are of another family is another path.
-    let is_of_family = |firewall: &Firewall| {
-        firewall.address.is_ipv4() == address.is_ipv4() || firewall.address == NO_ADDRESS
-    };
-    let places = |group: usize| {
-        let firewalls = groups[group].firewalls.iter();
-        let found = firewalls.clone().position(|firewall| firewall.name == name && is_of_family(firewall));
-        found.map(|firewall| (group, firewall))
-    };
-    let is_named = |place: &usize| match &group {
-        Some((_, Some(name))) => groups[*place].name == *name,
-        Some((_, None)) => false,
-        None => true,
-    };
-    let found: Vec<(usize, usize)> = (0..groups.len()).filter(is_named).filter_map(places).collect();
-    match (found[..].first(), &group) {
-        (Some(&(group, firewall)), _) if found.len() == 1 => {
-            let (at, firewall_at) = (section.at("address"), section.at("firewall"));
-            Some(ProbeResponder { address, group, firewall, at, firewall_at })
-        }
-        (Some(_), _) => {
-            let names: Vec<String> =
-                found.iter().map(|(group, _)| format!("{:?}", groups[*group].name)).collect();
-            let message = format!("firewall {name:?} is in several groups: {}", names.join(", "));
-            findings.error(
-                code::UNKNOWN_REFERENCE,
-                section.at("firewall"),
-                message,
-                "say which with `group`",
-            );
-            None
-        }
-        (None, Some((value, Some(wanted)))) if !groups.iter().any(|group| group.name == *wanted) => {
-            let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
-            let help = match nearest(wanted, &names) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("add a `[[firewall_group]]` with `name = {wanted:?}`"),
-            };
-            value.error(code::UNKNOWN_REFERENCE, format!("no firewall group has the name {wanted:?}"), help);
-            None
-        }
-        (None, Some((_, None))) => None,
-        (None, _) => {
-            let names: Vec<&str> = groups
-                .iter()
-                .flat_map(|group| &group.firewalls)
-                .map(|firewall| firewall.name.as_str())
-                .collect();
-            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-            let help = match nearest(name, &names) {
-                Some(near) if near != name => format!("did you mean {near:?}?"),
-                _ => format!("name a firewall that has an {family} address"),
-            };
-            let message = format!("no firewall of {family} has the name {name:?}");
-            findings.error(code::UNKNOWN_REFERENCE, section.at("firewall"), message, help);
-            None
-        }
-    }
-}
-
-/// Ports of a bridge are in its zone.
-pub(crate) fn zones_of_members(ports: &mut [Port], bridges: &[Bridge]) {
+/// Ports of a bridge are in its zone, and name none of their own.
+pub(crate) fn zones_of_members(ports: &mut [Port], bridges: &[Bridge], findings: &Findings) {
     for bridge in bridges {
         for &port in &bridge.ports {
-            ports[port].zone = bridge.zone;
+            let port = &mut ports[port];
+            if port.zone != 0 {
+                let message = format!("`zone` of a port of bridge {:?}, which has the zone", bridge.name);
+                let help = "write it in `zone` of the bridge";
+                findings.error(code::MEANINGLESS_KEY, port.zone_at, message, help);
+            }
+            port.zone = bridge.zone;
         }
     }
 }

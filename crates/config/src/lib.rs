@@ -34,6 +34,7 @@ mod outbound;
 mod port;
 mod probe;
 mod relations;
+mod responder;
 mod section;
 mod service;
 mod source;
@@ -104,9 +105,9 @@ fn read(top: Section<'_>, findings: &Findings) -> Config {
     let mut zones = firewall::Zones::new();
     let mut ports = port::ports(top, &mut zones, findings);
     let bridges = port::bridges(top, &ports, &mut zones);
-    firewall::zones_of_members(&mut ports, &bridges);
+    firewall::zones_of_members(&mut ports, &bridges, findings);
     let health_checks = health_check::health_checks(top, findings);
-    let firewall_groups = firewall::groups(top, &ports, &zones, &health_checks);
+    let firewall_groups = firewall::groups(top, &ports, &zones, &health_checks, findings);
     Config {
         appliance: appliance::appliance(top, findings),
         timeouts: appliance::timeouts(top),
@@ -114,7 +115,7 @@ fn read(top: Section<'_>, findings: &Findings) -> Config {
         ports,
         services: service::services(top, &health_checks, findings),
         outbounds: outbound::outbounds(top),
-        probe_responders: firewall::responders(top, &firewall_groups, findings),
+        probe_responders: responder::responders(top, &firewall_groups, findings),
         zones: zones.into_names(),
         firewall_groups,
         health_checks,
@@ -176,7 +177,7 @@ mod tests {
             ("outbound", outbound::KEYS),
             ("firewall_group", firewall::GROUP_KEYS),
             ("firewall_group.firewall", firewall::FIREWALL_KEYS),
-            ("probe_responder", firewall::RESPONDER_KEYS),
+            ("probe_responder", responder::KEYS),
             ("health_check", health_check::KEYS),
             ("health_check.send", probe::PAYLOAD_KEYS),
             ("health_check.expect_reply", probe::PAYLOAD_KEYS),

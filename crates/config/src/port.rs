@@ -63,6 +63,7 @@ fn port(section: Section<'_>, zones: &mut Zones) -> Port {
         interface_at: section.at("interface"),
         vlan_at: section.at("vlan"),
         driver_at: section.at("driver"),
+        zone_at: section.at("zone"),
         addresses_at: section.at("addresses"),
     }
 }

@@ -169,6 +169,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether `key` stands in the table `table` of this one, whatever it is.
+    pub(crate) fn has(&self, table: &'static str, key: &'static str) -> bool {
+        self.optional(table)
+            .is_some_and(|value| matches!(value.value, DeValue::Table(fields) if fields.contains_key(key)))
+    }
+
     /// Where `key` stands, or else the table.
     pub(crate) fn at(&self, key: &'static str) -> Position {
         self.optional(key).map_or(self.at, |value| value.at)
@@ -374,7 +380,7 @@ impl<'a> Value<'a> {
     }
 }
 
-fn quoted(words: &[&str]) -> String {
+pub(crate) fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use config::{Config, Diagnostic, parse};
 use proptest::prelude::*;
 
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 12] = [
     include_str!("../../../configs/slb-routed.toml"),
     include_str!("../../../configs/one-arm-routed.toml"),
     include_str!("../../../configs/transparent-inline.toml"),
@@ -14,6 +14,10 @@ const EXAMPLES: [&str; 8] = [
     include_str!("../../../configs/l3-dsr.toml"),
     include_str!("../../../configs/schedulers.toml"),
     include_str!("../../../configs/health-checks.toml"),
+    include_str!("../../../configs/fwlb-inner.toml"),
+    include_str!("../../../configs/fwlb-stealth-outer.toml"),
+    include_str!("../../../configs/fwlb-one-box.toml"),
+    include_str!("../../../configs/fwlb-nat.toml"),
 ];
 
 /// What holds of any text.
@@ -120,6 +124,19 @@ fn piece() -> impl Strategy<Value = String> {
         "\"4a 4c\"",
         "source_addresses",
         "source_nat",
+        "firewall_group",
+        "firewall_group.firewall",
+        "firewall",
+        "probe_responder",
+        "group",
+        "zone",
+        "hash",
+        "far_address",
+        "nat_addresses",
+        "max_session_rate",
+        "\"fw1\"",
+        "\"outside\"",
+        "\"0.0.0.0/0\"",
         "\"always\"",
         "mode",
         "저울",

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
+pub mod fwlb;
 pub mod links;
 pub mod members;
 pub mod netlink;

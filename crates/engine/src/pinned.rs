@@ -11,7 +11,8 @@
 //!   has failed           goes on                               follows it: the opener has moved it
 //! ```
 //!
-//! One end alone follows, or two that cross each other would go on crossing. A firewall's change of state is a new route
+//! One end alone follows, or two that cross each other would go on crossing. Where both have opened it, at once, the one
+//! that is not where the rows say follows. A firewall's change of state is a new route
 //! epoch; a session looks again with its next packet, so only the sessions of a firewall that failed pay for its failure.
 
 use crate::arrival::Arrival;
@@ -118,7 +119,10 @@ where
         if actual.id.index == row || actual.state != MemberState::Up {
             return;
         }
-        if self.state_of_row(row) == MemberState::Up && self.table.mark_once(hit, Flags::DRIFTED) {
+        let has_failed = self.state_of_row(row) != MemberState::Up;
+        if has_failed {
+            self.table.mark_once(hit, Flags::MOVED);
+        } else if !self.is_back(packet, actual, hit) && self.table.mark_once(hit, Flags::DRIFTED) {
             if let Some(counters) = self.world.counters.members.get(usize::from(row)) {
                 counters.drifted_flows.add(1);
             }
@@ -130,10 +134,37 @@ where
             // A full queue loses the name of the flow, and not the count.
             let _lost = self.world.shared.reports.push(report);
         }
-        if hit.is_client() {
+        if hit.is_client() || self.is_own(packet, actual) {
             self.world.shared.loads.occupy(actual.id);
             self.repin(hit, row, actual.id);
         }
+    }
+
+    /// Whether a flow comes over the firewall that it was moved from, now that this has returned: the other end has moved it
+    /// back already.
+    fn is_back(&self, packet: &Packet<'_, F>, actual: &FirewallMember<F>, hit: &Hit<PAYLOAD>) -> bool {
+        self.has_moved(hit)
+            && self.is_own(packet, actual)
+            && self
+                .beyond(packet.key.zone(), packet.header.source())
+                .and_then(|beyond| self.group_of(beyond))
+                .is_some_and(|group| group.returns)
+    }
+
+    /// Whether a packet from beyond firewalls came over the one that the rows name for its flow.
+    fn is_own(&self, packet: &Packet<'_, F>, actual: &FirewallMember<F>) -> bool {
+        let beyond = self.beyond(packet.key.zone(), packet.header.source());
+        beyond.is_some_and(|beyond| {
+            self.firewall_by_hash(beyond, &packet.key).is_ok_and(|own| own.id == actual.id)
+        })
+    }
+
+    /// Whether a session was moved by a failure, as either side noted.
+    fn has_moved(&self, hit: &Hit<PAYLOAD>) -> bool {
+        self.table.session(hit.client_slot(), hit.birth).is_some_and(|session| {
+            let flags = |side: session::Direction| side.activity.flags();
+            flags(session.client.direction).with(flags(session.server.direction)).contains(Flags::MOVED)
+        })
     }
 
     /// Where a packet of a session leaves whose answer is out of date: by its firewall of `row`, or by another if that has
@@ -157,8 +188,8 @@ where
         };
         let has_failed = self.state_of_row(row) == MemberState::Moving;
         let goes_back = !has_failed
-            && hit.direction.activity.flags().contains(Flags::MOVED)
             && self.group_of(beyond).is_some_and(|group| group.returns)
+            && self.has_moved(hit)
             && self.firewall_by_hash(beyond, &key).is_ok_and(|member| member.id.index != row);
         let mut translation = *translation;
         if has_failed || goes_back {

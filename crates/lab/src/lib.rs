@@ -2,7 +2,7 @@
 //!
 //! A [`Testbed`] is a set of network namespaces joined by [`Link`]s. Real peers run inside it
 //! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`MoodServer`], [`TransferServer`], [`Iperf3`],
-//! [`Decapsulator`], [`VlanSwitch`], [`DelayLine`], [`Appliance`]), real clients call them ([`run_requests`],
+//! [`Decapsulator`], [`VlanSwitch`], [`DelayLine`], [`Firewall`], [`FtpServer`], [`Appliance`]), real clients call them ([`run_requests`],
 //! [`Calls`], [`transfer`], [`ask_udp`], [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
 //! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name.
 //!
@@ -10,8 +10,8 @@
 //! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
 //! panic or Ctrl-C.
 //!
-//! Needs root and Debian's `iproute2` and `ethtool`; `nginx`, `tcpdump`, `nft`, `ping` and `iperf3` where
-//! they are used.
+//! Needs root and Debian's `iproute2` and `ethtool`; `nginx`, `tcpdump`, `nft`, `ping`, `iperf3`, `conntrack`,
+//! `conntrackd`, `vsftpd` and `curl` where they are used.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -37,17 +37,20 @@ pub use capture::{
     read_pcap,
 };
 pub use client::{
-    Answer, BusyConnections, Call, Called, Calls, Chatter, Echoed, Failed, Failure, FragmentedQuestion,
-    HeldConnections, HeldState, Load, Order, Report, Rested, Transferred, Way, ask_in_fragments, ask_udp,
-    fragment_udp, http_get, per_server, run_requests, send_frames, transfer, udp_ask, udp_ask_sized,
+    Answer, BusyConnections, BusyDatagrams, Call, Called, Calls, Chatter, DatagramFlow, Datagrams, Echoed,
+    Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged, Report, Rested,
+    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, per_server, ping_many, run_requests,
+    send_frames, transfer, udp_ask, udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};
 pub use namespace::Namespace;
 pub use peer::{
-    Access, Decapsulated, Decapsulator, DelayLine, Discarded, ECHOED_BYTES_MIN, GUE_PORT, Iperf3,
-    Iperf3Report, Mood, MoodServer, NginxServer, PacketFilter, READY, Speech, TcpHold, TransferServer,
-    Tunnel, UdpEcho, VlanSwitch, rewrite_dscp, run_iperf3,
+    Access, Deafness, Decapsulated, Decapsulator, DelayLine, Discarded, ECHOED_BYTES_MIN, ESTABLISHED,
+    Filtering, Firewall, FirewallPolicy, FlowKey, FtpMode, FtpServer, GUE_PORT, INVALID, Iperf3,
+    Iperf3Report, Misrouting, Mood, MoodServer, NginxServer, OPENED, PacketFilter, READY, RELATED, Speech,
+    TcpHold, TrackedFlow, TransferServer, Translation, Tunnel, UNTRACKED, UdpEcho, VlanSwitch, ftp_fetch,
+    ftp_store, misroute_answers, rewrite_dscp, run_iperf3,
 };
 pub use process::{Process, Signal};
 pub use program::find_program;

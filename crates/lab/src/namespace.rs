@@ -199,6 +199,13 @@ impl Namespace {
         Ok(())
     }
 
+    /// The same, in place of a route to that destination if there is one.
+    pub fn replace_route(&self, destination: &str, gateway: IpAddr) -> Result<()> {
+        let (destination, gateway): (Prefix, _) = (destination.parse()?, lab_address(gateway)?);
+        self.ip(&["route", "replace", &destination.to_string(), "via", &gateway.to_string()])?;
+        Ok(())
+    }
+
     /// The default route of the gateway's address family.
     pub fn add_default_route(&self, gateway: IpAddr) -> Result<()> {
         let family = if gateway.is_ipv4() { "-4" } else { "-6" };

@@ -2,13 +2,16 @@
 //!
 //! Places are given back at once, and response times and byte rates are all different. Each choice is made for another
 //! flow; its key and hash are part of the time.
+//!
+//! And what the choice of a firewall costs: by both hashes, the one in force, the one that comes next at its limit, and
+//! the last of all.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use flow::{Family, FlowHasher, FlowKey, V4, Zone};
 use plan::{
-    Ask, Cursor, HashFields, Loads, MemberState, Mode, PortRange, PreferenceRows, RowMember, Scheduler,
-    Service, ServiceMember, SourceNat, Wheel,
+    Ask, Cursor, FirewallHash, HashFields, Loads, MemberState, Mode, PortRange, PreferenceRows, RowMember,
+    Scheduler, Service, ServiceMember, SourceNat, Wheel,
 };
 use rewrite::MemberId;
 use std::hint::black_box;
@@ -100,5 +103,37 @@ fn choose(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, choose);
+/// Flows between pairs of addresses that are all different; an order of preference by its first, second and last.
+fn choose_firewall(criterion: &mut Criterion) {
+    let hasher = FlowHasher::new([7; 16]);
+    for size in [3, 16, 64] {
+        let member = |index: u16| RowMember {
+            identity: format!("fw{index}").into_bytes(),
+            weight: 1 + u32::from(index % 3),
+            is_backup: false,
+        };
+        let members: Vec<RowMember> = (0..size).map(member).collect();
+        let rows = PreferenceRows::build(&members, &vec![true; members.len()], &hasher);
+        let mut number = 0u32;
+        let mut key = move || {
+            number = number.wrapping_add(1);
+            let source = (Ipv4Addr::from_bits(0xc612_0000 | number & 0xffff), number as u16 | 1);
+            let destination = (Ipv4Addr::from_bits(0xc613_0000 | number >> 16), 80);
+            <V4 as Family>::Key::new(Zone(0), 6, source, destination)
+        };
+        let named = [("address-pair", FirewallHash::AddressPair), ("five-tuple", FirewallHash::FiveTuple)];
+        for (name, hash) in named {
+            criterion.bench_function(&format!("firewall by {name}/{size} members"), |bencher| {
+                bencher.iter(|| rows.member(hash.of(&key(), &hasher)));
+            });
+        }
+        for (name, skipped) in [("first", 0), ("second", 1), ("last", usize::from(size) - 1)] {
+            criterion.bench_function(&format!("{name} preference/{size} members"), |bencher| {
+                bencher.iter(|| rows.preferences(FirewallHash::AddressPair.of(&key(), &hasher)).nth(skipped));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, choose, choose_firewall);
 criterion_main!(benches);

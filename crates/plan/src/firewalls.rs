@@ -210,3 +210,6 @@ impl<F: Family> Firewalls<F> {
         self.lengths.iter().find_map(|(length, found)| found.get(&(zone, masked(bits, *length))).copied())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -99,7 +99,7 @@ impl Flags {
     pub const REMEMBERED: Self = Self(1 << 11);
     /// A packet of this direction came over another firewall than the session's, while both lived.
     pub const DRIFTED: Self = Self(1 << 12);
-    /// The session was moved from a firewall that failed to another one. On the client's side.
+    /// The session was moved from a firewall that failed to another one. On the side that noticed.
     pub const MOVED: Self = Self(1 << 13);
 
     /// Both sets of flags together.

@@ -178,6 +178,8 @@ pub struct Port {
     pub vlan_at: Position,
     /// Where `driver` stands, or the table when the key is absent.
     pub driver_at: Position,
+    /// Where `zone` stands, or the table when the key is absent.
+    pub zone_at: Position,
     /// Where `addresses` stands, or the table when the key is absent.
     pub addresses_at: Position,
 }

@@ -12,7 +12,9 @@ use crate::model::{
 };
 
 mod checks;
+mod firewalls;
 mod names;
+mod paths;
 mod replies;
 mod roles;
 
@@ -35,6 +37,8 @@ pub(crate) fn examine(config: &Config, findings: &Findings) {
     replies::examine(config, findings);
     host_addresses(config, findings);
     checks::examine(config, findings);
+    firewalls::examine(config, findings);
+    paths::examine(config, findings);
 }
 
 fn servers_twice(config: &Config, findings: &Findings) {

@@ -17,18 +17,30 @@ pub(super) fn examine(config: &Config, findings: &Findings) {
     let bridges = config.bridges.iter().map(|bridge| ("bridge", bridge.name.as_str(), bridge.at));
     let services = config.services.iter().map(|service| ("service", service.name.as_str(), service.at));
     let outbounds = config.outbounds.iter().map(|outbound| ("outbound", outbound.name.as_str(), outbound.at));
+    let groups = config.firewall_groups.iter().map(|group| ("firewall group", group.name.as_str(), group.at));
     let checks = config.health_checks.iter().map(|check| ("health check", check.name.as_str(), check.at));
     twice(ports.chain(bridges), findings);
-    twice(services, findings);
-    twice(outbounds, findings);
+    twice(services.clone(), findings);
+    twice(outbounds.clone(), findings);
     twice(checks, findings);
+    twice_beside(services.chain(outbounds), groups, findings);
     interfaces(config, findings);
     host_legs(config, findings);
 }
 
 /// Names that stand twice; nothing unread.
 fn twice<'a>(named: impl Iterator<Item = Named<'a>>, findings: &Findings) {
-    let mut seen: HashMap<&str, (&str, Position)> = HashMap::new();
+    twice_beside(std::iter::empty(), named, findings);
+}
+
+/// Names that stand twice, or once among those that have been examined; nothing unread.
+fn twice_beside<'a>(
+    examined: impl Iterator<Item = Named<'a>>,
+    named: impl Iterator<Item = Named<'a>>,
+    findings: &Findings,
+) {
+    let mut seen: HashMap<&str, (&str, Position)> =
+        examined.map(|(kind, name, at)| (name, (kind, at))).collect();
     for (kind, name, at) in named.filter(|(_, name, _)| !name.is_empty()) {
         match seen.get(name) {
             Some((first, first_at)) => {

@@ -1,4 +1,4 @@
-//! An address has one role: a VIP, a server, one of a pool, an outer source, or the host's own.
+//! An address has one role: a VIP, a server, one of a pool, an outer source, a probe address, or the host's own.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -30,6 +30,13 @@ pub(super) fn examine(config: &Config, by_vip: &ByVip<'_>, findings: &Findings) 
             taken(address, role, at);
         }
     }
+    for responder in &config.probe_responders {
+        let (address, at) = (responder.address, responder.at);
+        let before = claimed.insert(address, "a probe address");
+        if let Some(role) = role(&address).or(before) {
+            taken(address, role, at);
+        }
+    }
     families(config, findings);
     let mut held = HashSet::new();
     for (HostAddress { address, .. }, at) in host_legs(config) {
@@ -51,7 +58,7 @@ fn servers(config: &Config, by_vip: &ByVip<'_>, findings: &Findings) {
 }
 
 /// Every address that the appliance sends from in another's place, what it is, and where it stands.
-fn sources(config: &Config) -> impl Iterator<Item = (IpAddr, &'static str, Position)> {
+pub(super) fn sources(config: &Config) -> impl Iterator<Item = (IpAddr, &'static str, Position)> {
     let of_services = config.services.iter().flat_map(|service| {
         let pool = service.source_addresses.iter();
         let pool = pool.map(|address| (*address, "a pool address", service.source_addresses_at));

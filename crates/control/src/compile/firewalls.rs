@@ -62,9 +62,7 @@ impl Groups {
 
 impl<F: Family> Made<F> {
     fn refresh(&mut self, inputs: &Inputs<'_>) {
-        let of_family =
-            |group: &&Configured| group.firewalls.iter().any(|one| F::address(one.address).is_some());
-        let groups = inputs.config.firewall_groups.iter().filter(of_family);
+        let groups = inputs.config.firewall_groups.iter().filter(|group| is_of_family::<F>(group));
         let from: Vec<_> =
             groups.map(|group| (group.clone(), member_inputs(inputs.members, group))).collect();
         if from == self.from {
@@ -166,6 +164,31 @@ fn hash(configured: &Configured) -> FirewallHash {
 pub fn fingerprint(group: &Configured, members: &Members, hasher: &FlowHasher) -> u64 {
     let row_members = row_members_of(group, &member_inputs(members, group));
     plan::fingerprint(hash(group), &row_members, hasher)
+}
+
+/// What a firewall is by the file alone, as long as it is up.
+fn input_by_file(firewall: &config::Firewall) -> MemberInput {
+    MemberInput { id: MemberId::default(), state: MemberState::Up, weight: firewall.weight }
+}
+
+/// The groups of one family by the file alone, with all of their firewalls up. The places of groups and firewalls are those
+/// in the file, other families' groups aside.
+pub(crate) fn groups_by_file<F: Family>(config: &Config, hasher: &FlowHasher) -> Firewalls<F> {
+    let groups = config.firewall_groups.iter().filter(|group| is_of_family::<F>(group)).map(|group| {
+        let from = (group.clone(), group.firewalls.iter().map(input_by_file).collect());
+        Made::default().with_networks(&from, hasher)
+    });
+    Firewalls::new(groups.collect())
+}
+
+/// [`fingerprint`] by the file alone.
+pub(crate) fn fingerprint_by_file(group: &Configured, hasher: &FlowHasher) -> u64 {
+    let inputs: Vec<MemberInput> = group.firewalls.iter().map(input_by_file).collect();
+    plan::fingerprint(hash(group), &row_members_of(group, &inputs), hasher)
+}
+
+fn is_of_family<F: Family>(group: &Configured) -> bool {
+    group.firewalls.iter().any(|one| F::address(one.address).is_some())
 }
 
 /// Addresses of ours that answer path probes.

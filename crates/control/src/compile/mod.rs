@@ -8,8 +8,8 @@ mod legs;
 mod routes;
 mod services;
 
-pub(crate) use firewalls::ways;
 pub use firewalls::{fingerprint, other_firewalls};
+pub(crate) use firewalls::{fingerprint_by_file, groups_by_file, ways};
 pub use legs::{HostLegPlace, RingPlaces, bridge_of, leg_interface, leg_of, legs, ring_places};
 pub(crate) use legs::{leg_zone, legs_by_interface};
 pub use services::Services;

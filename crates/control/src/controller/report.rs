@@ -18,8 +18,7 @@ impl<R: Rings> Controller<R> {
         let services_up = services.iter().filter(|service| service["state"] == "up").count();
         let servers = self.show_servers();
         let servers_up = servers.iter().filter(|server| server["state"] == "up").count();
-        let firewalls = self.show_firewalls();
-        let firewalls_up = firewalls.iter().filter(|firewall| firewall["state"] == "up").count();
+        let (firewalls_total, firewalls_up, drifted_flows) = self.count_firewalls();
         let differing = self.members.all().filter(|(_, member)| !member.differs().is_empty()).count();
         json!({
             "name": self.name,
@@ -41,7 +40,8 @@ impl<R: Rings> Controller<R> {
             "servers_total": servers.len(),
             "servers_differing": differing,
             "firewalls_up": firewalls_up,
-            "firewalls_total": firewalls.len(),
+            "firewalls_total": firewalls_total,
+            "drifted_flows": drifted_flows,
             "received": sum(|counters| counters.received.get()),
             "transmitted": sum(|counters| counters.transmitted.get()),
             "answered": sum(|counters| counters.answered.get()),

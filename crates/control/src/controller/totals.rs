@@ -28,7 +28,7 @@ pub struct MemberTotals {
     /// TCP sessions that it refused or did not answer.
     pub connects_failed: u64,
     /// Of a firewall: flows that were seen over another one while both counted as up here. Whether both lived is for
-    /// [`super::drift`] to say.
+    /// `drift` to say.
     pub drifted_flows: u64,
 }
 

@@ -27,11 +27,13 @@ use crate::namespace::Namespace;
 pub struct Calls {
     /// Who is called.
     pub target: SocketAddr,
+    /// Who is called after that, in turn.
+    pub further_targets: Vec<SocketAddr>,
     /// Calls in all.
     pub count: usize,
     /// Threads that call at the same time, each one call after the other.
     pub concurrency: usize,
-    /// The callers' addresses, in turn; none: the kernel chooses.
+    /// The callers' addresses, in turn, of the family of the target that they meet; none: the kernel chooses.
     pub sources: Vec<IpAddr>,
     /// Whether a connection stays open once its server has answered.
     pub hold: bool,
@@ -68,6 +70,7 @@ impl Calls {
     pub fn to(target: SocketAddr) -> Self {
         Self {
             target,
+            further_targets: Vec::new(),
             count: 240,
             concurrency: 8,
             sources: Vec::new(),
@@ -80,7 +83,9 @@ impl Calls {
 
     /// Makes the calls, from a namespace.
     pub fn make(&self, namespace: &Namespace) -> Result<Called> {
-        lab_address(self.target.ip())?;
+        let targets: Vec<SocketAddr> =
+            std::iter::once(self.target).chain(self.further_targets.iter().copied()).collect();
+        targets.iter().try_for_each(|target| lab_address(target.ip()).map(drop))?;
         let (start, taken) = (Instant::now(), AtomicUsize::new(0));
         let caller = || {
             namespace.enter()?;
@@ -90,7 +95,7 @@ impl Calls {
                 if index >= self.count || start.elapsed() >= self.limit {
                     return Ok(made);
                 }
-                made.push((index, self.call(index, start)));
+                made.push((index, self.call(index, targets[index % targets.len()], start)));
                 thread::sleep(self.pause);
             }
         };
@@ -107,20 +112,19 @@ impl Calls {
         Ok(Called { calls, held: HeldConnections::of(held.into_iter().flatten().collect()) })
     }
 
-    fn call(&self, index: usize, start: Instant) -> (Call, Option<Held>) {
+    fn call(&self, index: usize, target: SocketAddr, start: Instant) -> (Call, Option<Held>) {
         let source = self.sources.get(index % self.sources.len().max(1)).copied();
         let (at, began) = (start.elapsed(), Instant::now());
         let mut line = None;
-        let answer =
-            connect_from(source, self.target, self.timeout).map_err(Failure::from).and_then(|stream| {
-                match line.insert(Held::new(stream)).ask(0, 0, began + self.timeout) {
-                    HeldState::Alive(server) => Ok(server),
-                    HeldState::Silent => Err(Failure::TimedOut),
-                    HeldState::Closed => Err(Failure::Closed),
-                    HeldState::Reset => Err(Failure::Reset),
-                    HeldState::Failed(failure) => Err(failure),
-                }
-            });
+        let answer = connect_from(source, target, self.timeout).map_err(Failure::from).and_then(|stream| {
+            match line.insert(Held::new(stream)).ask(0, 0, began + self.timeout) {
+                HeldState::Alive(server) => Ok(server),
+                HeldState::Silent => Err(Failure::TimedOut),
+                HeldState::Closed => Err(Failure::Closed),
+                HeldState::Reset => Err(Failure::Reset),
+                HeldState::Failed(failure) => Err(failure),
+            }
+        });
         let line = line.filter(|_| self.hold && answer.is_ok());
         (Call { source, at, answer }, line)
     }

@@ -2,20 +2,24 @@
 
 mod busy;
 mod calls;
+mod datagrams;
 mod fragments;
 mod frames;
 mod held;
 mod http;
+mod pings;
 mod report;
 mod transfer;
 mod udp;
 
 pub use busy::{BusyConnections, Chatter, Rested};
 pub use calls::{Call, Called, Calls, per_server};
+pub use datagrams::{BusyDatagrams, DatagramFlow, Datagrams};
 pub use fragments::{FragmentedQuestion, Order, ask_in_fragments, fragment_udp};
 pub use frames::send_frames;
 pub use held::{HeldConnections, HeldState};
 pub use http::{Load, http_get, run_requests};
+pub use pings::{Pinged, ping_many};
 pub use report::{Answer, Failed, Failure, Report};
 pub use transfer::{Transferred, Way, transfer};
 pub use udp::{Echoed, ask_udp, udp_ask, udp_ask_sized};

@@ -2,6 +2,8 @@
 
 mod decapsulator;
 mod delay_line;
+mod firewall;
+mod ftp;
 mod iperf3;
 mod mood;
 mod nginx;
@@ -14,6 +16,11 @@ mod vlan_switch;
 
 pub use decapsulator::{Decapsulated, Decapsulator, GUE_PORT, Tunnel, rewrite_dscp};
 pub use delay_line::DelayLine;
+pub use firewall::{
+    Deafness, ESTABLISHED, Filtering, Firewall, FirewallPolicy, FlowKey, INVALID, Misrouting, OPENED,
+    RELATED, TrackedFlow, Translation, UNTRACKED, misroute_answers,
+};
+pub use ftp::{FtpMode, FtpServer, ftp_fetch, ftp_store};
 pub use iperf3::{Iperf3, Iperf3Report, run_iperf3};
 pub use mood::{Mood, MoodServer, READY, Speech};
 pub use nginx::{Access, NginxServer};

@@ -2,7 +2,8 @@
 //! it.
 //!
 //! Every network of a lab has a number: 198.18.N.0/24 and 2001:db8:N::/64, and a host in it a number too,
-//! which reads alike in both families: host 11 is 198.18.N.11 and 2001:db8:N::11.
+//! which reads alike in both families: host 11 is 198.18.N.11 and 2001:db8:N::11. From 256 on it lies in
+//! 198.19: network 256 is 198.19.0.0/24 and 2001:db8:256::/64.
 
 use std::net::IpAddr;
 
@@ -15,16 +16,17 @@ use super::hop;
 
 /// A network of a lab by its number; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(pub u8);
+pub struct Network(pub u16);
 
 impl Network {
     /// A host's addresses, IPv4 and IPv6.
     pub fn host(self, number: u8) -> [IpAddr; 2] {
-        let v4 = IpAddr::from([198, 18, self.0, number]);
+        let [above, network] = self.0.to_be_bytes();
+        let v4 = IpAddr::from([198, 18 + above, network, number]);
         // .11 has ::11 beside it, as people write it: the decimal digits, read as hexadecimal ones.
-        let digit = |value: u8| u16::from(value % 10);
-        let written = |value: u8| digit(value / 100) << 8 | digit(value / 10) << 4 | digit(value);
-        let v6 = IpAddr::from([0x2001, 0xdb8, written(self.0), 0, 0, 0, 0, written(number)]);
+        let digit = |value: u16| value % 10;
+        let written = |value: u16| digit(value / 100) << 8 | digit(value / 10) << 4 | digit(value);
+        let v6 = IpAddr::from([0x2001, 0xdb8, written(self.0), 0, 0, 0, 0, written(number.into())]);
         [v4, v6]
     }
 
@@ -139,5 +141,6 @@ mod tests {
         assert_eq!(Network(0).host(50).map(|ip| ip.to_string()), ["198.18.0.50", "2001:db8::50"]);
         assert_eq!(Network(2).host(251).map(|ip| ip.to_string()), ["198.18.2.251", "2001:db8:2::251"]);
         assert_eq!(Network(12).destinations(), ["198.18.12.0/24", "2001:db8:12::/64"]);
+        assert_eq!(Network(257).destinations(), ["198.19.1.0/24", "2001:db8:257::/64"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The labs that have a name, and what they are made of.
 
+pub mod fwlb;
 mod gateway;
 mod hop;
 mod host;

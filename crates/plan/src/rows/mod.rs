@@ -39,6 +39,7 @@
 //! reading for everyone. Members past 65,535 are left out.
 
 mod fill;
+mod order;
 
 use fill::{Fill, Tier};
 use flow::FlowHasher;
@@ -54,9 +55,6 @@ const ROWS_MAX: usize = 1 << 20;
 
 /// Steps per row that finding the changed rows may take before making the table anew is cheaper.
 const STEPS_PER_ROW_MAX: usize = 4;
-
-/// Members whose order of preference is told: [`PreferenceRows::preferences`].
-const PREFERENCES_MAX: usize = 256;
 
 /// Stands for "no member takes this row".
 const NOBODY: u16 = u16::MAX;
@@ -118,32 +116,14 @@ impl PreferenceRows {
     /// The position of the member that serves flows with this hash.
     #[inline]
     pub fn member(&self, hash: u64) -> Option<usize> {
-        let row = ((u128::from(hash) * self.in_force.len() as u128) >> 64) as usize;
-        let member = self.in_force[row];
+        let member = self.in_force[self.row(hash)];
         (member != NOBODY).then_some(usize::from(member))
     }
 
-    /// The positions of the living members in the order in which the row of this hash prefers them, each once: the one in
-    /// force first. Members of later tiers follow only when nobody lives in an earlier one. For members in small numbers:
-    /// the whole order takes about as many steps per member as there are members.
-    pub fn preferences(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let row = ((u128::from(hash) * self.in_force.len() as u128) >> 64) as usize;
-        let tier = self.tier.map(|tier| &self.fill.tiers[tier]);
-        let wanted = tier.map_or(0, |tier| {
-            (0..self.living.len())
-                .filter(|&member| self.living[member] && !tier.rows_of(member).is_empty())
-                .count()
-        });
-        let first = self.levels[row];
-        let mut seen = [0u64; PREFERENCES_MAX / 64];
-        let levels = (first..self.fill.count as u32).filter_map(move |level| {
-            let member = usize::from(tier?.first[row ^ self.fill.distance(level)]);
-            let lives = self.living.get(member).copied().unwrap_or(false) && member < PREFERENCES_MAX;
-            let is_new = lives && seen[member / 64] & 1 << (member % 64) == 0;
-            is_new.then(|| seen[member / 64] |= 1 << (member % 64))?;
-            Some(member)
-        });
-        levels.take(wanted.min(PREFERENCES_MAX))
+    /// The row of flows with this hash.
+    #[inline]
+    fn row(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.in_force.len() as u128) >> 64) as usize
     }
 
     /// How many rows the table has.
@@ -275,5 +255,7 @@ fn settle(fill: &Fill, tier: &Tier, living: &[bool], mut pending: Vec<u32>, rows
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod order_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;

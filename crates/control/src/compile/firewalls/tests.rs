@@ -184,6 +184,8 @@ fn what_nothing_changed_is_shared_and_what_did_is_told() {
     assert_eq!(after.v4.firewalls.groups()[1].members[0].state, MemberState::Moving);
     assert_eq!(after.v4.firewalls.groups()[0].members, first.v4.firewalls.groups()[0].members);
 
+    bench.configure(config(groups()));
+    let after = bench.plan();
     let mut other_zone = config(groups());
     other_zone.zones.push("inside".to_owned());
     other_zone.ports[1].zone = 1;
