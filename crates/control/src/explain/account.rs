@@ -116,10 +116,13 @@ where
             _ => None,
         };
         let mut notes = self.entrance.notes.clone();
-        let opens = matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
+        let firewalls = self.firewalls();
+        let opens = !firewalls.is_empty()
+            || matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
         if opens && !self.is_reply() && self.scene.is_crowded() {
             notes.push("the session table is full: a new session may find no room".into());
         }
+        notes.extend(self.remark_on_zone().filter(|_| firewalls.is_empty()));
         let told = json!({
             "from": {
                 "port": self.port_name(self.entrance.port),
@@ -128,6 +131,7 @@ where
                 "destination_mac": link.destination.to_string(),
             },
             "notes": notes,
+            "firewalls": firewalls,
             "outcome": self.outcome(),
             "why": self.why(),
             "drop": dropped,
@@ -182,6 +186,9 @@ where
                     .into(),
             );
         }
+        if self.goes_to_firewall() {
+            return None;
+        }
         let way = self.reply_way(member, ReturnPath::Any).filter(|way| way.bypasses())?;
         let is_never = matches!(service.source_nat, SourceNat::Never);
         (is_never && self.lent().is_none()).then(|| {
@@ -199,7 +206,7 @@ where
         let of_session = self.session.map(|session| F::translation(&session.client.payload).member);
         let is_it = |id: rewrite::MemberId| match of_session {
             Some(member) => id == member,
-            None => Some(id.index) == self.played.member,
+            None => self.played.members.contains(&id.index),
         };
         let services = || view.owned.addresses().flat_map(|(_, vip)| vip.services());
         let served = services().find_map(|service| {
@@ -261,6 +268,9 @@ where
             Treatment::Service(..) => "it opens a session of the service".into(),
             Treatment::Outbound(_) => "it opens a session of a masqueraded network".into(),
             Treatment::Own | Treatment::Host => "it is for the host".into(),
+            Treatment::Passing if self.session.is_some() => {
+                "it opens a session of a flow that crosses firewalls".into()
+            }
             Treatment::Passing if self.is_unchanged() && self.played.sent.len() > 1 => {
                 "it is not balanced: the bridge passes it on by every port, for it has not seen its destination".into()
             }
@@ -299,11 +309,11 @@ where
         if !service.available.is_empty() && calls_itself {
             return DropReason::ReplyBypasses.sentence();
         }
-        "no server of the service takes sessions".into()
+        self.why_unreachable(service).unwrap_or_else(|| "no server of the service takes sessions".into())
     }
 
     /// Whether the packet travels towards the client.
-    fn is_reply(&self) -> bool {
+    pub fn is_reply(&self) -> bool {
         let Some(session) = self.session else { return false };
         let before = Picture::of(self.frame, None);
         let reply = F::Key::from_words(session.server.key);
@@ -318,7 +328,8 @@ where
         after.first().map(|(_, picture)| picture) == before.as_ref()
     }
 
-    fn pictures(&self) -> Vec<(u16, Picture)> {
+    /// What was sent, each with its ring.
+    pub fn pictures(&self) -> Vec<(u16, Picture)> {
         let gue_port = match self.mode() {
             Some(Mode::Gue { port, .. }) => Some(port),
             _ => None,
@@ -399,6 +410,10 @@ where
             _ if self.scene.known.is_some() => "decided when the session opened".into(),
             SourceNat::Never => "source_nat is never".into(),
             SourceNat::Always(_) => "source_nat is always".into(),
+            SourceNat::Auto(_, path) if *path != ReturnPath::Bypass && self.goes_to_firewall() => {
+                "source_nat is auto, and the firewall sends the reply back to whom the request came from"
+                    .into()
+            }
             SourceNat::Auto(_, path) => match self.reply_way(member, *path) {
                 Some(way) => format!("source_nat is auto, and {}", way_words(way)),
                 None => "source_nat is auto".into(),

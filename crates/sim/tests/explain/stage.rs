@@ -9,8 +9,10 @@ use wire::Mac;
 use wire::build;
 use wire::tcp::TcpFlags;
 
-pub const STATIONS: [&str; 9] =
-    ["OUTSIDE", "INSIDE", "BRIDGE", "CLIENT", "GATEWAY", "SERVER1", "SERVER2", "SERVER3", "ROUTER"];
+pub const STATIONS: [&str; 12] = [
+    "OUTSIDE", "INSIDE", "BRIDGE", "CLIENT", "GATEWAY", "SERVER1", "SERVER2", "SERVER3", "ROUTER", "FW1",
+    "FW2", "FW3",
+];
 
 /// Two routed ports: clients outside, servers inside, and more servers behind a router there.
 pub const ROUTED: &str = "interface eth1 OUTSIDE mtu 1500
