@@ -1,5 +1,6 @@
 //! What came of a packet, in words: read off the frames, the session and the plan.
 
+use super::Protocol;
 use super::entrance::Entrance;
 use super::picture::Picture;
 use super::recall::Kept;
@@ -296,8 +297,11 @@ where
             _ if self.session.is_some() => "the server of its session is gone".into(),
             (Treatment::Service(service, _), _) => self.why_refused(service),
             _ => {
-                let protocol = self.scene.question.protocol;
-                format!("no service listens on {protocol} port {port} of {}", address.into())
+                let (protocol, address) = (self.scene.question.protocol, address.into());
+                match protocol {
+                    Protocol::Other(_) => format!("no service takes protocol {protocol} at {address}"),
+                    _ => format!("no service listens on {protocol} port {port} of {address}"),
+                }
             }
         }
     }
@@ -437,6 +441,6 @@ where
 }
 
 /// An end in words; one without a port is an address.
-fn end(end: SocketAddr) -> String {
+pub(super) fn end(end: SocketAddr) -> String {
     if end.port() == 0 { end.ip().to_string() } else { end.to_string() }
 }

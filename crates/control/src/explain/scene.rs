@@ -1,6 +1,6 @@
 //! The two acts: the packet that is asked about, and its answer.
 
-use super::account::Act;
+use super::account::{Act, end};
 use super::entrance::{self, Entrance};
 use super::picture::{LinkLayer, Picture, Stage, draw};
 use super::recall::{self, Kept};
@@ -94,8 +94,8 @@ where
         let sent = act.sent().filter(|_| !act.is_hosts());
         let reply = sent.map(|sent| self.answer(&mut performance, &sent, mode, remark));
         Ok(json!({
-            "source": self.question.source.to_string(),
-            "destination": self.question.destination.to_string(),
+            "source": end(self.question.source),
+            "destination": end(self.question.destination),
             "protocol": self.question.protocol.to_string(),
             "session": self.known.as_ref().map(|(session, is_reply)| self.session(session, *is_reply)),
             "request": request,

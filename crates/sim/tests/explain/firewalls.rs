@@ -233,6 +233,19 @@ fn an_address_that_one_firewall_translates_to_is_reached_by_that_one_alone() {
 }
 
 #[test]
+fn protocols_without_ports_cross_the_firewall_of_their_hosts() {
+    let stage = outer();
+    for protocol in ["esp", "gre", "sctp", "99"] {
+        let told = stage.explain(("198.18.0.50", "198.19.0.3", protocol));
+        assert_eq!((word(&told["protocol"]), word(&told["destination"])), (protocol, "198.19.0.3"));
+        assert_eq!(only(&told["request"]), ("to", "fw3", vec!["fw2", "fw1"]));
+        assert_eq!(only(&told["reply"]).1, "fw3");
+        assert_eq!(after(&told["request"], "destination"), "198.19.0.3");
+        assert_eq!(word(&told["reply"]["to"][0]["port"]), "outside");
+    }
+}
+
+#[test]
 fn by_five_tuple_the_row_is_the_flows() {
     let mut stage = outer_with("hash = \"five-tuple\"", [""; 3]);
     let mut seen = std::collections::HashSet::new();
