@@ -51,7 +51,9 @@ fn act(act: &Value) -> String {
     line("comes in", format!("{}{}", plain(&act["from"]["port"]), vlan(&act["from"])));
     for firewall in list(&act["firewalls"]) {
         let name = if firewall["way"] == "from" { "from firewall" } else { "to firewall" };
-        line(name, self::firewall(firewall));
+        let (who, why) = self::firewall(firewall);
+        line(name, who);
+        line("because", why);
         if !firewall["firewall"].is_null() {
             line("then", then(list(&firewall["then"])));
         }
@@ -95,25 +97,25 @@ fn act(act: &Value) -> String {
     lines.to_owned() + &rewrite(list(&act["rewrite"]))
 }
 
-/// One that a packet comes from or goes to, and why.
-fn firewall(firewall: &Value) -> String {
+/// A firewall that a packet comes from or goes to, and why.
+fn firewall(firewall: &Value) -> (String, String) {
     let group = plain(&firewall["group"]);
-    let why = plain(&firewall["why"]);
-    if firewall["firewall"].is_null() {
-        return format!("none of group {group}: {why}");
-    }
-    let member = [&firewall["firewall"], &firewall["address"], &firewall["state"]].map(plain);
-    let [name, address, state] = member;
-    let hash = plain(&firewall["hash"]);
-    let mut words =
-        format!("{name} of group {group} ({address}, {state}; {hash}, row {}): {why}", firewall["row"]);
+    let mut why = plain(&firewall["why"]);
     if firewall["moved"] == true {
-        words.push_str("; it was moved by a failure");
+        why.push_str("; a failure has moved it");
     }
     if firewall["drifted"] == true {
-        words.push_str("; it has drifted: packets came over another firewall");
+        why.push_str("; it has drifted: packets came over another firewall");
     }
-    words
+    let hash = plain(&firewall["hash"]);
+    let who = match &firewall["firewall"] {
+        Value::Null => format!("none of group {group} ({hash})"),
+        name => {
+            let [address, state] = [&firewall["address"], &firewall["state"]].map(plain);
+            format!("{} of group {group} ({hash}): {address}, {state}", plain(name))
+        }
+    };
+    (who, why)
 }
 
 /// Who would take over.
@@ -239,8 +241,7 @@ Reply (does not pass here)
         let mut back = firewall("from", "the request went over it");
         back["then"] = json!([]);
         (back["moved"], back["drifted"]) = (true.into(), true.into());
-        let none =
-            json!({"way": "to", "group": "out", "firewall": null, "why": "none takes it: fw1 is down"});
+        let none = json!({"way": "to", "group": "out", "firewall": null, "hash": "five-tuple", "why": "none takes it: fw1 is down"});
         let account = json!({
             "source": "198.18.0.50:40000", "destination": "198.19.0.11:80", "protocol": "tcp", "session": null,
             "request": {"from": {"port": "outside"}, "outcome": "forwarded", "why": "it opens a session",
@@ -253,16 +254,18 @@ Reply (does not pass here)
 
 Request
   comes in     outside
-  to firewall  fw2 of group in (198.18.1.2, up; address-pair, row 17): first preference of row 17 for this pair of hosts
+  to firewall  fw2 of group in (address-pair): 198.18.1.2, up
+  because      first preference of row 17 for this pair of hosts
   then         fw1, then fw3 would take over
   outcome      forwarded: it opens a session
 
 Reply
   comes in       front
-  from firewall  fw2 of group in (198.18.1.2, up; address-pair, row 17): the request went over it; it was moved by a \
-failure; it has drifted: packets came over another firewall
+  from firewall  fw2 of group in (address-pair): 198.18.1.2, up
+  because        the request went over it; a failure has moved it; it has drifted: packets came over another firewall
   then           nobody would take over
-  to firewall    none of group out: none takes it: fw1 is down
+  to firewall    none of group out (five-tuple)
+  because        none takes it: fw1 is down
   outcome        dropped (no-firewall): none
 ";
         assert_eq!(render(&account), expected);

@@ -46,8 +46,8 @@ impl Running {
         Self::start(lab.outside.namespace(), file, lab.socket(), wish, report)
     }
 
-    /// Starts this very program with a file and waits until it forwards and all servers are up.
-    pub(super) fn start(
+    /// Starts this very program with a file and waits until it forwards.
+    pub(super) fn launch(
         namespace: &Namespace,
         file: PathBuf,
         socket: PathBuf,
@@ -61,6 +61,18 @@ impl Running {
         report.note(format!("forwards {:.0?} after its start", started.elapsed()));
         let running = Self { appliance, wish, file, socket };
         running.quote("ports", report)?;
+        Ok(running)
+    }
+
+    /// As [`Running::launch`], and waits until all servers are up.
+    pub(super) fn start(
+        namespace: &Namespace,
+        file: PathBuf,
+        socket: PathBuf,
+        wish: Wish,
+        report: &mut Report,
+    ) -> Result<Self, Stopped> {
+        let running = Self::launch(namespace, file, socket, wish, report)?;
         if !running.wait_for_servers(|server| server["state"] == "up")? {
             running.quote("servers", report)?;
             running.quote_last_words(report);
@@ -134,7 +146,11 @@ impl Running {
         self.wait_for_rows(what, |rows| rows.iter().any(|row| row["name"] == name && holds(row)))
     }
 
-    fn wait_for_rows(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<bool, Stopped> {
+    pub(super) fn wait_for_rows(
+        &self,
+        what: &str,
+        holds: impl Fn(&[Value]) -> bool,
+    ) -> Result<bool, Stopped> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if holds(&self.rows(what)?) {

@@ -4,6 +4,7 @@
 //! lab that cannot be built, and one that did not show what it should, end with exit status 1.
 
 mod appliance;
+mod fwlb;
 mod health;
 mod modes;
 mod report;
@@ -86,6 +87,11 @@ fn run_to_end(lab: Lab, wish: Wish, report: &mut Report) -> Result<(), Stopped> 
             })
         }
         Topology::Schedulers => schedulers::run(build("schedulers")?, wish, report),
+        Topology::FwlbSandwich => fwlb::sandwich(build("fwlb-sandwich")?, wish, report),
+        Topology::FwlbStealth => fwlb::stealth(build("fwlb-stealth")?, wish, report),
+        Topology::FwlbDmz => fwlb::dmz(build("fwlb-dmz")?, wish, report),
+        Topology::FwlbNat => fwlb::nat(build("fwlb-nat")?, wish, report),
+        Topology::FwlbFailover => fwlb::failover(wish, report),
         Topology::Health => health::run(build("health")?, wish, report),
         Topology::Traps => traps::run(wish, report),
     }
