@@ -13,6 +13,7 @@ use super::super::report::Report;
 use super::super::{Stopped, Wish, build};
 use super::flows::{addresses, call};
 use super::scene::{DOWN_WITHIN, LATE, Scene};
+use super::wire::Wire;
 use super::{BOTH, options};
 
 /// The firewall that fails, by its place.
@@ -128,6 +129,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     let (name, broken_at) = (scene.site.firewalls[FAILS].name().to_owned(), Instant::now());
     let hit: Vec<bool> = locals.iter().map(|local| before.get(&("tcp", *local)) == Some(&name)).collect();
     let count_hit = hit.iter().filter(|hit| **hit).count();
+    let wire = scene.site.segments.first().is_some().then(|| Wire::watch(scene)).transpose()?;
     let chatter = Chatter {
         padding_bytes: 0,
         interval: Duration::from_millis(100),
@@ -167,6 +169,13 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
             (held, states)
         }
     };
+    let ends = locals.iter().zip(&hit).filter(|(_, hit)| **hit).map(|(local, _)| *local).collect();
+    let near = scene.site.firewalls[FAILS].legs()[0].mac();
+    match (wire, fate) {
+        (Some(wire), Fate::Reset) => wire.judge_resets(&ends, report)?,
+        (Some(wire), _) => wire.judge_ways(&ends, (near, fate == Fate::Wait), report)?,
+        (None, _) => {}
+    }
     judge_fate(scene, (held, states), &hit, (fate, broken_at), report)?;
     let flows = asking.stop();
     let others: Vec<_> = flows

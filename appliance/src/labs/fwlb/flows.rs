@@ -127,7 +127,7 @@ pub(super) fn judge(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {
         ("UNTRACKED", Align::Right),
     ];
     let mut table = Table::new(columns);
-    let (mut shares, mut dropped, mut shared) = (Vec::new(), 0, 0);
+    let (mut shares, mut weights, mut dropped, mut shared) = (Vec::new(), Vec::new(), 0, 0);
     let mut seen = BTreeSet::new();
     for firewall in &scene.site.firewalls {
         let flows = firewall.flow_set()?;
@@ -139,6 +139,7 @@ pub(super) fn judge(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {
             [of(6) as u64, of(17) as u64, icmp as u64, invalid, untracked].map(|number| number.to_string()),
         ));
         shares.push(of(6));
+        weights.push(weight_of(scene, firewall.name())?);
         dropped += invalid + untracked;
         shared += flows.intersection(&seen).count();
         seen.extend(flows);
@@ -150,15 +151,27 @@ pub(super) fn judge(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {
         "no firewall saw anything that it did not know",
         format!("{dropped} packets"),
     );
-    let mean = shares.iter().sum::<usize>() / shares.len().max(1);
-    // Hosts are drawn by the hash: what falls to one of three of n pairs scatters by the root of 2n/9.
-    let tolerance = (mean / 10).max(3 * ((2 * mean / 3) as f64).sqrt() as usize);
+    let (flows, whole) = (shares.iter().sum::<usize>(), weights.iter().sum::<usize>().max(1));
+    let is_even = shares.iter().zip(&weights).all(|(share, weight)| {
+        let due = flows * weight / whole;
+        // Pairs of hosts are drawn by the hash: what falls to one firewall scatters by the root of it at the most.
+        share.abs_diff(due) <= (due / 10).max(3 * (due as f64).sqrt() as usize)
+    });
     report.expect_or(
-        shares.iter().all(|share| share.abs_diff(mean) <= tolerance),
-        "every firewall has its share of TCP within a tenth, or what chance allows few flows",
+        is_even,
+        format!(
+            "shares of TCP are as the weights {weights:?}, within a tenth or what chance allows few flows"
+        ),
         format!("{shares:?}"),
     );
     Ok(())
+}
+
+/// The weight of a firewall, as the outer end has it.
+fn weight_of(scene: &Scene, name: &str) -> Result<usize, Stopped> {
+    let rows = scene.firewalls(Side::Outer)?;
+    let row = rows.iter().find(|row| row["name"] == name);
+    Ok(row.and_then(|row| row["weight"].as_u64()).unwrap_or(1) as usize)
 }
 
 /// Active and passive FTP: the control and the data connection cross one firewall, or it would not know the second.

@@ -5,6 +5,7 @@ mod failover;
 mod faults;
 mod flows;
 mod scene;
+mod wire;
 
 use lab::topology::fwlb::{FwlbOptions, FwlbPlan, Side};
 use lab::{FirewallPolicy, Testbed};
@@ -53,8 +54,9 @@ fn options(wish: Wish) -> FwlbOptions {
 pub(super) fn sandwich(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
     let policy = FirewallPolicy { reads_ftp: true, ..FirewallPolicy::default() };
     let plan = FwlbPlan { firewalls: vec![policy; 3], ..FwlbPlan::sandwich() };
-    let title = "Three stateful firewalls between two appliances";
-    let mut scene = Scene::start(testbed, (title, SANDWICH), &plan, &options(wish), wish, report)?;
+    let title = "Three stateful firewalls between two appliances, one as strong as the others together";
+    let options = FwlbOptions { weights: vec![1, 2, 1], ..options(wish) };
+    let mut scene = Scene::start(testbed, (title, SANDWICH), &plan, &options, wish, report)?;
     let seen = watch_sandwich(&mut scene, wish, report);
     scene.end(seen, wish, report)
 }
