@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lab::topology::UDP_PORT;
 use lab::topology::fwlb::{FwlbOptions, FwlbPlan, Side};
 use lab::{Chatter, Datagrams, Filtering, FirewallPolicy, HeldConnections, HeldState};
+use serde_json::Value;
 
 use super::super::report::Report;
 use super::super::{Stopped, Wish, build};
@@ -91,15 +92,19 @@ pub(super) fn of_strict_firewalls(
     fail(scene, count, Fate::Break, report)
 }
 
-/// Which firewall each client's end is on, as the firewalls say.
-fn places(scene: &Scene) -> Result<BTreeMap<SocketAddr, usize>, Stopped> {
-    let mut places = BTreeMap::new();
-    for (place, firewall) in scene.site.firewalls.iter().enumerate() {
-        for flow in firewall.flows()? {
-            places.insert(flow.original.source, place);
-        }
-    }
-    Ok(places)
+/// A client's end of a flow: protocol and address.
+type End = (&'static str, SocketAddr);
+
+/// Which firewall each flow crosses, by its client's end, as the outer appliance says: firewalls that share what they know
+/// do not say it themselves.
+fn places(scene: &Scene) -> Result<BTreeMap<End, String>, Stopped> {
+    let rows = scene.running(Side::Outer)?.rows("sessions")?;
+    let place = |row: &Value| {
+        let protocol = ["tcp", "udp"].into_iter().find(|protocol| row["protocol"] == *protocol)?;
+        let client = row["client"].as_str()?.parse().ok()?;
+        Some(((protocol, client), row["firewall"].as_str()?.to_owned()))
+    };
+    Ok(rows.iter().filter_map(place).collect())
 }
 
 fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Result<(), Stopped> {
@@ -120,10 +125,9 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     std::thread::sleep(Duration::from_millis(400));
     let before = places(scene)?;
     let locals = called.held.local_addresses();
-    let is_hit = |local: &SocketAddr| before.get(local) == Some(&FAILS);
-    let hit: Vec<bool> = locals.iter().map(is_hit).collect();
-    let count_hit = hit.iter().filter(|hit| **hit).count();
     let (name, broken_at) = (scene.site.firewalls[FAILS].name().to_owned(), Instant::now());
+    let hit: Vec<bool> = locals.iter().map(|local| before.get(&("tcp", *local)) == Some(&name)).collect();
+    let count_hit = hit.iter().filter(|hit| **hit).count();
     let chatter = Chatter {
         padding_bytes: 0,
         interval: Duration::from_millis(100),
@@ -137,8 +141,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     report.note(format!("{name} fails; {count_hit} of the flows cross it"));
     report.expect(count_hit > 0 && count_hit < count, "some of the flows cross it, and some do not");
     for side in BOTH {
-        let took =
-            scene.wait_for_state(side, &name, (broken_at, |row: &serde_json::Value| row["state"] != "up"))?;
+        let took = scene.wait_for_state(side, &name, (broken_at, |row: &Value| row["state"] != "up"))?;
         let within = DOWN_WITHIN + LATE;
         report.expect_or(
             took.is_some_and(|took| took <= within),
@@ -166,8 +169,10 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     };
     judge_fate(scene, (held, states), &hit, (fate, broken_at), report)?;
     let flows = asking.stop();
-    let others: Vec<_> =
-        flows.iter().filter(|flow| before.get(&flow.local).is_some_and(|place| *place != FAILS)).collect();
+    let others: Vec<_> = flows
+        .iter()
+        .filter(|flow| before.get(&("udp", flow.local)).is_some_and(|place| *place != name))
+        .collect();
     let lost: u64 = others.iter().map(|flow| flow.lost()).sum();
     let sent: u64 = others.iter().map(|flow| flow.sent).sum();
     report.expect_or(
@@ -177,7 +182,8 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     );
     let after = places(scene)?;
     let moved = locals.iter().zip(&hit).filter(|(local, hit)| {
-        !**hit && after.get(local).is_some_and(|place| before.get(local) != Some(place))
+        !**hit
+            && after.get(&("tcp", **local)).is_some_and(|place| before.get(&("tcp", **local)) != Some(place))
     });
     let moved = moved.count();
     report.expect_or(moved == 0, "none of the others' flows has moved", format!("{moved} have"));
