@@ -40,6 +40,7 @@ Examples:
   jeoul explain 198.18.0.50:40000 198.18.0.10:80/tcp
   jeoul explain [2001:db8::50]:5000 [2001:db8::10]:53/udp
   jeoul explain 198.18.0.50 198.18.1.11/icmp --port outside
+  jeoul explain 198.18.0.50 198.19.0.11/gre
 
 Exit status: 0 explained, also a packet that is dropped; 1 failed, 2 wrong input.";
 
@@ -131,19 +132,19 @@ pub(crate) enum Command {
 
     /// Say what becomes of a packet, and why
     ///
-    /// Which service and server it gets, whether its source is translated, where it goes out and how it is
+    /// Which service, server and firewalls it gets, whether its source is translated, where it goes out and how it is
     /// rewritten; or why it is dropped, answered or waits. Then the same for the answer. The very code of the
     /// workers says it, on a copy of what they work by: nothing is sent, and no session, counter or turn moves.
     /// A session that is there already is named, and explains its own packets.
     ///
     /// A packet of TCP is a SYN, or a later segment where there is a session; of ICMP an echo request, whose
-    /// identifier may be given in place of a port.
+    /// identifier may be given in place of a port. Other protocols are asked about without ports.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
         /// Where it comes from; IPv6 as [ADDRESS]:PORT
         #[arg(value_name = "SRC:PORT")]
         source: String,
-        /// Where it goes, and its protocol: tcp, udp or icmp
+        /// Where it goes, and its protocol: tcp, udp or icmp; esp, gre, sctp or a number without ports
         #[arg(value_name = "DST:PORT/PROTO")]
         destination: Destination,
         /// The port or bridge that it comes in by; default: the one that its source is reached by
@@ -462,6 +463,7 @@ mod tests {
             "jeoul show bridge",
             "jeoul explain 198.18.0.50:40000 198.18.0.10:80/tcp --json --port outside --socket /run/x",
             "jeoul explain 2001:db8::50 2001:db8::10/icmp",
+            "jeoul explain 198.18.0.50 198.19.0.11/47",
             "jeoul server drain web [2001:db8::11]:80 --socket /run/x",
             "jeoul server weight web 198.18.1.11 0",
             "jeoul server weight web 198.18.1.11 65535",

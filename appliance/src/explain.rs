@@ -49,6 +49,15 @@ fn act(act: &Value) -> String {
         line("note", plain(note));
     }
     line("comes in", format!("{}{}", plain(&act["from"]["port"]), vlan(&act["from"])));
+    for firewall in list(&act["firewalls"]) {
+        let name = if firewall["way"] == "from" { "from firewall" } else { "to firewall" };
+        let (who, why) = self::firewall(firewall);
+        line(name, who);
+        line("because", why);
+        if !firewall["firewall"].is_null() {
+            line("then", then(list(&firewall["then"])));
+        }
+    }
     if !act["service"].is_null() {
         let scheduler = match &act["scheduler"] {
             Value::Null => String::new(),
@@ -86,6 +95,38 @@ fn act(act: &Value) -> String {
     let lines = lines.render(INDENT);
     let (_, lines) = lines.split_once('\n').unwrap_or_default();
     lines.to_owned() + &rewrite(list(&act["rewrite"]))
+}
+
+/// A firewall that a packet comes from or goes to, and why.
+fn firewall(firewall: &Value) -> (String, String) {
+    let group = plain(&firewall["group"]);
+    let mut why = plain(&firewall["why"]);
+    if firewall["moved"] == true {
+        why.push_str("; a failure has moved it");
+    }
+    if firewall["drifted"] == true {
+        why.push_str("; it has drifted: packets came over another firewall");
+    }
+    let hash = plain(&firewall["hash"]);
+    let who = match &firewall["firewall"] {
+        Value::Null => format!("none of group {group} ({hash})"),
+        name => {
+            let [address, state] = [&firewall["address"], &firewall["state"]].map(plain);
+            format!("{} of group {group} ({hash}): {address}, {state}", plain(name))
+        }
+    };
+    (who, why)
+}
+
+/// Who would take over.
+fn then(names: &[Value]) -> String {
+    match names {
+        [] => "nobody would take over".to_owned(),
+        names => {
+            let names: Vec<String> = names.iter().map(plain).collect();
+            format!("{} would take over", names.join(", then "))
+        }
+    }
 }
 
 fn way_out(way: &Value) -> String {
@@ -187,6 +228,45 @@ Reply (does not pass here)
   note      servers answer directly
   comes in  inside
   outcome   dropped (no-route): no route leads to its destination
+";
+        assert_eq!(render(&account), expected);
+    }
+
+    #[test]
+    fn the_firewalls_of_both_directions_stand_before_the_outcome() {
+        let firewall = |way: &str, why: &str| {
+            json!({"way": way, "group": "in", "firewall": "fw2", "address": "198.18.1.2", "state": "up",
+                "hash": "address-pair", "row": 17, "why": why, "then": ["fw1", "fw3"], "moved": null, "drifted": null})
+        };
+        let mut back = firewall("from", "the request went over it");
+        back["then"] = json!([]);
+        (back["moved"], back["drifted"]) = (true.into(), true.into());
+        let none = json!({"way": "to", "group": "out", "firewall": null, "hash": "five-tuple", "why": "none takes it: fw1 is down"});
+        let account = json!({
+            "source": "198.18.0.50:40000", "destination": "198.19.0.11:80", "protocol": "tcp", "session": null,
+            "request": {"from": {"port": "outside"}, "outcome": "forwarded", "why": "it opens a session",
+                "firewalls": [firewall("to", "first preference of row 17 for this pair of hosts")]},
+            "reply": {"from": {"port": "front"}, "outcome": "dropped", "drop": "no-firewall", "why": "none",
+                "firewalls": [back, none]},
+        });
+        let expected = "\
+198.18.0.50:40000 > 198.19.0.11:80 tcp
+
+Request
+  comes in     outside
+  to firewall  fw2 of group in (address-pair): 198.18.1.2, up
+  because      first preference of row 17 for this pair of hosts
+  then         fw1, then fw3 would take over
+  outcome      forwarded: it opens a session
+
+Reply
+  comes in       front
+  from firewall  fw2 of group in (address-pair): 198.18.1.2, up
+  because        the request went over it; a failure has moved it; it has drifted: packets came over another firewall
+  then           nobody would take over
+  to firewall    none of group out (five-tuple)
+  because        none takes it: fw1 is down
+  outcome        dropped (no-firewall): none
 ";
         assert_eq!(render(&account), expected);
     }

@@ -71,7 +71,9 @@ fn measure(
             let stretch: Duration = (0..count).map(|_| burst(world)).sum();
             let line_ns = match world.talk {
                 Talk::TcpV6 => calibration::line_ns(&world.shared.sessions_v6, first),
-                Talk::TcpV4 | Talk::UdpV4 => calibration::line_ns(&world.shared.sessions_v4, first),
+                Talk::TcpV4 | Talk::UdpV4 | Talk::CrossingV4 => {
+                    calibration::line_ns(&world.shared.sessions_v4, first)
+                }
             };
             let packets = count * BURST_FRAMES_MAX as u64;
             pairs.0.push((stretch.as_nanos() as f64 / packets as f64, line_ns));
@@ -123,6 +125,8 @@ fn turns(criterion: &mut Criterion) {
     established(criterion, "turn/1M", Talk::TcpV4, CAPACITY_SESSIONS);
     established(criterion, "turn/1M udp", Talk::UdpV4, CAPACITY_SESSIONS);
     established(criterion, "turn/1M ipv6", Talk::TcpV6, CAPACITY_SESSIONS);
+    established(criterion, "turn/1k firewalls", Talk::CrossingV4, 1_000);
+    established(criterion, "turn/1M firewalls", Talk::CrossingV4, CAPACITY_SESSIONS);
 }
 
 /// Packets that no session is found for, in a table that holds nine tenths of its sessions.
@@ -133,6 +137,14 @@ fn misses(criterion: &mut Criterion) {
         let numbers = next..next + BURST_FRAMES_MAX;
         next = if numbers.end < 2 * STRANGERS_FROM { numbers.end } else { STRANGERS_FROM };
         let took = forwarded(world, numbers.clone().map(|number| Talk::TcpV4.opening(number)));
+        numbers.for_each(|number| world.forget(number));
+        took
+    });
+    let make_crossing = || World::with_sessions(Talk::CrossingV4, CAPACITY_SESSIONS / 10 * 9);
+    bench(criterion, "turn/new sessions firewalls", make_crossing, |world, _| {
+        let numbers = next..next + BURST_FRAMES_MAX;
+        next = if numbers.end < 2 * STRANGERS_FROM { numbers.end } else { STRANGERS_FROM };
+        let took = forwarded(world, numbers.clone().map(|number| Talk::CrossingV4.opening(number)));
         numbers.for_each(|number| world.forget(number));
         took
     });

@@ -11,8 +11,8 @@ use crate::reason::DropReason;
 use crate::reply_way::ReplyWay;
 use crate::shared::{Report, Shared, orders};
 use crate::worker::{Parts, Worker};
-use flow::{KeyV4, KeyV6};
-use plan::{Plan, Publisher, Resolution, ReturnPath};
+use flow::{KeyV4, KeyV6, Zone};
+use plan::{Beyond, Plan, Publisher, Resolution, ReturnPath};
 use port::PortIndex;
 use port::memory::MemoryPorts;
 use rewrite::{LinkIndex, MemberId};
@@ -62,8 +62,8 @@ pub struct Played {
     pub fate: Fate,
     /// The frames that came of it, each with the index of the ring that it left by.
     pub sent: Vec<(u16, Vec<u8>)>,
-    /// The member that it was counted for, by its row.
-    pub member: Option<u16>,
+    /// The members that it was counted for, by their rows: its server, and the firewalls that it passes.
+    pub members: Vec<u16>,
 }
 
 /// What became of a frame, in a word.
@@ -136,10 +136,8 @@ impl Rehearsal {
                     .collect::<Vec<_>>()
             })
             .collect();
-        let grown = |before: &[u64], after: &[u64]| {
-            before.iter().zip(after).position(|(before, after)| before != after)
-        };
-        let dropped = grown(&before.drops, &after.drops).and_then(|index| DropReason::all().nth(index));
+        let dropped = grown(&before.drops, &after.drops).next();
+        let dropped = dropped.and_then(|index| DropReason::all().nth(index));
         let unresolved = std::iter::from_fn(|| self.shared.reports.pop()).find_map(|report| match report {
             Report::Unresolved { port, address } => Some(Fate::Parked { port, next_hop: address }),
             _ => None,
@@ -151,7 +149,8 @@ impl Rehearsal {
             (None, None) if after.answered > before.answered => Fate::Answered,
             (None, None) => Fate::Sent,
         };
-        Played { fate, sent, member: grown(&before.members, &after.members).map(|index| index as u16) }
+        let members = grown(&before.members, &after.members).map(|index| index as u16).collect();
+        Played { fate, sent, members }
     }
 
     /// How the reply of `server` would find `client`, whose request came in by `port`; `hash` is that of its flow. `None`
@@ -192,6 +191,16 @@ impl Rehearsal {
         }
     }
 
+    /// What stands between a host in `zone` and `address`, if firewalls do: no more specific route stays in the zone.
+    pub fn beyond(&self, zone: Zone, address: IpAddr, now_ns: u64) -> Option<Beyond> {
+        let (plan, shared, counters) = (self.plan.current(), &*self.shared, &*self.counters);
+        let world = World { plan, shared, counters, now_ns, tick: tick_from_ns(now_ns) };
+        match address {
+            IpAddr::V4(address) => world.v4().beyond(zone, address),
+            IpAddr::V6(address) => world.v6().beyond(zone, address),
+        }
+    }
+
     /// Lets the worker know what `live` remembers of the client of `key`; gives the member that the client is to come back
     /// to.
     pub fn recall_client(&self, live: &Shared, key: impl Into<AnyKey>, now_ns: u64) -> Option<MemberId> {
@@ -214,4 +223,14 @@ impl Rehearsal {
             members: counters.members.iter().map(packets).collect(),
         }
     }
+}
+
+/// The places of the counters that have moved.
+fn grown(before: &[u64], after: &[u64]) -> impl Iterator<Item = usize> {
+    before
+        .iter()
+        .zip(after)
+        .enumerate()
+        .filter(|(_, (before, after))| before != after)
+        .map(|(place, _)| place)
 }

@@ -1,5 +1,6 @@
 //! What came of a packet, in words: read off the frames, the session and the plan.
 
+use super::Protocol;
 use super::entrance::Entrance;
 use super::picture::Picture;
 use super::recall::Kept;
@@ -116,10 +117,13 @@ where
             _ => None,
         };
         let mut notes = self.entrance.notes.clone();
-        let opens = matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
+        let firewalls = self.firewalls();
+        let opens = !firewalls.is_empty()
+            || matches!(self.treatment(), Treatment::Service(..) | Treatment::Outbound(_));
         if opens && !self.is_reply() && self.scene.is_crowded() {
             notes.push("the session table is full: a new session may find no room".into());
         }
+        notes.extend(self.remark_on_zone().filter(|_| firewalls.is_empty()));
         let told = json!({
             "from": {
                 "port": self.port_name(self.entrance.port),
@@ -128,6 +132,7 @@ where
                 "destination_mac": link.destination.to_string(),
             },
             "notes": notes,
+            "firewalls": firewalls,
             "outcome": self.outcome(),
             "why": self.why(),
             "drop": dropped,
@@ -182,6 +187,9 @@ where
                     .into(),
             );
         }
+        if self.goes_to_firewall() {
+            return None;
+        }
         let way = self.reply_way(member, ReturnPath::Any).filter(|way| way.bypasses())?;
         let is_never = matches!(service.source_nat, SourceNat::Never);
         (is_never && self.lent().is_none()).then(|| {
@@ -199,7 +207,7 @@ where
         let of_session = self.session.map(|session| F::translation(&session.client.payload).member);
         let is_it = |id: rewrite::MemberId| match of_session {
             Some(member) => id == member,
-            None => Some(id.index) == self.played.member,
+            None => self.played.members.contains(&id.index),
         };
         let services = || view.owned.addresses().flat_map(|(_, vip)| vip.services());
         let served = services().find_map(|service| {
@@ -261,6 +269,9 @@ where
             Treatment::Service(..) => "it opens a session of the service".into(),
             Treatment::Outbound(_) => "it opens a session of a masqueraded network".into(),
             Treatment::Own | Treatment::Host => "it is for the host".into(),
+            Treatment::Passing if self.session.is_some() => {
+                "it opens a session of a flow that crosses firewalls".into()
+            }
             Treatment::Passing if self.is_unchanged() && self.played.sent.len() > 1 => {
                 "it is not balanced: the bridge passes it on by every port, for it has not seen its destination".into()
             }
@@ -286,8 +297,11 @@ where
             _ if self.session.is_some() => "the server of its session is gone".into(),
             (Treatment::Service(service, _), _) => self.why_refused(service),
             _ => {
-                let protocol = self.scene.question.protocol;
-                format!("no service listens on {protocol} port {port} of {}", address.into())
+                let (protocol, address) = (self.scene.question.protocol, address.into());
+                match protocol {
+                    Protocol::Other(_) => format!("no service takes protocol {protocol} at {address}"),
+                    _ => format!("no service listens on {protocol} port {port} of {address}"),
+                }
             }
         }
     }
@@ -299,11 +313,11 @@ where
         if !service.available.is_empty() && calls_itself {
             return DropReason::ReplyBypasses.sentence();
         }
-        "no server of the service takes sessions".into()
+        self.why_unreachable(service).unwrap_or_else(|| "no server of the service takes sessions".into())
     }
 
     /// Whether the packet travels towards the client.
-    fn is_reply(&self) -> bool {
+    pub fn is_reply(&self) -> bool {
         let Some(session) = self.session else { return false };
         let before = Picture::of(self.frame, None);
         let reply = F::Key::from_words(session.server.key);
@@ -318,7 +332,8 @@ where
         after.first().map(|(_, picture)| picture) == before.as_ref()
     }
 
-    fn pictures(&self) -> Vec<(u16, Picture)> {
+    /// What was sent, each with its ring.
+    pub fn pictures(&self) -> Vec<(u16, Picture)> {
         let gue_port = match self.mode() {
             Some(Mode::Gue { port, .. }) => Some(port),
             _ => None,
@@ -399,6 +414,10 @@ where
             _ if self.scene.known.is_some() => "decided when the session opened".into(),
             SourceNat::Never => "source_nat is never".into(),
             SourceNat::Always(_) => "source_nat is always".into(),
+            SourceNat::Auto(_, path) if *path != ReturnPath::Bypass && self.goes_to_firewall() => {
+                "source_nat is auto, and the firewall sends the reply back to whom the request came from"
+                    .into()
+            }
             SourceNat::Auto(_, path) => match self.reply_way(member, *path) {
                 Some(way) => format!("source_nat is auto, and {}", way_words(way)),
                 None => "source_nat is auto".into(),
@@ -422,6 +441,6 @@ where
 }
 
 /// An end in words; one without a port is an address.
-fn end(end: SocketAddr) -> String {
+pub(super) fn end(end: SocketAddr) -> String {
     if end.port() == 0 { end.ip().to_string() } else { end.to_string() }
 }

@@ -3,7 +3,7 @@
 use super::picture::LinkLayer;
 use super::{Question, Surroundings};
 use flow::Family;
-use plan::{Attachment, FamilyPlan, PortPlan};
+use plan::{Attachment, FamilyPlan, FirewallMember, PortPlan};
 use session::tick_from_ns;
 use wire::Mac;
 
@@ -25,12 +25,14 @@ pub(super) struct Entrance {
     pub notes: Vec<String>,
 }
 
-/// Where `question` comes in: by the port called `wanted`, else by the way back to its source.
+/// Where `question` comes in: by the port called `wanted`, else by the way back to its source, which leads over `firewall`
+/// where one stands before it.
 pub(super) fn find<F: Family>(
     around: &Surroundings<'_>,
     view: &FamilyPlan<F>,
     question: &Question,
     wanted: Option<&str>,
+    firewall: Option<&FirewallMember<F>>,
 ) -> Result<Entrance, String> {
     let plan = around.plan;
     let (Some(source), Some(destination)) =
@@ -42,7 +44,7 @@ pub(super) fn find<F: Family>(
     if view.host.contains(&source) {
         notes.push("its source is an address of this host, whose packets come in by no port".to_owned());
     }
-    let way_back = view.routes.next_hop(source, 0);
+    let way_back = view.routes.next_hop(firewall.map_or(source, |firewall| firewall.address), 0);
     let place = match (wanted, way_back) {
         (Some(name), _) => named(&plan.ports, name)?,
         (None, Some((leg, _))) => leg,
@@ -73,7 +75,10 @@ pub(super) fn find<F: Family>(
         return Err("a bridge is no member of a bridge".into());
     };
     let own = port_of(leg)?;
-    let receiver = match onward(view, (source, destination), leg).filter(|_| own.members().is_some()) {
+    // Whom packets cross firewalls through, they are sent to.
+    let passes_by = firewall.is_none() && view.firewalls.beyond(own.zone, destination).is_none();
+    let is_bridged = own.members().is_some() && passes_by;
+    let receiver = match onward(view, (source, destination), leg).filter(|_| is_bridged) {
         None => own.mac,
         Some(next_hop) => mac_of(leg, next_hop).unwrap_or_else(|| {
             let next_hop = next_hop.into();

@@ -9,6 +9,7 @@
 
 mod account;
 mod entrance;
+mod firewalls;
 mod picture;
 mod question;
 mod recall;

@@ -58,6 +58,7 @@ pub(super) fn draw(question: &Question, link: LinkLayer, stage: Stage) -> Vec<u8
         Protocol::Udp => ip.udp(source.port(), destination.port()).payload(&[0]).finish(),
         Protocol::Icmp if stage == Stage::Answering => ip.echo_reply(source.port(), 1).finish(),
         Protocol::Icmp => ip.echo_request(source.port(), 1).finish(),
+        Protocol::Other(number) => ip.raw(number, &[0; 8]),
     };
     build::padded(frame)
 }
@@ -164,8 +165,8 @@ impl Picture {
             rows.push(row("outer_source", end(source), end(new_source)));
             rows.push(row("outer_destination", end(destination), end(new_destination)));
         }
-        rows.push(row("source", self.source.to_string(), after.source.to_string()));
-        rows.push(row("destination", self.destination.to_string(), after.destination.to_string()));
+        rows.push(row("source", end(Some(self.source)), end(Some(after.source))));
+        rows.push(row("destination", end(Some(self.destination)), end(Some(after.destination))));
         rows.push(row("hop_limit", self.hop_limit.to_string(), after.hop_limit.to_string()));
         if (self.dscp, after.dscp) != (0, 0) {
             rows.push(row("dscp", self.dscp.to_string(), after.dscp.to_string()));

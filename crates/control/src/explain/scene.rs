@@ -1,14 +1,14 @@
 //! The two acts: the packet that is asked about, and its answer.
 
-use super::account::Act;
+use super::account::{Act, end};
 use super::entrance::{self, Entrance};
 use super::picture::{LinkLayer, Picture, Stage, draw};
 use super::recall::{self, Kept};
-use super::{Protocol, Question, Surroundings};
+use super::{Protocol, Question, Surroundings, firewalls};
 use crate::controller::{Names, session_row};
 use engine::{Fate, Played, Rehearsal};
 use flow::FlowKey;
-use plan::{Attachment, Mode};
+use plan::{Attachment, MemberState, Mode};
 use rewrite::MemberId;
 use serde_json::{Map, Value, json};
 use session::{Session, tick_from_ns};
@@ -49,13 +49,30 @@ where
 {
     pub fn new(around: &'a Surroundings<'a>, question: Question, port: Option<&str>) -> Result<Self, String> {
         let view = F::view(around.plan);
-        let entrance = entrance::find(around, view, &question, port)?;
+        let firewall = match view.firewalls.is_empty() {
+            true => None,
+            false => {
+                let rehearsal = Rehearsal::new(around.plan, around.shared);
+                firewalls::before(around, &rehearsal, view, &question, port)
+            }
+        };
+        let mut entrance = entrance::find(around, view, &question, port, firewall)?;
         let end = |end: std::net::SocketAddr| F::address(end.ip()).map(|address| (address, end.port()));
         let ends = end(question.source).zip(end(question.destination));
         let (source, destination) = ends.ok_or("the question is of another family")?;
         let zone = around.plan.ports.get(usize::from(entrance.port)).map(|port| port.zone);
         let key = F::Key::new(zone.unwrap_or_default(), question.protocol_number(), source, destination);
         let known = recall::find::<F, KEY, PAYLOAD, LINES>(around.shared, &key);
+        // A session's packets come from the firewall that it is pinned to, as long as that lives.
+        let pinned = known.as_ref().and_then(|(session, is_reply)| {
+            let side = if *is_reply { &session.server } else { &session.client };
+            let row = F::translation(&side.payload).from_firewall()?;
+            let groups = view.firewalls.groups().iter();
+            groups.filter_map(|group| group.member_of_row(row)).find(|member| is_alive(member.state))
+        });
+        if pinned.is_some() && port.is_none() {
+            entrance = entrance::find(around, view, &question, port, pinned)?;
+        }
         Ok(Self { around, question, key, entrance, known })
     }
 
@@ -77,8 +94,8 @@ where
         let sent = act.sent().filter(|_| !act.is_hosts());
         let reply = sent.map(|sent| self.answer(&mut performance, &sent, mode, remark));
         Ok(json!({
-            "source": self.question.source.to_string(),
-            "destination": self.question.destination.to_string(),
+            "source": end(self.question.source),
+            "destination": end(self.question.destination),
             "protocol": self.question.protocol.to_string(),
             "session": self.known.as_ref().map(|(session, is_reply)| self.session(session, *is_reply)),
             "request": request,
@@ -208,4 +225,8 @@ where
         row["direction"] = if is_reply { "reply" } else { "request" }.into();
         row
     }
+}
+
+fn is_alive(state: MemberState) -> bool {
+    matches!(state, MemberState::Up | MemberState::Draining)
 }

@@ -21,7 +21,7 @@ pub enum Request {
         source: String,
         /// Where it goes, written alike.
         destination: String,
-        /// `tcp`, `udp` or `icmp`.
+        /// `tcp`, `udp` or `icmp`; or another by name or number, without ports.
         protocol: String,
         /// The port or bridge that it comes in by; without one the routes to its source say it.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,15 +4,18 @@
 //!   clients 198.19.0.0/16 ── gateway ── port 0 │ worker │ port 1 ── servers 198.18.1.1 to .8
 //!   2001:db8:1::/48            VIP 198.18.0.10, 2001:db8::10: TCP 80, UDP 53           2001:db8:2::1 to ::8
 //! ```
+//!
+//! The first three servers stand for firewalls too, before 198.18.2.0/24.
 
 pub mod calibration;
 
 use engine::{Parts, Shared, Turn, Worker, WorkerCounters, orders};
 use flow::{Family, FlowHasher, FlowKey, KeyV4, Network, V4, V6, Zone, parse};
 use plan::{
-    Attachment, Cursor, FamilyPlan, Hop, Link, LinksByNextHop, MemberRow, MemberState, Mode, MssClamp,
-    OwnedAddresses, Plan, PortPlan, PortRange, Publisher, RingPlan, Route, RouteTableBuilder, Scheduler,
-    Service, ServiceMember, SourceNat, Timeouts, Wheel,
+    Attachment, Cursor, FamilyPlan, FirewallGroup, FirewallHash, FirewallMember, Firewalls,
+    GroupWithNetworks, Hop, Link, LinksByNextHop, MemberRow, MemberState, Mode, MssClamp, OwnedAddresses,
+    Plan, PortPlan, PortRange, PreferenceRows, Publisher, RingPlan, Route, RouteTableBuilder, RowMember,
+    Scheduler, Service, ServiceMember, SourceNat, Timeouts, Wheel,
 };
 use port::memory::MemoryPorts;
 use port::{BURST_FRAMES_MAX, PortIndex};
@@ -34,6 +37,11 @@ const CLIENT_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 
 const VIP_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
 const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 const SERVERS: u16 = 8;
+const FIREWALLS: u16 = 3;
+/// Rows of all members: the servers of both families, and the firewalls.
+const MEMBERS: u16 = 2 * SERVERS + FIREWALLS;
+/// A host beyond the firewalls.
+const BEYOND: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 10);
 const BUFFERS: usize = 4 * BURST_FRAMES_MAX;
 /// What `session_capacity` is unless a user says otherwise.
 pub const CAPACITY_SESSIONS: usize = 1_000_000;
@@ -45,6 +53,8 @@ pub enum Talk {
     TcpV4,
     TcpV6,
     UdpV4,
+    /// TCP with a host beyond firewalls.
+    CrossingV4,
 }
 
 impl Talk {
@@ -53,7 +63,7 @@ impl Talk {
         let [high, low] = host.to_be_bytes();
         match self {
             Talk::TcpV6 => (Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host), port).into(),
-            Talk::TcpV4 | Talk::UdpV4 => (Ipv4Addr::new(198, 19, high, low), port).into(),
+            Talk::TcpV4 | Talk::UdpV4 | Talk::CrossingV4 => (Ipv4Addr::new(198, 19, high, low), port).into(),
         }
     }
 
@@ -62,6 +72,7 @@ impl Talk {
             Talk::TcpV4 => (VIP_V4, 80).into(),
             Talk::TcpV6 => (VIP_V6, 80).into(),
             Talk::UdpV4 => (VIP_V4, 53).into(),
+            Talk::CrossingV4 => (BEYOND, 80).into(),
         }
     }
 
@@ -73,7 +84,11 @@ impl Talk {
     /// The server's answer to an opening that the worker has forwarded to it.
     fn answer(self, opening: &mut [u8]) -> Vec<u8> {
         let (client, server) = ends(opening);
-        self.frame(INSIDE, server, client, TcpFlags::SYN | TcpFlags::ACK, (SEQUENCE - 1, SEQUENCE))
+        let flags = TcpFlags::SYN | TcpFlags::ACK;
+        let mut answer = self.frame(INSIDE, server, client, flags, (SEQUENCE - 1, SEQUENCE));
+        // It comes from where the opening went.
+        answer[6..12].copy_from_slice(&opening[..6]);
+        answer
     }
 
     /// A packet of the established session of client `number`: 60 bytes over IPv4, no data.
@@ -152,7 +167,7 @@ impl World {
             sessions_v4: CAPACITY_SESSIONS,
             sessions_v6: capacity_v6,
             links: 64,
-            members: usize::from(2 * SERVERS),
+            members: usize::from(MEMBERS),
             clients: 64,
         };
         let shared = Arc::new(Shared::new(sizes, hasher()));
@@ -169,7 +184,7 @@ impl World {
             plan: publisher.subscribe(),
             shared: shared.clone(),
             orders: Arc::new(orders()),
-            counters: Arc::new(WorkerCounters::new(2, usize::from(2 * SERVERS))),
+            counters: Arc::new(WorkerCounters::new(2, usize::from(MEMBERS))),
             place: (0, 1),
         });
         let mut world = Self { worker, shared, talk, now_ns: 1_000_000_000, _publisher: publisher };
@@ -274,10 +289,44 @@ fn plan(shared: &Shared) -> Plan {
             udp_ms: hour_ms,
             icmp_ms: 60_000,
         },
-        v4: family::<V4>(shared, VIP_V4, CLIENT_GATEWAY_V4, server_v4, 0),
+        v4: FamilyPlan {
+            firewalls: Arc::new(firewalls()),
+            ..family::<V4>(shared, VIP_V4, CLIENT_GATEWAY_V4, server_v4, 0)
+        },
         v6: family::<V6>(shared, VIP_V6, CLIENT_GATEWAY_V6, server_v6, SERVERS),
-        members: vec![member; usize::from(2 * SERVERS)].into(),
+        members: (0..MEMBERS)
+            .map(|row| {
+                let firewall = row.checked_sub(2 * SERVERS);
+                let link = firewall.map_or(LinkIndex::UNRESOLVED, |place| LinkIndex(2 + place));
+                MemberRow { link, ..member }
+            })
+            .collect(),
     }
+}
+
+/// A group of firewalls at the first servers' addresses.
+fn firewalls() -> Firewalls<V4> {
+    let name = |place: u16| format!("fw{place}");
+    let row_member = |place| RowMember { identity: name(place).into_bytes(), weight: 1, is_backup: false };
+    let row_members: Vec<RowMember> = (0..FIREWALLS).map(row_member).collect();
+    let member = |place: u16| FirewallMember {
+        name: name(place),
+        id: MemberId { index: 2 * SERVERS + place, generation: 1 },
+        address: server_v4(place),
+        state: MemberState::Up,
+        sessions_max: u64::MAX,
+        sessions_per_s_max: u32::MAX,
+    };
+    let group = FirewallGroup {
+        name: "fw".to_owned(),
+        zone: Zone(0),
+        hash: FirewallHash::AddressPair,
+        returns: false,
+        members: (0..FIREWALLS).map(member).collect(),
+        rows: PreferenceRows::build(&row_members, &[true; FIREWALLS as usize], &hasher()),
+    };
+    let networks = vec![(BEYOND, 24)];
+    Firewalls::new(vec![GroupWithNetworks { group, networks, translated: Vec::new() }])
 }
 
 /// One family's part of the plan; its members and links are numbered from `base` on.

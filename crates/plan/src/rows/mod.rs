@@ -122,7 +122,7 @@ impl PreferenceRows {
 
     /// The row of flows with this hash.
     #[inline]
-    fn row(&self, hash: u64) -> usize {
+    pub fn row(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.in_force.len() as u128) >> 64) as usize
     }
 

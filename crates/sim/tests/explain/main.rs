@@ -1,6 +1,7 @@
 //! What `explain` says is what then happens, and saying it changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod firewalls;
 mod stage;
 
 use control::members::{Health, Wish};
