@@ -17,9 +17,6 @@ use tracing::{info, warn};
 
 use super::checking::{SUCCEEDED, parameters};
 
-/// The port that probes go to where the check names none: echo (RFC 862). The far end answers on any.
-const PORT_DEFAULT: u16 = 7;
-
 /// Packets that are read in one round at the most.
 const PUNTS_PER_ROUND: usize = 1_024;
 
@@ -55,9 +52,9 @@ fn wanted_groups(config: &Config, members: &Members, hasher: &FlowHasher) -> Vec
         let check = config.health_checks.get(group.health_check?)?;
         let asking = match check.probe {
             Probe::Icmp => Asking::Echo,
-            Probe::Udp(_) => Asking::Datagram(check.port.unwrap_or(PORT_DEFAULT)),
-            Probe::TcpHalfOpen => Asking::Syn(check.port.unwrap_or(PORT_DEFAULT)),
-            // No group has such a check.
+            // A check that asks a port names it, and no group has one of another kind: the configuration saw to both.
+            Probe::Udp(_) => Asking::Datagram(check.port?),
+            Probe::TcpHalfOpen => Asking::Syn(check.port?),
             Probe::Tcp | Probe::Http(_) | Probe::Tls(_) => return None,
         };
         let path = |(position, firewall): (usize, &config::Firewall)| {
