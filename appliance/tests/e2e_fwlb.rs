@@ -10,9 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use e2e::{JEOUL, PATIENCE, on_both_drivers, order, show};
-use lab::{INVALID, UNTRACKED};
 use lab::topology::fwlb::{FwlbOptions, FwlbPlan, FwlbSite, Side, fwlb_site};
 use lab::{Appliance, Calls, HeldConnections, HeldState, Load, TcpHold, Testbed, UdpEcho, ask_udp};
+use lab::{INVALID, UNTRACKED};
 use serde_json::Value;
 
 on_both_drivers! {
@@ -45,12 +45,10 @@ impl Sandwich {
             Appliance::start(&place.namespace, JEOUL.as_ref(), &file, &place.socket(), PATIENCE).unwrap()
         };
         let (outer, inner) = (start(Side::Outer), start(Side::Inner));
-        let hold = |host: &lab::topology::Host| {
-            TcpHold::start(host.end.namespace(), &host.name, HOLD_PORT).unwrap()
-        };
-        let echo = |host: &lab::topology::Host| {
-            UdpEcho::start(host.end.namespace(), &host.name, UDP_PORT).unwrap()
-        };
+        let hold =
+            |host: &lab::topology::Host| TcpHold::start(host.end.namespace(), &host.name, HOLD_PORT).unwrap();
+        let echo =
+            |host: &lab::topology::Host| UdpEcho::start(host.end.namespace(), &host.name, UDP_PORT).unwrap();
         let sandwich = Self {
             holds: site.servers.iter().map(hold).collect(),
             client_hold: hold(&site.client),
@@ -85,7 +83,8 @@ fn every_flow_crosses_one_firewall_both_ways(driver: &str) {
     let sandwich = Sandwich::start(&FwlbPlan::sandwich(), &options);
     let site = &sandwich.site;
     for like in [site.client.v4, site.client.v6] {
-        let server = |place: usize| if like.is_ipv4() { site.servers[place].v4 } else { site.servers[place].v6 };
+        let server =
+            |place: usize| if like.is_ipv4() { site.servers[place].v4 } else { site.servers[place].v6 };
         let sources: Vec<IpAddr> = (0..200).map(|index| site.caller(index, like)).collect();
         let calls = Calls {
             sources: sources.clone(),

@@ -30,6 +30,7 @@ labs! {
     schedulers_over_rings_that_copy: "af_packet" ["schedulers"],
     schedulers_over_af_xdp: "af_xdp" ["schedulers"],
     health: "af_xdp" ["health"],
+    a_sandwich_of_firewalls: "af_packet" ["fwlb-sandwich"],
 }
 
 /// Runs a lab with few requests.

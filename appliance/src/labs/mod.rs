@@ -131,7 +131,9 @@ fn wiring(word: Wiring) -> one_arm_routed::Wiring {
 
 /// The same with the programs that firewalls need.
 fn build_with_firewalls(label: &str) -> Result<Testbed, Stopped> {
-    ["conntrack", "ping"].iter().try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
+    ["conntrack", "ping", "vsftpd", "curl"]
+        .iter()
+        .try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
     build(label)
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use lab::topology::fwlb::FwlbSite;
 use lab::topology::{HOLD_PORT, UDP_PORT};
 use lab::{
-    Calls, Datagrams, ESTABLISHED, Firewall, FlowKey, HeldConnections, HeldState, INVALID, OPENED, Pinged,
-    UNTRACKED, ping_many,
+    Calls, Datagrams, ESTABLISHED, Firewall, FlowKey, FtpMode, FtpServer, HeldConnections, HeldState,
+    INVALID, OPENED, Pinged, RELATED, UNTRACKED, ftp_fetch, ping_many,
 };
 
 use super::super::Stopped;
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How many callers send echo requests, in each family, and how many each.
 const PINGERS: u16 = 5;
 const PINGS: u32 = 4;
+
+/// The file that is fetched.
+const FILE_BYTES: u64 = 1_000_000;
 
 /// Rounds of datagrams over every flow.
 const DATAGRAM_ROUNDS: u64 = 3;
@@ -98,6 +101,28 @@ pub(super) fn exchange(site: &FwlbSite, count: usize, report: &mut Report) -> Re
         let what = format!("{family}: all of {} echo requests are answered", pinged.sent);
         report.expect_or(pinged.sent == pinged.answered, what, format!("{} are", pinged.answered));
     }
+    Ok(())
+}
+
+/// Files over FTP in both modes, between the client and the first server: each data connection has to cross the
+/// firewall that knows of it from its control connection.
+pub(super) fn fetch_files(site: &FwlbSite, report: &mut Report) -> Result<(), Stopped> {
+    let server = &site.servers[0];
+    let _server = FtpServer::start(server.namespace(), &server.name, FILE_BYTES)?;
+    let related = || -> Result<u64, Stopped> {
+        site.firewalls.iter().map(|firewall| Ok(firewall.counter(RELATED)?)).sum()
+    };
+    let before = related()?;
+    for address in server.addresses() {
+        for (mode, opener) in [(FtpMode::Active, "the server"), (FtpMode::Passive, "the client")] {
+            let fetched = ftp_fetch(site.client.namespace(), address, mode, PATIENCE)?;
+            let what = format!("a file from {address}, its data connection opened by {opener}, is whole");
+            report.expect_or(fetched == Ok(FILE_BYTES), what, format!("{fetched:?}"));
+        }
+    }
+    let related = related()? - before;
+    let what = "the firewalls knew each of 4 data connections from its control connection";
+    report.expect_or(related == 4, what, related);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The labs of firewall load balancing: two appliances or more, and firewalls between them.
 
+mod faults;
 mod flows;
 mod sandwich;
 
@@ -57,6 +58,18 @@ impl Ends {
             }
         }
         Ok(true)
+    }
+
+    /// What each end says of a firewall: its state, of IPv4 before that of IPv6 where they differ.
+    fn states_of(&self, firewall: &str) -> Result<Vec<String>, Stopped> {
+        let states = |end: &Running| -> Result<String, Stopped> {
+            let rows = end.rows("firewalls")?.into_iter().filter(|row| row["name"] == firewall);
+            let mut states: Vec<String> =
+                rows.map(|row| row["state"].as_str().unwrap_or_default().to_owned()).collect();
+            states.dedup();
+            Ok(states.join(", "))
+        };
+        self.0.iter().map(states).collect()
     }
 
     /// What `jeoul show WHAT` prints at each end.

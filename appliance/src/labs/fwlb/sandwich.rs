@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use lab::Testbed;
 use lab::topology::fwlb::{FwlbOptions, FwlbPlan, FwlbSite, fwlb_site};
+use lab::{FirewallPolicy, Testbed};
 
 use super::super::report::Report;
 use super::super::{Stopped, Wish};
-use super::{Ends, Peers, finish, flows};
+use super::{Ends, Peers, faults, finish, flows};
 
 /// The firewall that dies, as an index.
 const VICTIM: usize = 1;
@@ -20,18 +20,21 @@ const SILENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const PICTURE: &str = "\
-                   198.18.1.0/24  2001:db8:1::/64     198.18.2.0/24  2001:db8:2::/64
 client ── outside [outer] front ──┬── fw1 .1 ──┬── back [inner] inside ──┬── server1  198.19.0.11
-198.18.0.50      .100        .100 ├── fw2 .2 ──┤  .100        .100       ├── server2  198.19.0.12
+198.18.0.50      .100        .100 ├── fw2 .2 ──┤   .100       .100       ├── server2  198.19.0.12
 2001:db8::50                      └── fw3 .3 ──┘                         └── server3  198.19.0.13
-callers behind the client: 198.18.64.0/20  2001:db8:64::/64       servers: 2001:db8:256::/64
+
+near legs: 198.18.1.0/24  2001:db8:1::/64     callers behind the client: 198.18.64.0/20  2001:db8:64::/64
+far legs:  198.18.2.0/24  2001:db8:2::/64     servers: 198.19.0.0/24  2001:db8:256::/64
 ";
 
 /// Runs the lab.
 pub(in crate::labs) fn run(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
     report.section("Two appliances, and three firewalls that track connections between them");
     report.quote(PICTURE);
-    let mut site = fwlb_site(&testbed, &FwlbPlan::sandwich())?;
+    let policy = FirewallPolicy { reads_ftp: true, ..FirewallPolicy::default() };
+    let plan = FwlbPlan { firewalls: vec![policy; 3], ..FwlbPlan::sandwich() };
+    let mut site = fwlb_site(&testbed, &plan)?;
     let _peers = Peers::start(&site)?;
     let ends = Ends::start(&site, &FwlbOptions::default(), wish, report)?;
     report.expect(true, "both ends see every firewall up");
@@ -50,6 +53,7 @@ fn watch(site: &mut FwlbSite, ends: &Ends, wish: Wish, report: &mut Report) -> R
         format!("{alive} do"),
     );
     flows::exchange(site, wish.requests, report)?;
+    flows::fetch_files(site, report)?;
     flows::judge(&site.firewalls, report)?;
     let drifted = ends.drifted_flows()?;
     report.expect_or(drifted == 0, "no flow drifted", drifted);
@@ -85,6 +89,8 @@ fn watch(site: &mut FwlbSite, ends: &Ends, wish: Wish, report: &mut Report) -> R
     expect_alive(&mut held, "lives", report);
     let drifted = ends.drifted_flows()?;
     report.expect_or(drifted == 0, "no flow drifted", drifted);
+
+    faults::each(site, ends, report)?;
 
     report.section("What the appliances have counted");
     ends.quote("firewalls", report)?;
