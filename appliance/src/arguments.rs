@@ -21,11 +21,11 @@ pub(crate) use lab::{Driver, Encapsulation, Lab, Topology, Wiring};
 /// Where a running appliance listens unless its file says otherwise.
 const SOCKET_DEFAULT: &str = "/run/jeoul/control.sock";
 
-/// A poll-mode L4 switch: server load balancing on AF_XDP and AF_PACKET rings.
+/// A poll-mode L4 switch: server and firewall load balancing on AF_XDP and AF_PACKET rings.
 ///
-/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used. `reload`, `show`,
-/// `explain` and `server` talk to the running appliance through its control socket. `jeoul lab` shows everything at
-/// work in network namespaces of its own, with real peers.
+/// `jeoul run` is the appliance. `jeoul check` looks at a configuration before it is used, `jeoul fwlb verify` at the
+/// two ends of a firewall sandwich. `reload`, `show`, `explain`, `server` and `firewall` talk to the running appliance
+/// through its control socket. `jeoul lab` shows everything at work in network namespaces of its own, with real peers.
 #[derive(Debug, Parser)]
 #[command(name = "jeoul", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {

@@ -26,11 +26,16 @@ labs! {
     one_arm_with_the_appliance_as_gateway: "af_xdp" ["one-arm-routed", "--wiring", "gateway-appliance"],
     one_arm_with_the_gateway_elsewhere: "af_packet" ["one-arm-routed", "--wiring", "gateway-router"],
     one_arm_in_two_vlans: "af_xdp" ["one-arm-routed", "--wiring", "two-vlans"],
+    fwlb_sandwich_over_rings_that_copy: "af_packet" ["fwlb-sandwich"],
+    fwlb_sandwich_over_af_xdp: "af_xdp" ["fwlb-sandwich"],
+    fwlb_stealth: "af_packet" ["fwlb-stealth"],
+    fwlb_dmz: "af_xdp" ["fwlb-dmz"],
+    fwlb_nat: "af_packet" ["fwlb-nat"],
+    fwlb_failover: "af_xdp" ["fwlb-failover"],
     traps: "af_packet" ["traps"],
     schedulers_over_rings_that_copy: "af_packet" ["schedulers"],
     schedulers_over_af_xdp: "af_xdp" ["schedulers"],
     health: "af_xdp" ["health"],
-    a_sandwich_of_firewalls: "af_packet" ["fwlb-sandwich"],
 }
 
 /// Runs a lab with few requests.

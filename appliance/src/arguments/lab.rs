@@ -46,8 +46,16 @@ pub(crate) enum Topology {
     Schedulers,
     /// Every kind of health check against every way in which a server fails that it can see, and when it notices
     Health,
-    /// Three firewalls between two appliances: both directions of every flow over one, a death, a return
+    /// Three stateful firewalls between two appliances: every flow crosses one of them both ways, whatever fails
     FwlbSandwich,
+    /// The same with firewalls that are bridges, a port of both appliances for each
+    FwlbStealth,
+    /// Firewalls with three legs, and an appliance in each of three zones
+    FwlbDmz,
+    /// Firewalls that translate addresses, each to its own
+    FwlbNat,
+    /// What becomes of the flows of a firewall that fails: on strict firewalls, ones that pick up, ones that share state
+    FwlbFailover,
     /// Two mistakes that every textbook warns of, broken and then cured
     Traps,
 }

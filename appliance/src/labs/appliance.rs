@@ -46,25 +46,8 @@ impl Running {
         Self::start(lab.outside.namespace(), file, lab.socket(), wish, report)
     }
 
-    /// Starts this very program with a file and waits until it forwards and all servers are up.
-    pub(super) fn start(
-        namespace: &Namespace,
-        file: PathBuf,
-        socket: PathBuf,
-        wish: Wish,
-        report: &mut Report,
-    ) -> Result<Self, Stopped> {
-        let running = Self::begin(namespace, file, socket, wish, report)?;
-        if !running.wait_for_servers(|server| server["state"] == "up")? {
-            running.quote("servers", report)?;
-            running.quote_last_words(report);
-            return Err("not all servers came up; the table above tells why".into());
-        }
-        Ok(running)
-    }
-
     /// Starts this very program with a file and waits until it forwards.
-    pub(super) fn begin(
+    pub(super) fn launch(
         namespace: &Namespace,
         file: PathBuf,
         socket: PathBuf,
@@ -78,6 +61,23 @@ impl Running {
         report.note(format!("forwards {:.0?} after its start", started.elapsed()));
         let running = Self { appliance, wish, file, socket };
         running.quote("ports", report)?;
+        Ok(running)
+    }
+
+    /// As [`Running::launch`], and waits until all servers are up.
+    pub(super) fn start(
+        namespace: &Namespace,
+        file: PathBuf,
+        socket: PathBuf,
+        wish: Wish,
+        report: &mut Report,
+    ) -> Result<Self, Stopped> {
+        let running = Self::launch(namespace, file, socket, wish, report)?;
+        if !running.wait_for_servers(|server| server["state"] == "up")? {
+            running.quote("servers", report)?;
+            running.quote_last_words(report);
+            return Err("not all servers came up; the table above tells why".into());
+        }
         Ok(running)
     }
 
@@ -146,7 +146,6 @@ impl Running {
         self.wait_for_rows(what, |rows| rows.iter().any(|row| row["name"] == name && holds(row)))
     }
 
-    /// Waits until this holds for the rows of `show WHAT`; false when it takes too long.
     pub(super) fn wait_for_rows(
         &self,
         what: &str,

@@ -87,8 +87,12 @@ fn run_to_end(lab: Lab, wish: Wish, report: &mut Report) -> Result<(), Stopped> 
             })
         }
         Topology::Schedulers => schedulers::run(build("schedulers")?, wish, report),
+        Topology::FwlbSandwich => fwlb::sandwich(build("fwlb-sandwich")?, wish, report),
+        Topology::FwlbStealth => fwlb::stealth(build("fwlb-stealth")?, wish, report),
+        Topology::FwlbDmz => fwlb::dmz(build("fwlb-dmz")?, wish, report),
+        Topology::FwlbNat => fwlb::nat(build("fwlb-nat")?, wish, report),
+        Topology::FwlbFailover => fwlb::failover(wish, report),
         Topology::Health => health::run(build("health")?, wish, report),
-        Topology::FwlbSandwich => fwlb::sandwich(build_with_firewalls("fwlb-sandwich")?, wish, report),
         Topology::Traps => traps::run(wish, report),
     }
 }
@@ -127,14 +131,6 @@ fn wiring(word: Wiring) -> one_arm_routed::Wiring {
         Wiring::GatewayRouter => one_arm_routed::Wiring::GatewayRouter,
         Wiring::TwoVlans => one_arm_routed::Wiring::TwoVlans,
     }
-}
-
-/// The same with the programs that firewalls need.
-fn build_with_firewalls(label: &str) -> Result<Testbed, Stopped> {
-    ["conntrack", "ping", "vsftpd", "curl"]
-        .iter()
-        .try_for_each(|name| lab::find_program(name).map(|_path| ()))?;
-    build(label)
 }
 
 /// An empty testbed, once all programs that a lab needs are found.

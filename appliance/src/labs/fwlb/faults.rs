@@ -1,88 +1,130 @@
-//! What goes wrong on the path over one firewall, and what both ends make of it.
+//! Paths that fail in every way that one can: what both ends say of them, and when.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lab::Firewall;
-use lab::topology::fwlb::{FwlbSite, Side};
-
+use lab::topology::fwlb::Side;
 use serde_json::Value;
 
 use super::super::Stopped;
 use super::super::report::Report;
-use super::Ends;
-use crate::table::{Align, Table};
+use super::BOTH;
+use super::scene::{DOWN_WITHIN, LATE, Scene};
 
-/// The firewall that is struck, as an index, and the one that answers stray to.
-const STRUCK: usize = 0;
-const OTHER: usize = 2;
+/// The firewall whose path fails, by its place, and another one.
+const FAILS: usize = 2;
+const OTHER: usize = 0;
 
-/// The legs' places.
+/// Legs, the near one first.
 const NEAR: usize = 0;
 const FAR: usize = 1;
 
-/// What goes wrong.
+/// Every way.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// A leg is dead.
-    Cut(usize),
-    /// Nothing comes in by a leg.
-    Deaf(usize),
-    /// What the inner appliance sends to it comes to another firewall.
-    Astray,
+    Inwards,
+    Outwards,
+    NearLeg,
+    FarLeg,
+    WrongWayBack,
 }
 
-/// All faults, with their names, and what both ends have to make of them.
-const FAULTS: [(&str, Fault, &str); 5] = [
-    ("its near leg is dead", Fault::Cut(NEAR), "down"),
-    ("its far leg is dead", Fault::Cut(FAR), "down"),
-    ("it hears nothing from outside", Fault::Deaf(NEAR), "down"),
-    ("it hears nothing from inside", Fault::Deaf(FAR), "down"),
-    ("its answers go to another", Fault::Astray, "asymmetric"),
-];
+impl Fault {
+    const ALL: [Self; 5] = [Self::Inwards, Self::Outwards, Self::NearLeg, Self::FarLeg, Self::WrongWayBack];
 
-/// Undoes a fault.
-type Cure<'a> = Box<dyn FnOnce() -> Result<(), Stopped> + 'a>;
-
-/// Brings each fault about, and takes it back once both ends have seen it.
-pub(super) fn each(site: &FwlbSite, ends: &Ends, report: &mut Report) -> Result<(), Stopped> {
-    let struck = &site.firewalls[STRUCK];
-    report.section(format!("What can go wrong on the path over {}", struck.name()));
-    let columns = ["FAULT", "OUTER SAYS", "INNER SAYS"].map(|title| (title, Align::Left));
-    let mut table = Table::new(columns.into_iter().chain([("AFTER", Align::Right)]));
-    let mut findings = Vec::new();
-    for (fault, kind, state) in FAULTS {
-        let began = Instant::now();
-        let cure = strike(site, struck, kind)?;
-        let is_due = |row: &Value| row["state"] == if row["name"] == struck.name() { state } else { "up" };
-        let is_seen = ends.wait_for(is_due)?;
-        let after = began.elapsed();
-        let states = ends.states_of(struck.name())?;
-        table.row([fault.to_owned()].into_iter().chain(states).chain([format!("{after:.0?}")]));
-        findings.push((is_seen, format!("{fault}: both ends call it {state}, and the others up")));
-        cure()?;
-        let is_cured = ends.wait_for(|row| row["state"] == "up")?;
-        findings.push((is_cured, format!("{fault}: once that is over, it is up at both ends")));
+    fn words(self) -> &'static str {
+        match self {
+            Self::Inwards => "it is deaf towards the outside: nothing passes inwards",
+            Self::Outwards => "it is deaf towards the inside: nothing passes outwards",
+            Self::NearLeg => "its near leg is dead",
+            Self::FarLeg => "its far leg is dead",
+            Self::WrongWayBack => "what the inner end sends to it comes to another firewall",
+        }
     }
-    report.table(&table);
-    findings.into_iter().for_each(|(seen, what)| report.expect(seen, what));
+
+    /// What both ends are to say.
+    fn state(self) -> &'static str {
+        match self {
+            Self::WrongWayBack => "asymmetric",
+            _ => "down",
+        }
+    }
+}
+
+/// Each fault in turn, and its end.
+pub(super) fn each_is_seen_at_both_ends(scene: &mut Scene, report: &mut Report) -> Result<(), Stopped> {
+    report.section("Every way in which a path fails: what both ends say, and when");
+    for fault in Fault::ALL {
+        one(scene, fault, report)?;
+    }
     Ok(())
 }
 
-fn strike<'a>(site: &FwlbSite, struck: &'a Firewall, fault: Fault) -> Result<Cure<'a>, Stopped> {
-    Ok(match fault {
-        Fault::Cut(leg) => {
-            struck.cut(leg)?;
-            Box::new(move || Ok(struck.mend(leg)?))
-        }
-        Fault::Deaf(leg) => until_dropped(struck.make_deaf(leg)?),
-        Fault::Astray => until_dropped(site.misroute(Side::Inner, STRUCK, OTHER)?),
-    })
+fn one(scene: &mut Scene, fault: Fault, report: &mut Report) -> Result<(), Stopped> {
+    let name = scene.site.firewalls[FAILS].name().to_owned();
+    let since = Instant::now();
+    // What mends the fault when it is dropped.
+    let mut deafness = None;
+    let mut misrouting = None;
+    match fault {
+        Fault::Inwards => deafness = Some(scene.site.firewalls[FAILS].make_deaf(NEAR)?),
+        Fault::Outwards => deafness = Some(scene.site.firewalls[FAILS].make_deaf(FAR)?),
+        Fault::NearLeg => scene.site.firewalls[FAILS].cut(NEAR)?,
+        Fault::FarLeg => scene.site.firewalls[FAILS].cut(FAR)?,
+        Fault::WrongWayBack => misrouting = Some(scene.site.misroute(Side::Inner, FAILS, OTHER)?),
+    }
+    for side in BOTH {
+        let took = scene.wait_for_state(side, &name, (since, |row: &Value| row["state"] == fault.state()))?;
+        let (what, within) = (
+            format!("{}: {name} is {} at the {} end", fault.words(), fault.state(), side.name()),
+            DOWN_WITHIN + LATE,
+        );
+        report.expect_or(took.is_some_and(|took| took <= within), what, format!("{took:?}"));
+        let rows = scene.firewalls(side)?;
+        let row = rows.iter().find(|row| row["name"] == name.as_str());
+        report.note(format!("     {}", row.map_or(Value::Null, |row| row["reason"].clone())));
+        let others_are_up = rows.iter().all(|row| row["name"] == name.as_str() || row["state"] == "up");
+        let is_mixed = matches!(fault, Fault::WrongWayBack);
+        report.expect(others_are_up || is_mixed, format!("and no other is, at the {} end", side.name()));
+    }
+    drop((deafness, misrouting));
+    match fault {
+        Fault::NearLeg => scene.site.firewalls[FAILS].mend(NEAR)?,
+        Fault::FarLeg => scene.site.firewalls[FAILS].mend(FAR)?,
+        _ => {}
+    }
+    for side in BOTH {
+        let is_up = scene.wait_for(side, |row| row["state"] == "up")?;
+        report.expect(is_up, format!("and up again at the {} end", side.name()));
+    }
+    Ok(())
 }
 
-/// A fault that ends with its handle.
-fn until_dropped<'a>(handle: impl Sized + 'a) -> Cure<'a> {
-    Box::new(move || {
-        drop(handle);
-        Ok(())
-    })
+/// A leg to the third zone is cut: who goes there is concerned, and nobody else.
+pub(super) fn a_third_leg_dies_for_its_zone_alone(
+    scene: &mut Scene,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    report.section("A firewall's leg into the third zone dies");
+    let name = scene.site.firewalls[FAILS].name().to_owned();
+    let since = Instant::now();
+    scene.site.firewalls[FAILS].cut(2)?;
+    let is_down = |row: &Value| {
+        let leads_there = row["group"].as_str().is_some_and(|group| group.contains("dmz"));
+        row["name"] != name.as_str() || (row["state"] == "down") == leads_there
+    };
+    for side in BOTH {
+        let done = scene.wait_for(side, is_down)?;
+        report.expect_or(
+            done && since.elapsed() <= DOWN_WITHIN + LATE + LATE,
+            format!("at the {} end {name} is down on the way there, and up on the other", side.name()),
+            format!("{:?}", since.elapsed()),
+        );
+    }
+    scene.site.firewalls[FAILS].mend(2)?;
+    std::thread::sleep(Duration::from_millis(100));
+    for side in BOTH {
+        let is_up = scene.wait_for(side, |row| row["state"] == "up")?;
+        report.expect(is_up, format!("and up again at the {} end", side.name()));
+    }
+    Ok(())
 }

@@ -1,188 +1,271 @@
-//! Flows of every kind through firewalls, and what the firewalls themselves saw of them.
+//! Flows of every sort, and what the firewalls themselves say about who crossed which.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lab::topology::fwlb::FwlbSite;
-use lab::topology::{HOLD_PORT, UDP_PORT};
-use lab::{
-    Calls, Datagrams, ESTABLISHED, Firewall, FlowKey, FtpMode, FtpServer, HeldConnections, HeldState,
-    INVALID, OPENED, Pinged, RELATED, UNTRACKED, ftp_fetch, ping_many,
-};
+use lab::topology::fwlb::{Side, published_address};
+use lab::topology::{HOLD_PORT, Host, UDP_PORT};
+use lab::{Called, Calls, FtpMode, FtpServer, INVALID, UNTRACKED, ask_udp, ftp_fetch, ftp_store, ping_many};
 
 use super::super::Stopped;
 use super::super::report::Report;
+use super::scene::Scene;
 use crate::table::{Align, Table};
 
-/// Long enough for any machine, since nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Datagrams, and echo requests, of each family.
+const DATAGRAMS: usize = 100;
+const PINGS: u32 = 10;
 
-/// How many callers send echo requests, in each family, and how many each.
-const PINGERS: u16 = 5;
-const PINGS: u32 = 4;
+/// How long one transfer of FTP may take.
+const FTP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The file that is fetched.
-const FILE_BYTES: u64 = 1_000_000;
+/// Threads that call at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Rounds of datagrams over every flow.
-const DATAGRAM_ROUNDS: u64 = 3;
-
-/// A firewall's share of so many flows, by chance, is within this many standard deviations of its weight's.
-const DEVIATIONS: f64 = 4.0;
-
-/// Opens `count` connections of each family from callers to the servers, and half as many from the first server
-/// to the callers; all have to be answered.
-pub(super) fn open(site: &FwlbSite, count: usize, report: &mut Report) -> Result<HeldConnections, Stopped> {
-    let mut all: Option<HeldConnections> = None;
-    let mut keep = |held: HeldConnections| match &mut all {
-        Some(all) => all.append(held),
-        None => all = Some(held),
-    };
-    for (family, like) in ["IPv4", "IPv6"].into_iter().zip(site.client.addresses()) {
-        let callers = callers(site, count, like);
-        let calls = |targets: Vec<SocketAddr>, sources: Vec<IpAddr>, count| {
-            let (first, further) = targets.split_first()?;
-            Some(Calls { further_targets: further.into(), sources, count, hold: true, ..Calls::to(*first) })
-        };
-        let outwards = callers.iter().map(|caller| SocketAddr::new(*caller, HOLD_PORT)).collect();
-        let inwards = calls(servers(site, like, HOLD_PORT), callers, count);
-        let outwards = calls(outwards, Vec::new(), count / 2);
-        let way =
-            [("client to server", inwards, &site.client), ("server to client", outwards, &site.servers[0])];
-        for (way, calls, from) in way {
-            let Some(calls) = calls else { continue };
-            let called = calls.make(from.namespace())?;
-            let failures = called.failures();
-            let what = format!("{family}: {} connections, {way}, are answered", called.calls.len());
-            report.expect_or(failures.is_empty(), what, format!("{failures:?}"));
-            keep(called.held);
-        }
-    }
-    all.ok_or_else(|| "no connection was to be opened".into())
+/// TCP flows of both families together.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    /// From the client to the servers.
+    pub inwards: usize,
+    /// From the servers to the client.
+    pub outwards: usize,
 }
 
-/// Datagrams over a third as many flows of each family, and echo requests; all have to be answered.
-pub(super) fn exchange(site: &FwlbSite, count: usize, report: &mut Report) -> Result<(), Stopped> {
-    for (family, like) in ["IPv4", "IPv6"].into_iter().zip(site.client.addresses()) {
-        let datagrams = Datagrams {
-            targets: servers(site, like, UDP_PORT),
-            sources: callers(site, count, like),
-            count: (count / 3).max(1),
-            interval: Duration::from_millis(50),
-            timeout: Duration::from_secs(3),
-            limit: PATIENCE,
-        };
-        let busy = datagrams.start(site.client.namespace())?;
-        let deadline = Instant::now() + PATIENCE;
-        while busy.rounds() < DATAGRAM_ROUNDS && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
-        let flows = busy.stop();
-        let lost: u64 = flows.iter().map(lab::DatagramFlow::lost).sum();
-        let sent: u64 = flows.iter().map(|flow| flow.sent).sum();
-        let what = format!("{family}: all of {sent} datagrams over {} UDP flows are answered", flows.len());
-        report.expect_or(lost == 0 && sent >= DATAGRAM_ROUNDS, what, format!("{lost} are lost"));
+/// Both addresses of a host.
+pub(super) fn addresses(host: &Host) -> [IpAddr; 2] {
+    [host.v4, host.v6]
+}
 
-        let mut pinged = Pinged { sent: 0, answered: 0 };
-        for index in 0..PINGERS {
-            let server = &site.servers[usize::from(index) % site.servers.len()];
-            let pair = (site.caller(index * 7, like), server.address_like(like));
-            let one = ping_many(
-                site.client.namespace(),
-                pair,
+/// Calls `targets` in turn from `sources` in turn.
+pub(super) fn call(
+    host: &Host,
+    sources: Vec<IpAddr>,
+    targets: &[IpAddr],
+    (count, hold): (usize, bool),
+) -> Result<Called, Stopped> {
+    let targets: Vec<SocketAddr> = targets.iter().map(|&target| (target, HOLD_PORT).into()).collect();
+    let Some((&first, further)) = targets.split_first() else { return Err("nobody to call".into()) };
+    let calls = Calls {
+        further_targets: further.to_vec(),
+        count,
+        concurrency: CONCURRENCY,
+        sources,
+        hold,
+        ..Calls::to(first)
+    };
+    Ok(calls.make(host.end.namespace())?)
+}
+
+/// Flows from both ends, and what the firewalls say of them.
+pub(super) fn all_cross_one_firewall(scene: &Scene, load: Load, report: &mut Report) -> Result<(), Stopped> {
+    report.section(format!(
+        "{} TCP flows inwards, {} outwards, and UDP and ICMP beside them",
+        load.inwards, load.outwards
+    ));
+    let (client, servers) = (&scene.site.client, &scene.site.servers);
+    let before = scene.drifted()?;
+    // Callers of 64: so many pairs of hosts that each firewall gets its share of them.
+    for family in 0..2 {
+        let like = addresses(client)[family];
+        let of_servers: Vec<IpAddr> = servers.iter().map(|server| addresses(server)[family]).collect();
+        let callers = scene.callers(load.inwards / 2, like);
+        let called = call(client, callers.clone(), &of_servers, (load.inwards / 2, false))?;
+        let (name, failures) = (["IPv4", "IPv6"][family], called.failures());
+        report.expect_or(
+            failures.is_empty(),
+            format!("{name}: {} flows inwards all complete", called.calls.len()),
+            format!("{failures:?}"),
+        );
+        let mut failures = BTreeMap::new();
+        let count = load.outwards / 2 / servers.len();
+        for (place, server) in servers.iter().enumerate() {
+            // Each server calls others of the client's addresses.
+            let targets: Vec<IpAddr> = callers.iter().skip(place).step_by(servers.len()).copied().collect();
+            let called = call(server, Vec::new(), &targets, (count, false))?;
+            called.failures().into_iter().for_each(|(failure, n)| {
+                *failures.entry(format!("{failure:?}")).or_insert(0) += n;
+            });
+        }
+        report.expect_or(
+            failures.is_empty(),
+            format!("{name}: {} flows outwards all complete", count * servers.len()),
+            format!("{failures:?}"),
+        );
+        let udp = lab::Load { count: DATAGRAMS, ..lab::Load::default() };
+        let asked = ask_udp(client.end.namespace(), (of_servers[0], UDP_PORT).into(), udp)?;
+        report.expect_or(asked.failed.is_empty(), format!("{name}: UDP is answered"), &asked);
+        for server in &of_servers {
+            let pinged = ping_many(
+                client.end.namespace(),
+                (like, *server),
                 PINGS,
-                Duration::from_millis(10),
-                Duration::from_secs(2),
+                Duration::from_millis(20),
+                Duration::from_secs(1),
             )?;
-            pinged = Pinged { sent: pinged.sent + one.sent, answered: pinged.answered + one.answered };
+            report.expect_or(
+                pinged.answered == u64::from(PINGS),
+                format!("{name}: echo requests to {server} are answered"),
+                format!("{pinged:?}"),
+            );
         }
-        let what = format!("{family}: all of {} echo requests are answered", pinged.sent);
-        report.expect_or(pinged.sent == pinged.answered, what, format!("{} are", pinged.answered));
     }
+    judge(scene, report)?;
+    let drifted = scene.drifted()? - before;
+    report.expect_or(drifted == 0, "no flow drifted, say both ends", format!("{drifted} did"));
     Ok(())
 }
 
-/// Files over FTP in both modes, between the client and the first server: each data connection has to cross the
-/// firewall that knows of it from its control connection.
-pub(super) fn fetch_files(site: &FwlbSite, report: &mut Report) -> Result<(), Stopped> {
-    let server = &site.servers[0];
-    let _server = FtpServer::start(server.namespace(), &server.name, FILE_BYTES)?;
-    let related = || -> Result<u64, Stopped> {
-        site.firewalls.iter().map(|firewall| Ok(firewall.counter(RELATED)?)).sum()
-    };
-    let before = related()?;
-    for address in server.addresses() {
-        for (mode, opener) in [(FtpMode::Active, "the server"), (FtpMode::Passive, "the client")] {
-            let fetched = ftp_fetch(site.client.namespace(), address, mode, PATIENCE)?;
-            let what = format!("a file from {address}, its data connection opened by {opener}, is whole");
-            report.expect_or(fetched == Ok(FILE_BYTES), what, format!("{fetched:?}"));
-        }
-    }
-    let related = related()? - before;
-    let what = "the firewalls knew each of 4 data connections from its control connection";
-    report.expect_or(related == 4, what, related);
-    Ok(())
-}
-
-/// What the firewalls say: each connection crossed one of them, in both directions, and each has its share.
-pub(super) fn judge(firewalls: &[Firewall], report: &mut Report) -> Result<(), Stopped> {
-    let titles = ["FIREWALL", "TCP", "UDP", "ICMP", "OPENED", "ESTABLISHED", "INVALID", "UNTRACKED"];
-    let align = |title| (title, if title == "FIREWALL" { Align::Left } else { Align::Right });
-    let mut table = Table::new(titles.map(align));
-    let (mut flows, mut dropped): (Vec<BTreeSet<FlowKey>>, u64) = (Vec::new(), 0);
-    for firewall in firewalls {
+/// What the firewalls themselves say: whose connections are whose, what they dropped, and how even they share.
+pub(super) fn judge(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {
+    let columns = [
+        ("FIREWALL", Align::Left),
+        ("TCP", Align::Right),
+        ("UDP", Align::Right),
+        ("ICMP", Align::Right),
+        ("INVALID", Align::Right),
+        ("UNTRACKED", Align::Right),
+    ];
+    let mut table = Table::new(columns);
+    let (mut shares, mut dropped, mut shared) = (Vec::new(), 0, 0);
+    let mut seen = BTreeSet::new();
+    for firewall in &scene.site.firewalls {
+        let flows = firewall.flow_set()?;
         let protocols = firewall.flows_per_protocol()?;
-        let of = |protocols_of: &[u8]| {
-            protocols_of.iter().filter_map(|number| protocols.get(number)).sum::<usize>().to_string()
-        };
-        let mut cells = vec![firewall.name().to_owned(), of(&[6]), of(&[17]), of(&[1, 58])];
-        for name in [OPENED, ESTABLISHED, INVALID, UNTRACKED] {
-            let count = firewall.counter(name)?;
-            dropped += if [INVALID, UNTRACKED].contains(&name) { count } else { 0 };
-            cells.push(count.to_string());
-        }
-        table.row(cells);
-        flows.push(firewall.flow_set()?);
+        let of = |protocol: u8| protocols.get(&protocol).copied().unwrap_or_default();
+        let (invalid, untracked) = (firewall.counter(INVALID)?, firewall.counter(UNTRACKED)?);
+        let icmp = of(1) + of(58);
+        table.row([firewall.name().to_owned()].into_iter().chain(
+            [of(6) as u64, of(17) as u64, icmp as u64, invalid, untracked].map(|number| number.to_string()),
+        ));
+        shares.push(of(6));
+        dropped += invalid + untracked;
+        shared += flows.intersection(&seen).count();
+        seen.extend(flows);
     }
     report.table(&table);
-    let shared = |one: usize| (one + 1..flows.len()).any(|other| !flows[one].is_disjoint(&flows[other]));
-    let is_disjoint = !(0..flows.len()).any(shared);
-    report.expect(is_disjoint, "no two firewalls track one connection: both directions cross the same");
-    report.expect_or(dropped == 0, "no firewall dropped anything", format!("{dropped} packets"));
-    let tcp = |flows: &BTreeSet<FlowKey>| flows.iter().filter(|flow| flow.protocol == 6).count();
-    let counts: Vec<usize> = flows.iter().map(tcp).collect();
-    let (sum, number) = (counts.iter().sum::<usize>() as f64, counts.len() as f64);
-    let share = sum / number;
-    // Callers meet firewalls by a hash: a binomial share, or a tenth, whichever is more.
-    let tolerance = (DEVIATIONS * (share * (1.0 - 1.0 / number)).sqrt()).max(share / 10.0);
-    let is_fair = counts.iter().all(|count| (*count as f64 - share).abs() <= tolerance);
-    let what = format!("each firewall has {share:.0} connections, give or take {tolerance:.0}");
-    report.expect_or(is_fair, what, format!("{counts:?}"));
+    report.expect_or(shared == 0, "the firewalls' connections are disjoint", format!("{shared} are on two"));
+    report.expect_or(
+        dropped == 0,
+        "no firewall saw anything that it did not know",
+        format!("{dropped} packets"),
+    );
+    let mean = shares.iter().sum::<usize>() / shares.len().max(1);
+    // Hosts are drawn by the hash: what falls to one of three of n pairs scatters by the root of 2n/9.
+    let tolerance = (mean / 10).max(3 * ((2 * mean / 3) as f64).sqrt() as usize);
+    report.expect_or(
+        shares.iter().all(|share| share.abs_diff(mean) <= tolerance),
+        "every firewall has its share of TCP within a tenth, or what chance allows few flows",
+        format!("{shares:?}"),
+    );
     Ok(())
 }
 
-/// Which of these connections a firewall tracks, by their places.
-pub(super) fn tracked_by(firewall: &Firewall, held: &HeldConnections) -> Result<Vec<bool>, Stopped> {
-    let flows = firewall.flow_set()?;
-    let ends: BTreeSet<SocketAddr> = flows
-        .iter()
-        .filter(|flow| flow.protocol == 6)
-        .flat_map(|flow| [flow.source, flow.destination])
-        .collect();
-    Ok(held.local_addresses().iter().map(|own| ends.contains(own)).collect())
+/// Active and passive FTP: the control and the data connection cross one firewall, or it would not know the second.
+pub(super) fn ftp(scene: &Scene, length_bytes: u64, report: &mut Report) -> Result<(), Stopped> {
+    report
+        .section("FTP, active and passive, through firewalls that let only announced data connections pass");
+    let (client, server) = (&scene.site.client, &scene.site.servers[0]);
+    let _server = FtpServer::start(server.end.namespace(), "ftp", length_bytes)?;
+    for address in addresses(server) {
+        for mode in [FtpMode::Active, FtpMode::Passive] {
+            let name = format!("{mode:?} FTP with {address}").to_lowercase();
+            let fetched = ftp_fetch(client.end.namespace(), address, mode, FTP_LIMIT)?;
+            report.expect_or(
+                fetched == Ok(length_bytes),
+                format!("{name}: a file of {length_bytes} bytes is fetched"),
+                format!("{fetched:?}"),
+            );
+            let file = format!("{mode:?}-{}", if address.is_ipv4() { 4 } else { 6 });
+            let stored = ftp_store(client.end.namespace(), address, mode, FTP_LIMIT, (&file, length_bytes))?;
+            report.expect_or(
+                stored == Ok(()) && _server.stored_bytes(&file)? == length_bytes,
+                format!("{name}: and one is stored"),
+                format!("{stored:?}"),
+            );
+        }
+    }
+    judge_drops(scene, report)
 }
 
-/// Whether it has answered.
-pub(super) fn is_alive(state: &HeldState) -> bool {
-    matches!(state, HeldState::Alive(_))
+fn judge_drops(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {
+    let mut dropped = 0;
+    for firewall in &scene.site.firewalls {
+        dropped += firewall.counter(INVALID)? + firewall.counter(UNTRACKED)?;
+    }
+    report.expect_or(
+        dropped == 0,
+        "no firewall saw anything that it did not know",
+        format!("{dropped} packets"),
+    );
+    Ok(())
 }
 
-fn callers(site: &FwlbSite, count: usize, like: IpAddr) -> Vec<IpAddr> {
-    (0..count as u16).map(|index| site.caller(index, like)).collect()
+/// Flows to and from the third zone.
+pub(super) fn between_three_zones(scene: &Scene, count: usize, report: &mut Report) -> Result<(), Stopped> {
+    report.section(format!("{count} flows between each two of three zones"));
+    let site = &scene.site;
+    for family in 0..2 {
+        let all = |hosts: &[Host]| hosts.iter().map(|host| addresses(host)[family]).collect::<Vec<_>>();
+        let callers = scene.callers(count, addresses(&site.client)[family]);
+        let ways = [
+            ("outside to the third zone", &site.client, callers, all(&site.dmz_servers)),
+            ("the third zone to the inside", &site.dmz_servers[0], Vec::new(), all(&site.servers)),
+            ("the inside to the third zone", &site.servers[1], Vec::new(), all(&site.dmz_servers)),
+            (
+                "the third zone to the outside",
+                &site.dmz_servers[1],
+                Vec::new(),
+                vec![addresses(&site.client)[family]],
+            ),
+        ];
+        for (name, from, sources, targets) in ways {
+            let called = call(from, sources, &targets, (count, false))?;
+            let failures = called.failures();
+            let what = format!("{}: {count} flows from {name} all complete", ["IPv4", "IPv6"][family]);
+            report.expect_or(failures.is_empty(), what, format!("{failures:?}"));
+        }
+    }
+    judge_drops(scene, report)?;
+    let drifted = scene.drifted()?;
+    report.expect_or(drifted == 0, "no flow drifted, say all three ends", format!("{drifted} did"));
+    Ok(())
 }
 
-fn servers(site: &FwlbSite, like: IpAddr, port: u16) -> Vec<SocketAddr> {
-    site.servers.iter().map(|server| (server.address_like(like), port).into()).collect()
+/// Flows through firewalls that translate.
+pub(super) fn translated(scene: &Scene, count: usize, report: &mut Report) -> Result<(), Stopped> {
+    report.section(format!(
+        "{count} flows outwards, hidden behind a firewall, and to what each firewall shows"
+    ));
+    let site = &scene.site;
+    for family in 0..2 {
+        let like = addresses(&site.client)[family];
+        let callers = scene.callers(count, like);
+        let called = call(&site.servers[0], Vec::new(), &callers, (count, false))?;
+        let (name, failures) = (["IPv4", "IPv6"][family], called.failures());
+        report.expect_or(
+            failures.is_empty(),
+            format!("{name}: {count} flows outwards all complete"),
+            format!("{failures:?}"),
+        );
+        for (place, firewall) in site.firewalls.iter().enumerate() {
+            let target = published_address(place, like);
+            let called = call(&site.client, callers.clone(), &[target], (count, false))?;
+            let right = called.per_server().keys().all(|server| **server == site.servers[0].name);
+            let failures = called.failures();
+            report.expect_or(
+                failures.is_empty() && right,
+                format!("{name}: {count} flows to {target}, which {} shows, reach server1", firewall.name()),
+                format!("{failures:?}"),
+            );
+        }
+    }
+    for row in scene.firewalls(Side::Outer)? {
+        let total = row["sessions_total"].as_u64().unwrap_or_default();
+        report.expect(total > 0, format!("{} of {} had its part", row["name"], row["group"]));
+    }
+    judge_drops(scene, report)?;
+    let drifted = scene.drifted()?;
+    report.expect_or(drifted == 0, "no flow drifted, say both ends", format!("{drifted} did"));
+    Ok(())
 }

@@ -1,138 +1,106 @@
-//! The labs of firewall load balancing: two appliances or more, and firewalls between them.
+//! Firewalls between appliances: that both directions of every flow cross the same one, and what becomes of flows when one
+//! of them fails.
 
+mod failover;
 mod faults;
 mod flows;
-mod sandwich;
+mod scene;
 
-use lab::topology::fwlb::{FwlbOptions, FwlbSite, Side};
-use lab::topology::{HOLD_PORT, UDP_PORT};
-use lab::{Namespace, TcpHold, Testbed, UdpEcho};
-use serde_json::Value;
+use lab::topology::fwlb::{FwlbOptions, FwlbPlan, Side};
+use lab::{FirewallPolicy, Testbed};
 
-use super::appliance::{self, Running, keep, workers};
 use super::report::Report;
 use super::{Stopped, Wish};
+use flows::Load;
+use scene::Scene;
 
-pub(super) use sandwich::run as sandwich;
+/// Bytes of a file that FTP moves.
+const FTP_BYTES: u64 = 200_000;
 
-/// The appliances at work, in the order of the sides.
-struct Ends(Vec<Running>);
+const SANDWICH: &str = "\
+client ─── outside [outer] front ──┬── fw1 ──┬── back [inner] inside ──┬── server1
+198.18.0.50  .100     198.18.1.100 ├── fw2 ──┤ 198.18.2.100            ├── server2   198.19.0.0/24
+2001:db8::50                       └── fw3 ──┘                         └── server3
+";
 
-impl Ends {
-    /// Checks each configuration, starts each appliance, and waits until all firewalls are up at all of them.
-    fn start(
-        site: &FwlbSite,
-        options: &FwlbOptions,
-        wish: Wish,
-        report: &mut Report,
-    ) -> Result<Self, Stopped> {
-        let options =
-            FwlbOptions { driver: wish.driver.word().into(), workers: workers(), ..options.clone() };
-        let mut ends = Vec::new();
-        for place in &site.appliances {
-            let file = site.write_configuration(place.side, &options)?;
-            let checked = appliance::check(&place.namespace, &file)?;
-            let side = place.side.name();
-            let is_clean = checked.status == Some(0) && checked.findings.is_empty();
-            report.expect_or(
-                is_clean,
-                format!("{side}: the check has nothing to warn of"),
-                format!("{:?}", checked.findings),
-            );
-            ends.push(Running::begin(&place.namespace, file, place.socket(), wish, report)?);
-        }
-        let ends = Self(ends);
-        if !ends.wait_for(|row| row["state"] == "up")? {
-            ends.quote("firewalls", report)?;
-            ends.quote_last_words(report);
-            return Err("not all firewalls came up; the tables above tell why".into());
-        }
-        Ok(ends)
-    }
+const STEALTH: &str = "\
+client ─── [outer] ── fw1 198.18.1.1 ── a bridge that filters ── 198.18.1.2 fw1 ── [inner] ─── servers
+                  ├── fw2 198.18.1.9 ── a bridge that filters ── 198.18.1.10 fw2 ──┤
+                  └── fw3 198.18.1.17 ─ a bridge that filters ── 198.18.1.18 fw3 ──┘
+";
 
-    /// Waits until this holds for every row of `show firewalls` at every end; false when it takes too long.
-    fn wait_for(&self, holds: impl Fn(&Value) -> bool) -> Result<bool, Stopped> {
-        for end in &self.0 {
-            if !end.wait_for_rows("firewalls", |rows| !rows.is_empty() && rows.iter().all(&holds))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
+const DMZ: &str = "\
+client ─── [outer] ──┬── fw1 ──┬── [inner] ─── servers      198.19.0.0/24
+                     ├── fw2 ──┤
+                     └── fw3 ──┴── [dmz] ───── dmz servers  198.19.1.0/24
+";
 
-    /// What each end says of a firewall: its state, of IPv4 before that of IPv6 where they differ.
-    fn states_of(&self, firewall: &str) -> Result<Vec<String>, Stopped> {
-        let states = |end: &Running| -> Result<String, Stopped> {
-            let rows = end.rows("firewalls")?.into_iter().filter(|row| row["name"] == firewall);
-            let mut states: Vec<String> =
-                rows.map(|row| row["state"].as_str().unwrap_or_default().to_owned()).collect();
-            states.dedup();
-            Ok(states.join(", "))
-        };
-        self.0.iter().map(states).collect()
-    }
+const NAT: &str = "\
+client ─── [outer] ──┬── fw1, behind 198.18.9.0/28  ──┬── [inner] ─── servers
+                     ├── fw2, behind 198.18.9.16/28 ──┤
+                     └── fw3, behind 198.18.9.32/28 ──┘
+";
 
-    /// What `jeoul show WHAT` prints at each end.
-    fn quote(&self, what: &str, report: &mut Report) -> Result<(), Stopped> {
-        self.0.iter().try_for_each(|end| end.quote(what, report))
-    }
-
-    fn quote_last_words(&self, report: &mut Report) {
-        self.0.iter().for_each(|end| end.quote_last_words(report));
-    }
-
-    /// Flows that were seen over two firewalls while both were up, at all ends together.
-    fn drifted_flows(&self) -> Result<u64, Stopped> {
-        let mut drifted = 0;
-        for end in &self.0 {
-            let rows = end.rows("firewalls")?;
-            drifted += rows.iter().filter_map(|row| row["drifted_flows"].as_u64()).sum::<u64>();
-        }
-        Ok(drifted)
-    }
-
-    fn stop(&self, report: &mut Report) -> Result<(), Stopped> {
-        self.0.iter().try_for_each(|end| end.stop(report))
+fn options(wish: Wish) -> FwlbOptions {
+    FwlbOptions {
+        driver: wish.driver.word().into(),
+        workers: super::appliance::workers(),
+        ..FwlbOptions::default()
     }
 }
 
-/// The programs of the hosts.
-struct Peers {
-    _hold: Vec<TcpHold>,
-    _echo: Vec<UdpEcho>,
+/// Stateful firewalls between two appliances.
+pub(super) fn sandwich(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let policy = FirewallPolicy { reads_ftp: true, ..FirewallPolicy::default() };
+    let plan = FwlbPlan { firewalls: vec![policy; 3], ..FwlbPlan::sandwich() };
+    let title = "Three stateful firewalls between two appliances";
+    let mut scene = Scene::start(testbed, (title, SANDWICH), &plan, &options(wish), wish, report)?;
+    let seen = watch_sandwich(&mut scene, wish, report);
+    scene.end(seen, wish, report)
 }
 
-impl Peers {
-    /// Every server and the client keep connections; every server answers datagrams.
-    fn start(site: &FwlbSite) -> Result<Self, Stopped> {
-        let hosts = site.servers.iter().chain(&site.dmz_servers).chain([&site.client]);
-        let hold = hosts.map(|host| TcpHold::start(host.namespace(), &host.name, HOLD_PORT));
-        let servers = site.servers.iter().chain(&site.dmz_servers);
-        let echo = servers.map(|server| UdpEcho::start(server.namespace(), &server.name, UDP_PORT));
-        Ok(Self { _hold: hold.collect::<Result<_, _>>()?, _echo: echo.collect::<Result<_, _>>()? })
-    }
+fn watch_sandwich(scene: &mut Scene, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let load = Load { inwards: 7 * wish.requests, outwards: 3 * wish.requests + wish.requests / 2 };
+    flows::all_cross_one_firewall(scene, load, report)?;
+    flows::ftp(scene, FTP_BYTES, report)?;
+    failover::of_strict_firewalls(scene, wish.requests, report)?;
+    faults::each_is_seen_at_both_ends(scene, report)
 }
 
-/// Leaves a lab standing, where that is wished, or ends it.
-fn finish(
-    testbed: Testbed,
-    site: &FwlbSite,
-    ends: &Ends,
-    seen: Result<(), Stopped>,
-    wish: Wish,
-    report: &mut Report,
-) -> Result<(), Stopped> {
-    if seen.is_err() || !report.is_good() {
-        ends.quote_last_words(report);
-    }
-    if let (true, Some(outer)) = (wish.keep, ends.0.first()) {
-        let hosts = [&site.client].into_iter().chain(&site.servers).chain(&site.dmz_servers);
-        let places = site.appliances.iter().map(|place| &place.namespace);
-        let firewalls = site.firewalls.iter().map(lab::Firewall::namespace);
-        let all = hosts.map(lab::topology::Host::namespace).chain(places).chain(firewalls);
-        let all: Vec<&Namespace> = all.collect();
-        keep(testbed, &all, site.vips(Side::Inner)[0], outer, seen, report);
-    }
-    seen?;
-    ends.stop(report)
+/// Firewalls that are bridges.
+pub(super) fn stealth(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let options = FwlbOptions { hash: "five-tuple".into(), ..options(wish) };
+    let title = "Three firewalls that are bridges, a path of its own for each";
+    let mut scene = Scene::start(testbed, (title, STEALTH), &FwlbPlan::stealth(), &options, wish, report)?;
+    let load = Load { inwards: 2 * wish.requests, outwards: wish.requests };
+    let seen = flows::all_cross_one_firewall(&scene, load, report)
+        .and_then(|()| failover::of_strict_firewalls(&mut scene, wish.requests, report));
+    scene.end(seen, wish, report)
 }
+
+/// Three zones.
+pub(super) fn dmz(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let title = "Firewalls with three legs, and an appliance in each of three zones";
+    let mut scene = Scene::start(testbed, (title, DMZ), &FwlbPlan::dmz(), &options(wish), wish, report)?;
+    let load = Load { inwards: 2 * wish.requests, outwards: wish.requests };
+    let seen = flows::all_cross_one_firewall(&scene, load, report)
+        .and_then(|()| flows::between_three_zones(&scene, wish.requests, report))
+        .and_then(|()| faults::a_third_leg_dies_for_its_zone_alone(&mut scene, report));
+    scene.end(seen, wish, report)
+}
+
+/// Firewalls that translate.
+pub(super) fn nat(testbed: Testbed, wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    let title = "Firewalls that hide the servers, each behind addresses of its own";
+    let scene = Scene::start(testbed, (title, NAT), &FwlbPlan::nat(), &options(wish), wish, report)?;
+    let seen = flows::translated(&scene, wish.requests, report);
+    scene.end(seen, wish, report)
+}
+
+/// A firewall's failure, on three kinds of firewalls and under three policies.
+pub(super) fn failover(wish: Wish, report: &mut Report) -> Result<(), Stopped> {
+    failover::on_every_kind(wish, report)
+}
+
+/// The sides that a pair of ends lies on.
+const BOTH: [Side; 2] = [Side::Outer, Side::Inner];

@@ -95,19 +95,23 @@ impl Report {
         told.over.filter(|&over| over != path && age <= recent)
     }
 
-    /// Whether it hears probes of ours that came to nothing: later ones than `answered`, the last that was answered. It
-    /// cannot have missed what it had no time to hear: only what it said after `lost` says that it is deaf.
+    /// Whether it hears probes of ours that came to nothing: later ones than `answered`, the last that was answered.
+    /// `due` says which probe it must have heard by a point in time, if any: it cannot have missed what it had no time to
+    /// hear, and what it heard before that is no sign of life.
     pub(super) fn there(
         &self,
         now: Instant,
         path: u64,
-        (recent, answered, lost): (Duration, Option<u32>, Instant),
+        answered: Option<u32>,
+        due: impl Fn(Instant) -> Option<u32>,
     ) -> There {
         let Some(told) = self.told(now, path) else { return There::Unknown };
-        let is_later = |sequence| answered.is_none_or(|answered| is_after(sequence, answered));
-        match told.heard {
-            Some((age, sequence)) if age <= recent && is_later(sequence) => There::Hears,
-            _ if self.at >= lost => There::Deaf,
+        let is_news = |sequence| answered.is_none_or(|answered| is_after(sequence, answered));
+        let due = due(self.at);
+        let heard = told.heard.map(|(_, sequence)| sequence).filter(|&sequence| is_news(sequence));
+        match (heard, due) {
+            (Some(heard), due) if due.is_none_or(|due| !is_after(due, heard)) => There::Hears,
+            (_, Some(due)) if is_news(due) => There::Deaf,
             _ => There::Unknown,
         }
     }

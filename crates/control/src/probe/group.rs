@@ -14,7 +14,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) fingerprint: u64,
     pub(super) asking: Asking,
-    /// How long a probe is given.
+    /// How long a probe takes one way: half of what an answer is given.
     pub(super) slack: Duration,
     pub(super) paths: Vec<Path>,
     /// The paths by id.

@@ -9,7 +9,7 @@
 //! A probe goes out by the link that traffic to the firewall takes, as a flow that no firewall has seen before. Its answer
 //! counts when it comes back in time by that same link. But a stateful firewall swallows an answer that was led astray, so
 //! that silence alone tells little. Each end therefore reports in its own probes, on every path of the group, when, and
-//! over which firewall, it last heard the other end there ([`payload`]): from that come the reasons, and `asymmetric`.
+//! over which firewall, it last heard the other end there (`payload.rs`): from that come the reasons, and `asymmetric`.
 //!
 //! * answered by its own link, and neither end hears it elsewhere: good;
 //! * answered or heard over another firewall, at either end: asymmetric, and as bad as down;

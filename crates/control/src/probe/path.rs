@@ -7,6 +7,7 @@ use super::packet::Envelope;
 use super::wanted::{Asking, WantedPath};
 use crate::check::{Checker, Health as Verdict, Outcome, Parameters, Reason, Silence};
 use crate::members::Health;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use wire::Mac;
 use wire::tcp::TcpFlags;
@@ -14,6 +15,10 @@ use wire::tcp::TcpFlags;
 /// Ports below have a meaning of their own (RFC 6335 section 6).
 const SOURCE_PORT_FIRST: u16 = 1_024;
 const SOURCE_PORTS: u32 = (u16::MAX - SOURCE_PORT_FIRST) as u32 + 1;
+
+/// Probes whose sending is remembered, for when the far end tells which it heard: as many as go out between two of its
+/// own, unless it probes far less often.
+const SENT_KEPT_MAX: usize = 16;
 
 /// One path.
 #[derive(Debug)]
@@ -33,8 +38,8 @@ pub(super) struct Path {
     asked: Option<Asked>,
     /// The last probe that was answered.
     answered: Option<u32>,
-    /// When the first probe since then was given up.
-    lost_at: Option<Instant>,
+    /// When the last probes were sent, oldest first, and their sequences.
+    sent: VecDeque<(Instant, u32)>,
     /// As it was last told.
     told: Health,
 }
@@ -56,6 +61,8 @@ pub(super) enum Over {
     Other(String),
     /// Something else.
     Elsewhere(Mac),
+    /// The own firewall has no link any more to tell by.
+    Unknown,
 }
 
 /// What the other paths of the group know.
@@ -93,7 +100,7 @@ impl Path {
             flow,
             asked: None,
             answered: None,
-            lost_at: None,
+            sent: VecDeque::new(),
             told: Health::Checking,
         }
     }
@@ -135,6 +142,10 @@ impl Path {
         };
         self.checker.start(now);
         self.asked = Some(Asked { at: now, sequence: self.sequence, envelope });
+        if self.sent.len() == SENT_KEPT_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((now, self.sequence));
         envelope
     }
 
@@ -185,9 +196,9 @@ impl Path {
             Over::Own => self.astray(now, around),
             Over::Other(name) => Some(FaultKind::AnsweredOver(name)),
             Over::Elsewhere(mac) => Some(FaultKind::AnsweredBy(mac)),
+            Over::Unknown => Some(FaultKind::NoLink),
         };
         self.answered = Some(asked.sequence);
-        self.lost_at = None;
         match astray {
             Some(kind) => self.fail(now, Reason::Path(self.fault(kind))),
             None => {
@@ -200,7 +211,6 @@ impl Path {
     pub(super) fn expire(&mut self, now: Instant, around: &Around<'_>) {
         let within = self.parameters.response_time;
         if let Some(asked) = self.asked.take_if(|asked| asked.at + within <= now) {
-            self.lost_at.get_or_insert(now);
             let reason = match asked.envelope {
                 // It says nothing that the far end could report of.
                 Envelope::Syn { .. } => Reason::Silent { awaited: "SYN-ACK or RST", within },
@@ -225,8 +235,11 @@ impl Path {
             return Some(kind);
         }
         let hears_far = self.hears_far(now);
-        let lost = self.lost_at.unwrap_or(now);
-        let there = around.report.map(|report| report.there(now, self.id, (recent, self.answered, lost)));
+        let due = |at: Instant| {
+            let had_time = |(sent, _): &&(Instant, u32)| *sent + self.parameters.response_time <= at;
+            self.sent.iter().rev().find(had_time).map(|(_, sequence)| *sequence)
+        };
+        let there = around.report.map(|report| report.there(now, self.id, self.answered, due));
         match there.unwrap_or(There::Unknown) {
             There::Hears => Some(FaultKind::AnswersLost),
             There::Deaf => Some(FaultKind::ProbesLost { hears_far }),

@@ -93,7 +93,7 @@ impl Prober {
             name: wanted.name.clone(),
             fingerprint: wanted.fingerprint,
             asking: wanted.asking,
-            slack: wanted.parameters.response_time,
+            slack: wanted.parameters.response_time / 2,
             names: paths.iter().map(|path| (path.id, path.wanted.firewall.clone())).collect(),
             paths,
             report: known.and_then(|known| known.report.take()),
@@ -179,17 +179,18 @@ impl Prober {
         let Some(taken) = packet::read(&mut bytes) else { return };
         let Some(&at) = self.places.get(&taken.destination) else { return };
         let over = self.groups[at.0].over(at.1, Link { port: leg, mac }, links);
+        let way = self.way(at, (over, mac), links);
         let news = match taken.content {
             Content::Question(probe) | Content::Answer(probe) if !probe.is_authentic(&self.hasher) => {
                 self.forged(now, at)
             }
             Content::Question(probe) => self.heard(now, at, over, &probe),
             Content::Answer(probe) => {
-                self.answered(now, at, (over, mac), &probe);
+                self.answered(now, at, way, &probe);
                 None
             }
             Content::Segment { port, own_port, flags, acknowledgement } => {
-                self.segment(now, at, (over, mac), ((port, own_port), (flags, acknowledgement)));
+                self.segment(now, at, way, ((port, own_port), (flags, acknowledgement)));
                 None
             }
         };
@@ -233,18 +234,11 @@ impl Prober {
         path.alarm.complain(now, complaint).then_some(News::Alarm(complaint))
     }
 
-    fn answered(
-        &mut self,
-        now: Instant,
-        (group, place): (usize, usize),
-        (over, mac): (Option<usize>, Mac),
-        probe: &Probe<'_>,
-    ) {
+    fn answered(&mut self, now: Instant, (group, place): (usize, usize), over: Over, probe: &Probe<'_>) {
         let Some(payload) = Payload::of(probe.body).filter(|payload| payload.instance == self.instance)
         else {
             return;
         };
-        let over = self.way((group, place), over, mac);
         let Some((path, around)) = self.groups[group].split(now, place) else { return };
         if payload.path == path.id {
             path.take_answer(now, payload.sequence, over, &around);
@@ -255,10 +249,9 @@ impl Prober {
         &mut self,
         now: Instant,
         (group, place): (usize, usize),
-        (over, mac): (Option<usize>, Mac),
+        over: Over,
         (ports, signs): ((u16, u16), (TcpFlags, u32)),
     ) {
-        let over = self.way((group, place), over, mac);
         let Some((path, around)) = self.groups[group].split(now, place) else { return };
         if let Some((ports, sequence)) = path.take_segment(now, ports, signs, (over, &around)) {
             let packet = packet::reset((path.wanted.own, path.wanted.far), ports, sequence);
@@ -266,10 +259,18 @@ impl Prober {
         }
     }
 
-    fn way(&self, (group, place): (usize, usize), over: Option<usize>, mac: Mac) -> Over {
+    /// The way that an answer took, which came from `mac` by the link of the path at `over`.
+    fn way(
+        &self,
+        (group, place): (usize, usize),
+        (over, mac): (Option<usize>, Mac),
+        links: &dyn Fn(MemberId) -> Option<Link>,
+    ) -> Over {
+        let paths = &self.groups[group].paths;
         match over {
             Some(over) if over == place => Over::Own,
-            Some(over) => Over::Other(self.groups[group].paths[over].wanted.firewall.clone()),
+            Some(over) => Over::Other(paths[over].wanted.firewall.clone()),
+            None if links(paths[place].wanted.member).is_none() => Over::Unknown,
             None => Over::Elsewhere(mac),
         }
     }

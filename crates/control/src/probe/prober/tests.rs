@@ -75,23 +75,100 @@ fn a_firewall_without_a_link_is_down_for_that_reason() {
 }
 
 #[test]
-fn an_end_that_starts_anew_is_no_fault_of_the_paths() {
+fn an_answer_that_no_link_is_left_for_is_no_sign_of_another_way() {
     let mut world = World::new(2, Asking::Echo, false);
-    world.run(ms(2_000));
-    world.restart(FAR, 99);
-    world.run(ms(3_000));
+    world.change_parameters(|parameters| parameters.retries = 0);
+    // The answer is under way.
+    world.run(ms(1_000));
+    world.firewalls[0].links[NEAR] = false;
+    world.run(ms(10));
+    assert_eq!(world.state(NEAR, 0), (Health::Down, "fw0: its MAC address is not known".to_owned()));
+}
+
+#[test]
+fn an_answer_from_a_stranger_is_asymmetric() {
+    let mut world = World::new(2, Asking::Echo, false);
+    world.run(ms(1_000));
+    world.stranger_at = Some(NEAR);
+    world.run(DOWN_WITHIN);
+    let words = "fw0: answers come back from 02:00:00:00:09:09, which leads to no firewall of the group";
+    assert_eq!(world.state(NEAR, 0), (Health::Asymmetric, words.to_owned()));
+    assert_eq!(world.state(FAR, 0), (Health::Up, String::new()), "what it hears comes as it should");
+}
+
+#[test]
+fn firewalls_that_share_a_link_are_told_apart_by_nothing_and_up() {
+    let mut world = World::new(3, Asking::Echo, false);
+    world.is_one_link = true;
+    world.run(ms(1_000));
     for (end, firewall) in world.paths() {
         assert_eq!(world.state(end, firewall), (Health::Up, String::new()));
     }
-    let turns: Vec<_> = world.events.iter().filter(|(at, ..)| *at > ms(2_000)).collect();
+}
+
+#[test]
+fn probes_that_come_again_are_no_sign_of_life() {
+    let mut world = World::new(1, Asking::Echo, false);
+    world.run(ms(1_000));
+    world.firewalls[0].passes = [false; 2];
+    world.run(ms(1_000));
+    let silent = (Health::Down, "fw0: no answer, and the far end is silent on every path".to_owned());
+    assert_eq!(world.state(NEAR, 0), silent);
+    let history = std::mem::take(&mut world.history);
+    history.iter().for_each(|packet| world.deliver_to(NEAR, packet));
+    world.run(ms(300));
+    assert_eq!(world.state(NEAR, 0), silent);
+}
+
+#[test]
+fn an_end_that_starts_anew_is_no_fault_of_the_paths() {
+    let mut world = World::new(2, Asking::Echo, false);
+    world.run(ms(4_000));
+    world.restart(FAR, 99);
+    world.run(ms(600));
+    for (end, firewall) in world.paths() {
+        assert_eq!(world.state(end, firewall), (Health::Up, String::new()));
+    }
+    let turns: Vec<_> = world.events.iter().filter(|(at, ..)| *at > ms(4_000)).collect();
     assert!(turns.iter().all(|(_, end, _)| *end == FAR), "{turns:?}");
-    // What was heard of its earlier life is no evidence of this one.
+    // What the new life says is heard at once, though it counts from one again.
     world.firewalls[0].passes[FAR] = false;
     world.run(DOWN_WITHIN);
+    assert_eq!(world.state(NEAR, 0).1, "fw0: the far end hears us, its answers do not arrive");
     assert_eq!(
         world.state(FAR, 0).1,
         "fw0: nothing arrives at the far end, though its own probes arrive here"
     );
+}
+
+#[test]
+fn what_was_heard_of_an_earlier_life_is_no_evidence_of_this_one() {
+    for firewalls in [&[0][..], &[0, 1]] {
+        let mut world = World::new(2, Asking::Echo, false);
+        // What is heard counts for long, so that it must be told from what was heard of another.
+        world.change_parameters(|parameters| parameters.dead_interval = ms(5_000));
+        world.run(ms(2_000));
+        for &firewall in firewalls {
+            world.firewalls[firewall].passes[FAR] = false;
+        }
+        world.restart(FAR, 99);
+        world.run(DOWN_WITHIN);
+        let words = "fw0: nothing arrives at the far end, though its own probes arrive here";
+        assert_eq!(world.state(FAR, 0), (Health::Down, words.to_owned()), "{firewalls:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_says_nothing() {
+    let mut world = World::new(1, Asking::Echo, false);
+    world.run(ms(100));
+    world.firewalls[0].passes = [false; 2];
+    world.restart(NEAR, 99);
+    world.run(ms(50));
+    let history = std::mem::take(&mut world.history);
+    assert_eq!(history.len(), 2, "a probe, and the answer to the first of the earlier life");
+    history.iter().for_each(|packet| world.deliver_to(NEAR, packet));
+    assert_eq!(world.state(NEAR, 0), (Health::Checking, String::new()));
 }
 
 #[test]
@@ -137,17 +214,24 @@ fn a_half_open_probe_takes_its_syn_back() {
     world.run(ms(1_000));
     assert_eq!(world.state(NEAR, 0), (Health::Up, String::new()));
     assert_eq!(world.resets, 2 * 5, "one for each of five probes from either end");
+    // What acknowledges another number is no answer.
+    world.answers_wrongly = true;
+    world.run(DOWN_WITHIN);
+    assert_eq!(world.state(NEAR, 0), (Health::Down, "no SYN-ACK or RST within 100 ms".to_owned()));
+    assert_eq!(world.resets, 2 * 5);
 }
 
 #[test]
 fn an_answer_to_another_probe_or_a_late_one_says_nothing() {
     let mut world = World::new(1, Asking::Echo, false);
     world.run(ms(1_000));
-    // Every answer takes longer than it may.
-    world.latency = ms(60);
-    world.run(ms(1_000));
-    let (health, reason) = world.state(NEAR, 0);
-    assert_eq!(health, Health::Down, "{reason}");
+    // Every answer takes longer than it may; in the end it comes when the next one is awaited.
+    for latency in [60, 110] {
+        world.latency = ms(latency);
+        world.run(ms(1_000));
+        let (health, reason) = world.state(NEAR, 0);
+        assert_eq!(health, Health::Down, "{reason}");
+    }
     world.latency = ms(45);
     world.run(ms(500));
     assert_eq!(world.state(NEAR, 0), (Health::Up, String::new()));

@@ -101,6 +101,57 @@ fn a_misled_probe_whose_answer_is_swallowed_is_asymmetric_by_the_reports() {
 }
 
 #[test]
+fn an_end_that_mixes_its_firewalls_up_is_found_out_by_the_other() {
+    let mut world = World::new(3, Asking::Echo, true);
+    world.run(ms(1_000));
+    world.mixes_up = Some(FAR);
+    world.run(DOWN_WITHIN);
+    // Answered by the right way all the time.
+    let here = "fw0: the far end's probes come over fw1";
+    assert_eq!(world.state(NEAR, 0), (Health::Asymmetric, here.to_owned()));
+    assert_eq!(world.state(FAR, 0), (Health::Asymmetric, "fw0: answers come back over fw1".to_owned()));
+    assert_eq!(world.state(NEAR, 1), (Health::Up, String::new()));
+}
+
+#[test]
+fn what_was_heard_before_the_fault_is_no_sign_of_life() {
+    let mut world = World::new(3, Asking::Echo, false);
+    world.change_parameters(|parameters| parameters.dead_interval = ms(5_000));
+    world.run(ms(1_000));
+    world.firewalls[0].passes = [false; 2];
+    world.run(DOWN_WITHIN);
+    assert_eq!(world.state(NEAR, 0), (Health::Down, "fw0: nothing arrives at the far end".to_owned()));
+}
+
+#[test]
+fn a_far_end_that_had_no_time_to_hear_is_not_called_deaf() {
+    let mut world = World::new(2, Asking::Echo, false);
+    world.change_parameters(|parameters| parameters.retries = 0);
+    world.run(ms(1_150));
+    // It hears us, and its next report is a little later than the first loss.
+    world.firewalls[0].passes[FAR] = false;
+    world.run(ms(150));
+    let words = "fw0: the far end's probes arrive here, but no answer to ours";
+    assert_eq!(world.state(NEAR, 0), (Health::Down, words.to_owned()));
+    world.run(ms(200));
+    let words = "fw0: the far end hears us, its answers do not arrive";
+    assert_eq!(world.state(NEAR, 0), (Health::Down, words.to_owned()));
+}
+
+#[test]
+fn a_report_that_was_on_its_way_before_the_probe_came_there_says_nothing_of_it() {
+    let mut world = World::new(5, Asking::Echo, false);
+    world.change_parameters(|parameters| parameters.retries = 0);
+    world.latency = ms(45);
+    world.run(ms(1_150));
+    world.firewalls[0].passes[FAR] = false;
+    // Asked at 1,200 ms and heard at 1,245; the report that arrives at 1,285 left at 1,240, and the next one is too late.
+    world.run(ms(160));
+    let words = "fw0: the far end's probes arrive here, but no answer to ours";
+    assert_eq!(world.state(NEAR, 0), (Health::Down, words.to_owned()));
+}
+
+#[test]
 fn a_silent_far_end_is_told_from_broken_paths() {
     let mut world = World::new(3, Asking::Echo, false);
     world.run(ms(1_000));

@@ -74,10 +74,20 @@ pub struct World {
     /// Firewalls drop answers whose question they did not see.
     pub is_strict: bool,
     pub accepts_syns: bool,
+    /// To a SYN the answer acknowledges something else.
+    pub answers_wrongly: bool,
+    /// This end sends the probes of the first path to the second firewall.
+    pub mixes_up: Option<usize>,
+    /// What reached the near end's control.
+    pub history: Vec<Vec<u8>>,
+    /// At this end everything comes from a MAC address that is no firewall's.
+    pub stranger_at: Option<usize>,
     pub resets: usize,
     /// The last packet that reached the far end.
     pub last_delivered: Vec<u8>,
     is_joined: bool,
+    /// All firewalls are reached by one link, as bridges with the same far end on one leg are.
+    pub is_one_link: bool,
 }
 
 fn address(end: usize, firewall: usize, v6: bool) -> IpAddr {
@@ -92,10 +102,15 @@ fn link(end: usize, firewall: usize) -> Link {
 }
 
 /// The links of one end; rows of the other end's firewalls lead there.
-fn links(known: Vec<bool>, both: bool, end: usize) -> impl Fn(MemberId) -> Option<Link> {
+fn links(
+    known: Vec<bool>,
+    (is_joined, is_one): (bool, bool),
+    end: usize,
+) -> impl Fn(MemberId) -> Option<Link> {
     move |member| {
         let row = usize::from(member.index);
-        let (of, firewall) = if both { (row / 64, row % 64) } else { (end, row % 64) };
+        let of = if is_joined { row / 64 } else { end };
+        let firewall = if is_one { 0 } else { row % 64 };
         known.get(row).copied().unwrap_or(false).then(|| link(of, firewall))
     }
 }
@@ -144,9 +159,14 @@ impl World {
             events: Vec::new(),
             is_strict: false,
             accepts_syns: false,
+            answers_wrongly: false,
+            mixes_up: None,
+            history: Vec::new(),
+            stranger_at: None,
             resets: 0,
             last_delivered: Vec::new(),
             is_joined: false,
+            is_one_link: false,
         }
     }
 
@@ -248,13 +268,15 @@ impl World {
         let now = self.now();
         for place in [NEAR, FAR] {
             let end = &mut self.ends[place];
-            end.prober.advance(now, &links(end.links.clone(), self.is_joined, place));
+            end.prober.advance(now, &links(end.links.clone(), (self.is_joined, self.is_one_link), place));
             let (sendings, events) = (end.prober.sendings(), end.prober.events());
             self.events.extend(events.into_iter().map(|event| (self.passed, place, event)));
             for sending in sendings {
                 let row = usize::from(sending.member.index);
                 self.note_probe((row / 64, row % 64), &sending.packet);
-                self.enter((row / 64, row % 64), row % 64, sending.packet, false);
+                let is_mixed_up = self.mixes_up == Some(row / 64) && row.is_multiple_of(64);
+                let firewall = if is_mixed_up { 1 } else { row % 64 };
+                self.enter((row / 64, firewall), firewall, sending.packet, false);
             }
         }
     }
@@ -303,10 +325,16 @@ impl World {
                 self.enter((to, over), entered, answer, true);
             }
             let place = if self.is_joined { NEAR } else { to };
-            let link = link(to, over);
+            let mut link = link(to, if self.is_one_link { 0 } else { over });
+            if self.stranger_at == Some(to) {
+                link.mac = Mac([2, 0, 0, 0, 9, 9]);
+            }
             if is_for_control {
+                if to == NEAR {
+                    self.history.push(bytes.clone());
+                }
                 let end = &mut self.ends[place];
-                let links = links(end.links.clone(), self.is_joined, place);
+                let links = links(end.links.clone(), (self.is_joined, self.is_one_link), place);
                 end.prober.take(now, (link.port, link.mac), &bytes, &links);
             }
         }
@@ -316,7 +344,7 @@ impl World {
     pub fn deliver_to(&mut self, end: usize, bytes: &[u8]) {
         let (now, link) = (self.now(), link(end, 0));
         let end_ = &mut self.ends[end];
-        end_.prober.take(now, (link.port, link.mac), bytes, &links(end_.links.clone(), false, end));
+        end_.prober.take(now, (link.port, link.mac), bytes, &links(end_.links.clone(), (false, false), end));
     }
 
     /// What the far end's worker does with a packet: its answer, and whether control gets a copy.
@@ -347,7 +375,7 @@ impl World {
                 let (ports, sequence) = ((tcp.source_port(), tcp.destination_port()), tcp.sequence());
                 tcp.set_source_port(ports.1);
                 tcp.set_destination_port(ports.0);
-                tcp.set_acknowledgement(sequence.wrapping_add(1));
+                tcp.set_acknowledgement(sequence.wrapping_add(if self.answers_wrongly { 2 } else { 1 }));
                 let kind = if self.accepts_syns { TcpFlags::SYN } else { TcpFlags::RST };
                 tcp.set_flags(kind | TcpFlags::ACK);
                 (Some(answer), false)
