@@ -88,16 +88,12 @@ where
         sequence_end: side.direction.sequence_end(),
     };
     let flags = session.client.direction.activity.flags();
-    let either = flags.with(session.server.direction.activity.flags());
-    // Who was moved by a failure goes back when his firewall does.
-    let marks = [Flags::ONE_WAY, Flags::MOVED].into_iter().filter(|&mark| either.contains(mark));
-    let marks = marks.fold(Flags::NONE, Flags::with);
     let opening = Opening {
         tick,
         protocol: flags.protocol(),
         epoch: session.client.direction.activity.epoch(),
         seen: seen(&session.client),
-        marks,
+        marks: if flags.contains(Flags::ONE_WAY) { Flags::ONE_WAY } else { Flags::NONE },
         now_us: 0,
     };
     let inserted = table.insert(&opening, &entry(&session.client), &entry(&session.server), |_| {});
