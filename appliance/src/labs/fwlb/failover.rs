@@ -22,6 +22,9 @@ const FAILS: usize = 1;
 /// Long enough for an answer that comes at all.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Within it TCP has repeated itself, that was silent when the firewall failed: after 0.2, 0.6 and 1.4 s (RFC 6298).
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_800);
+
 /// Flows of each sort in the lab of kinds.
 const FLOWS: usize = 60;
 
@@ -139,6 +142,9 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     let busy = (fate != Fate::Reset).then_some(chatter);
     let mut resting = Some(called.held);
     let busy = busy.and_then(|chatter| Some(resting.take()?.keep_busy(chatter)));
+    // Or the captures would not know what each end waits for.
+    resting.iter_mut().for_each(|held| drop(held.probe(PATIENCE)));
+    std::thread::sleep(Duration::from_millis(300));
     break_it(scene, fate)?;
     report.note(format!("{name} fails; {count_hit} of the flows cross it"));
     report.expect(count_hit > 0 && count_hit < count, "some of the flows cross it, and some do not");
@@ -159,7 +165,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     report.expect_or(failures.is_empty(), "from then on every new flow succeeds", format!("{failures:?}"));
     let (held, states) = match (busy, resting) {
         (Some(busy), _) => {
-            std::thread::sleep(Duration::from_millis(if fate == Fate::Survive { 1_500 } else { 300 }));
+            std::thread::sleep(LONGEST_PAUSE);
             let rested = busy.stop();
             (rested.held, rested.states)
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lab::topology::fwlb::{Side, published_address};
 use lab::topology::{HOLD_PORT, Host, UDP_PORT};
-use lab::{Called, Calls, FtpMode, FtpServer, INVALID, UNTRACKED, ask_udp, ftp_fetch, ftp_store, ping_many};
+use lab::{
+    Called, Calls, FtpMode, FtpServer, INVALID, RELATED, UNTRACKED, ask_udp, ftp_fetch, ftp_store, ping_many,
+};
 
 use super::super::Stopped;
 use super::super::report::Report;
@@ -179,7 +181,8 @@ pub(super) fn ftp(scene: &Scene, length_bytes: u64, report: &mut Report) -> Resu
     report
         .section("FTP, active and passive, through firewalls that let only announced data connections pass");
     let (client, server) = (&scene.site.client, &scene.site.servers[0]);
-    let _server = FtpServer::start(server.end.namespace(), "ftp", length_bytes)?;
+    let program = FtpServer::start(server.end.namespace(), "ftp", length_bytes)?;
+    let (before, mut transfers) = (related(scene)?, 0);
     for address in addresses(server) {
         for mode in [FtpMode::Active, FtpMode::Passive] {
             let name = format!("{mode:?} FTP with {address}").to_lowercase();
@@ -192,13 +195,26 @@ pub(super) fn ftp(scene: &Scene, length_bytes: u64, report: &mut Report) -> Resu
             let file = format!("{mode:?}-{}", if address.is_ipv4() { 4 } else { 6 });
             let stored = ftp_store(client.end.namespace(), address, mode, FTP_LIMIT, (&file, length_bytes))?;
             report.expect_or(
-                stored == Ok(()) && _server.stored_bytes(&file)? == length_bytes,
+                stored == Ok(()) && program.stored_bytes(&file)? == length_bytes,
                 format!("{name}: and one is stored"),
                 format!("{stored:?}"),
             );
+            transfers += 2;
         }
     }
+    let opened = related(scene)? - before;
+    report.expect_or(
+        opened == transfers,
+        format!("each of {transfers} data connections opened at the firewall that knew of it"),
+        format!("{opened} did"),
+    );
     judge_drops(scene, report)
+}
+
+/// Connections that firewalls let pass because another one had announced them.
+fn related(scene: &Scene) -> Result<u64, Stopped> {
+    let counters = scene.site.firewalls.iter().map(|firewall| firewall.counter(RELATED));
+    Ok(counters.collect::<Result<Vec<_>, _>>()?.iter().sum())
 }
 
 fn judge_drops(scene: &Scene, report: &mut Report) -> Result<(), Stopped> {

@@ -46,7 +46,8 @@ impl Wire {
         let ports = &site.appliance(lab::topology::fwlb::Side::Outer)?.ports;
         let front = ports.get(1).ok_or("the outer appliance has no port to the firewalls")?;
         Ok(Self {
-            firewalls: Capture::start(front, "wire-firewalls", Direction::Both)?,
+            // At the other end of the cable: AF_XDP sends past whoever listens at this one.
+            firewalls: Capture::start(&front.opposite(), "wire-firewalls", Direction::Both)?,
             client: Capture::start(&site.client.end, "wire-client", Direction::Both)?,
             server: Capture::start(&site.servers[0].end, "wire-server", Direction::Both)?,
         })
