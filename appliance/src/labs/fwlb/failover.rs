@@ -132,7 +132,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     let (name, broken_at) = (scene.site.firewalls[FAILS].name().to_owned(), Instant::now());
     let hit: Vec<bool> = locals.iter().map(|local| before.get(&("tcp", *local)) == Some(&name)).collect();
     let count_hit = hit.iter().filter(|hit| **hit).count();
-    let wire = scene.site.segments.first().is_some().then(|| Wire::watch(scene)).transpose()?;
+    let wire = (!scene.site.segments.is_empty()).then(|| Wire::watch(scene)).transpose()?;
     let chatter = Chatter {
         padding_bytes: 0,
         interval: Duration::from_millis(100),
