@@ -159,6 +159,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
             ),
             format!("{took:?}"),
         );
+        took.iter().for_each(|took| report.note(format!("     after {took:.0?}")));
     }
     let fresh = call(&scene.site.client, callers, &[server], (2 * FLOWS, false))?;
     let failures = fresh.failures();

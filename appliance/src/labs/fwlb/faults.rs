@@ -81,7 +81,8 @@ fn one(scene: &mut Scene, fault: Fault, report: &mut Report) -> Result<(), Stopp
         report.expect_or(took.is_some_and(|took| took <= within), what, format!("{took:?}"));
         let rows = scene.firewalls(side)?;
         let row = rows.iter().find(|row| row["name"] == name.as_str());
-        report.note(format!("     {}", row.map_or(Value::Null, |row| row["reason"].clone())));
+        let reason = row.map_or(Value::Null, |row| row["reason"].clone());
+        report.note(format!("     after {:.0?}: {reason}", took.unwrap_or_default()));
         let others_are_up = rows.iter().all(|row| row["name"] == name.as_str() || row["state"] == "up");
         let is_mixed = matches!(fault, Fault::WrongWayBack);
         report.expect(others_are_up || is_mixed, format!("and no other is, at the {} end", side.name()));
