@@ -172,7 +172,8 @@ fn a_flow_that_is_none_is_wrong_input_whether_an_appliance_runs_or_not() {
     for (source, destination, words) in [
         ("198.18.0.50", "198.18.0.10:80/tcp", "198.18.0.50 needs a port"),
         ("198.18.0.50:40000", "[2001:db8::10]:80/tcp", "two families"),
-        ("198.18.0.50:40000", "198.18.0.10:80/sctp", "tcp, udp or icmp"),
+        ("198.18.0.50:40000", "198.18.0.10:80/sctp", "asked about without ports"),
+        ("198.18.0.50:40000", "198.18.0.10:80/quic", "protocol"),
         ("198.18.0.50:40000", "198.18.0.10:80", "a protocol is wanted"),
     ] {
         let (status, stdout, stderr) = said(&["explain", source, destination]);
@@ -188,7 +189,15 @@ fn a_wrong_command_line_is_wrong_input_and_help_is_not() {
     assert_eq!(said(&[]).0, 2);
     let (status, stdout, _) = said(&["lab", "--help"]);
     assert_eq!(status, 0);
-    for lab in ["slb-routed", "slb-groups", "transparent-inline", "l3-dsr", "one-arm-routed", "traps"] {
+    for lab in [
+        "slb-routed",
+        "slb-groups",
+        "transparent-inline",
+        "l3-dsr",
+        "one-arm-routed",
+        "traps",
+        "fwlb-sandwich",
+    ] {
         assert!(stdout.contains(lab), "{stdout}");
     }
 }
