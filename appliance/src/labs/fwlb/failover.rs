@@ -20,7 +20,7 @@ use super::{BOTH, options};
 const FAILS: usize = 1;
 
 /// Long enough for an answer that comes at all.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Within it TCP has repeated itself, that was silent when the firewall failed: after 0.2, 0.6 and 1.4 s (RFC 6298).
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_800);
@@ -129,7 +129,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     std::thread::sleep(Duration::from_millis(400));
     let before = places(scene)?;
     let locals = called.held.local_addresses();
-    let (name, broken_at) = (scene.site.firewalls[FAILS].name().to_owned(), Instant::now());
+    let name = scene.site.firewalls[FAILS].name().to_owned();
     let hit: Vec<bool> = locals.iter().map(|local| before.get(&("tcp", *local)) == Some(&name)).collect();
     let count_hit = hit.iter().filter(|hit| **hit).count();
     let wire = (!scene.site.segments.is_empty()).then(|| Wire::watch(scene)).transpose()?;
@@ -145,6 +145,7 @@ fn fail(scene: &mut Scene, count: usize, fate: Fate, report: &mut Report) -> Res
     // Or the captures would not know what each end waits for.
     resting.iter_mut().for_each(|held| drop(held.probe(PATIENCE)));
     std::thread::sleep(Duration::from_millis(300));
+    let broken_at = Instant::now();
     break_it(scene, fate)?;
     report.note(format!("{name} fails; {count_hit} of the flows cross it"));
     report.expect(count_hit > 0 && count_hit < count, "some of the flows cross it, and some do not");

