@@ -32,7 +32,6 @@ labs! {
     fwlb_nat: "af_xdp" ["fwlb-nat"],
     fwlb_failover: "af_packet" ["fwlb-failover"],
     traps: "af_packet" ["traps"],
-    schedulers_over_rings_that_copy: "af_packet" ["schedulers"],
     schedulers_over_af_xdp: "af_xdp" ["schedulers"],
     health: "af_xdp" ["health"],
 }

@@ -128,6 +128,7 @@ where
     fn opens_crossing(packet: &Packet<'_, F>) -> bool {
         match &packet.transport {
             Transport::Fragment => false,
+            Transport::Icmp(_) => !Self::is_icmp_error(packet),
             transport => segment_of(transport).is_none_or(|segment| {
                 let flags = segment.flags & (SYN | ACK | RST | FIN);
                 flags & RST == 0 && flags & (SYN | ACK) != 0 && flags & (SYN | FIN) != SYN | FIN

@@ -130,7 +130,7 @@ where
             }
     }
 
-    fn is_icmp_error(packet: &Packet<'_, F>) -> bool {
+    pub fn is_icmp_error(packet: &Packet<'_, F>) -> bool {
         let Transport::Icmp(header) = &packet.transport else { return false };
         match F::ICMP {
             wire::protocol::ICMP => icmp::v4::is_error(header.kind()),
