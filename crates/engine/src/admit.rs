@@ -6,6 +6,7 @@ use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
 use crate::shared::Shared;
+use crate::wrapping::entropy;
 use flow::{Family, FlowKey, NetworkHeader, Packet, Transport, Zone};
 use plan::{
     Ask, Beyond, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat, Unserved,
@@ -269,7 +270,8 @@ where
         let port = member.port.unwrap_or(arriving.destination.1);
         let leaving = match service.mode {
             Mode::Gue { source, port } => {
-                let entropy = ENTROPY_PORT_FIRST | (hash as u16 & !ENTROPY_PORT_FIRST);
+                let entropy = entropy(hash, &self.world.shared.hasher) as u16;
+                let entropy = ENTROPY_PORT_FIRST | entropy & !ENTROPY_PORT_FIRST;
                 Endpoints { source: (source, entropy), destination: (member.address, port) }
             }
             Mode::IpInIp { source } => Endpoints { source: (source, 0), destination: (member.address, 0) },

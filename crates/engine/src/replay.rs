@@ -10,7 +10,7 @@ use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{MemberState, MssClamp, Resolution};
 use rewrite::{Carriage, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
-use session::{Flags, Hit, Lookup, Probe, State};
+use session::{Flags, Hit, Lookup, Probe, SlotIndex, State};
 use std::net::IpAddr;
 use wire::ethernet::Ethernet;
 use wire::ipv4::Ipv4;
@@ -150,7 +150,7 @@ where
     }
 
     /// Notes a packet of a session that was forwarded.
-    #[inline(always)]
+    #[inline]
     fn record(&self, hit: &Hit<PAYLOAD>, member: MemberId, segment: Option<&Segment>) {
         let seen = match segment {
             Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
@@ -160,6 +160,14 @@ where
             self.note_end(member, hit, seen.flags);
         }
         self.table.record(hit, self.world.tick, seen);
+    }
+
+    /// The same for a packet that went the short way and shows something new.
+    #[inline(never)]
+    pub fn record_at(&self, index: SlotIndex, birth: u16, member: MemberId, segment: Option<Segment>) {
+        if let Some(hit) = self.table.hit_at(index, birth) {
+            self.record(&hit, member, segment.as_ref());
+        }
     }
 
     /// A packet of a session that was reset, or a SYN on a session that exists. `None`: it is nothing special.
@@ -356,7 +364,9 @@ where
         };
         let outer = match shape.carriage() {
             Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
-            Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
+            Carriage::IpInIp | Carriage::Gue => {
+                Some(Outer::over(packet, translation, &self.world.shared.hasher))
+            }
         };
         let room = match &outer {
             None => Room::of(mtu_bytes),

@@ -104,7 +104,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         server: &Entry<KEY, PAYLOAD>,
         mut evicted: impl FnMut(&Session<KEY, PAYLOAD>),
     ) -> Insert<PAYLOAD> {
-        let (client_probe, server_probe) = (self.sets_of(client.hash), self.sets_of(server.hash));
+        let (client_probe, server_probe) = (self.locate(client.hash), self.locate(server.hash));
         let Some(client_slot) = self.reserve(client_probe, opening.tick, &mut evicted) else {
             return Insert::Full;
         };
@@ -134,10 +134,6 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
             Some(_) if self.remove(client_slot, client_hit.birth).is_none() => Insert::Evicted,
             Some(lost) => lost,
         }
-    }
-
-    fn sets_of(&self, hash: u64) -> Probe {
-        Probe::new(hash, self.tags.len())
     }
 
     /// Takes a free slot in the emptier of the two sets, the first when they are even; makes room if it has
