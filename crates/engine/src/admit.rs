@@ -370,6 +370,11 @@ where
 
     /// Tries to store the session; a step where a firewall that it needs does not take it.
     pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Result<Insert<PAYLOAD>, Step> {
+        let ends = candidate.reply_arriving();
+        let reply_key =
+            F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
+        // They will be looked at when everything below is done.
+        self.table.ask_for_tags(reply_key.hash(&self.world.shared.hasher));
         let born = Birth::at(self.world.now_ns);
         let (mut request, mut reply) = (candidate.request(born), candidate.reply(born));
         let loads = &self.world.shared.loads;
@@ -393,9 +398,6 @@ where
         if let Some(to) = to {
             (request, reply) = (request.leaving_by(to.index), reply.coming_from(to.index));
         }
-        let ends = candidate.reply_arriving();
-        let reply_key =
-            F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
         let marks = [(candidate.is_direct, Flags::ONE_WAY), (candidate.is_remembered, Flags::REMEMBERED)];
         let marks =
             marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));

@@ -193,11 +193,17 @@ impl World<'_> {
         match lane.plain {
             Some(Plain::TcpV4 | Plain::UdpV4) => {
                 lane.probe = self.shared.sessions_v4.look(lane.probe);
-                self.shared.sessions_v4.ask_for_slot(&lane.probe);
+                match lane.probe.is_miss() {
+                    false => self.shared.sessions_v4.ask_for_slot(&lane.probe),
+                    true => self.shared.sessions_v4.ask_for_room(&lane.probe),
+                }
             }
             Some(Plain::TcpV6 | Plain::UdpV6) => {
                 lane.probe = self.shared.sessions_v6.look(lane.probe);
-                self.shared.sessions_v6.ask_for_slot(&lane.probe);
+                match lane.probe.is_miss() {
+                    false => self.shared.sessions_v6.ask_for_slot(&lane.probe),
+                    true => self.shared.sessions_v6.ask_for_room(&lane.probe),
+                }
             }
             None => {}
         }

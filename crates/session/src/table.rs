@@ -230,6 +230,14 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         }
     }
 
+    /// The same for a key that no slot bears the tag of: asks for the slot that an insert would take.
+    #[inline]
+    pub fn ask_for_room(&self, probe: &Probe) {
+        if let Some(slot) = self.room(probe).and_then(|index| self.slot(index)) {
+            slot.prefetch();
+        }
+    }
+
     /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one
     /// removed since is not.
     #[inline]

@@ -16,7 +16,6 @@ pub const SLOTS_PER_SET: usize = 16;
 const WORDS: usize = 4;
 const LANES: usize = 4;
 const LANE_BITS: usize = 16;
-const LOW_BITS: u64 = 0x7fff_7fff_7fff_7fff;
 
 /// The tags of one set. Two sets share a cache line, none straddles two.
 #[repr(align(32))]
@@ -40,22 +39,19 @@ impl TagSet {
         matches(std::array::from_fn(|word| self.0[word].load(Ordering::Acquire)), tag)
     }
 
-    /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster
-    /// everywhere.
-    pub(crate) fn reserve(&self, tag: u16) -> Option<usize> {
-        for (index, word) in self.0.iter().enumerate() {
-            let mut current = word.load(Ordering::Relaxed);
-            while let free @ 1.. = zero_lanes(current) {
-                let shift = free.trailing_zeros() as usize;
-                let next = current | u64::from(tag) << shift;
-                // Acquire: what the last owner of the slot did is done before this one writes.
-                match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return Some(index * LANES + shift / LANE_BITS),
-                    Err(actual) => current = actual,
-                }
+    /// Puts `tag` in `place`, if that is still free.
+    pub(crate) fn reserve_place(&self, place: usize, tag: u16) -> bool {
+        let (word, shift) = (&self.0[place / LANES], LANE_BITS * (place % LANES));
+        let mut current = word.load(Ordering::Relaxed);
+        while current >> shift & 0xffff == 0 {
+            let next = current | u64::from(tag) << shift;
+            // Acquire: what the last owner of the slot did is done before this one writes.
+            match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(actual) => current = actual,
             }
         }
-        None
+        false
     }
 
     /// The tag at `place`.
@@ -67,12 +63,6 @@ impl TagSet {
     pub(crate) fn free(&self, place: usize) {
         self.0[place / LANES].fetch_and(!(0xffff << (LANE_BITS * (place % LANES))), Ordering::Release);
     }
-}
-
-/// The lowest bit of each of the four 16-bit lanes of `word` that is zero, without false ones.
-#[inline]
-fn zero_lanes(word: u64) -> u64 {
-    !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS) >> (LANE_BITS - 1)
 }
 
 /// One bit for each of the sixteen lanes of `words` that holds `tag`.
@@ -108,6 +98,12 @@ impl Probe {
         self.matches.count_ones()
     }
 
+    /// Whether no slot bore the key's tag: the key was absent.
+    #[inline(always)]
+    pub fn is_miss(&self) -> bool {
+        self.matches == 0
+    }
+
     /// The first of [`slots`](Self::slots).
     #[inline(always)]
     pub(crate) fn first_slot(&self) -> Option<SlotIndex> {
@@ -133,20 +129,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn zero_lanes_agrees_with_looking_at_each_lane(lanes in prop::array::uniform4(prop_oneof![
-            Just(0u16), Just(1), Just(0x8000), Just(0x7fff), Just(0xffff), any::<u16>()
-        ])) {
-            let word = lanes.iter().rev().fold(0, |word, &lane| word << 16 | u64::from(lane));
-            let plain = (0..4).filter(|&i| lanes[i] == 0).fold(0, |bits, i| bits | 1 << (LANE_BITS * i));
-            prop_assert_eq!(zero_lanes(word), plain);
-        }
+    /// The first free place, taken.
+    fn reserve(set: &TagSet, tag: u16) -> Option<usize> {
+        let free = set.matches(0);
+        (free != 0).then_some(free.trailing_zeros() as usize).filter(|&place| set.reserve_place(place, tag))
+    }
 
+    proptest! {
         #[test]
         fn a_match_is_found_in_its_place_and_nowhere_else(tags in prop::array::uniform16(1u16..4)) {
             let set = TagSet::new();
-            let places = tags.map(|tag| (set.reserve(tag).unwrap(), tag));
+            let places = tags.map(|tag| (reserve(&set, tag).unwrap(), tag));
             for wanted in 1..4 {
                 let plain = places.iter().filter(|place| place.1 == wanted);
                 prop_assert_eq!(set.matches(wanted), plain.fold(0, |bits, place| bits | 1 << place.0));
@@ -158,12 +151,13 @@ mod tests {
     #[test]
     fn a_set_hands_out_sixteen_places_and_no_more() {
         let set = TagSet::new();
-        let mut places: Vec<_> = (0..16).map(|i| set.reserve(100 + i).unwrap()).collect();
-        assert_eq!(set.reserve(7), None);
+        let mut places: Vec<_> = (0..16).map(|i| reserve(&set, 100 + i).unwrap()).collect();
+        assert_eq!(reserve(&set, 7), None);
+        assert!(!set.reserve_place(3, 7));
         set.free(places[5]);
         assert_eq!(set.tag(places[5]), 0);
         assert_eq!(set.tag(places[4]), 104);
-        assert_eq!(set.reserve(107), Some(places[5]));
+        assert_eq!(reserve(&set, 107), Some(places[5]));
         assert_eq!(set.matches(107), 1 << places[5] | 1 << places[7]);
         places.sort();
         assert_eq!(places, (0..16).collect::<Vec<_>>());
