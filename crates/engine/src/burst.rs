@@ -54,19 +54,20 @@ impl World<'_> {
         let mut sent = Sent::default();
         match only.filter(Door::is_of_leg) {
             Some(door) => {
-                for (frame, lane) in burst.iter_mut().zip(&lanes) {
-                    verdicts.push(self.verdict(scratch, &door, lane, frame, &mut sent));
+                for (place, (frame, lane)) in burst.iter_mut().zip(&lanes).enumerate() {
+                    verdicts.push(self.verdict(scratch, &door, (place as u8, lane), frame, &mut sent));
                 }
             }
             None => {
-                for (frame, lane) in burst.iter_mut().zip(&lanes) {
+                for (place, (frame, lane)) in burst.iter_mut().zip(&lanes).enumerate() {
                     verdicts.push(match self.door(lane.ingress).filter(Door::is_of_leg) {
-                        Some(door) => self.verdict(scratch, &door, lane, frame, &mut sent),
-                        None => self.ordinary(scratch, lane, frame, &mut sent),
+                        Some(door) => self.verdict(scratch, &door, (place as u8, lane), frame, &mut sent),
+                        None => self.ordinary(scratch, Some(place as u8), lane, frame, &mut sent),
                     });
                 }
             }
         }
+        self.meet_expectations(scratch, burst, &lanes, &mut verdicts, &mut sent);
         self.count_all_sent(&mut sent);
         (verdicts, sent.transmitted)
     }
@@ -76,27 +77,45 @@ impl World<'_> {
         &self,
         scratch: &mut Scratch,
         door: &Door,
-        lane: &Lane,
+        (place, lane): (u8, &Lane),
         frame: &mut Frame<'_>,
         sent: &mut Sent,
     ) -> Verdict {
         match self.express(door, lane, frame.bytes_mut(), sent) {
             Some(port) => Verdict::Transmit { port, start: frame.start(), length: frame.length() },
-            None => self.ordinary(scratch, lane, frame, sent),
+            None => self.ordinary(scratch, Some(place), lane, frame, sent),
         }
     }
 
-    /// A frame that is parsed, and decided about by everything that there is.
+    /// A frame that is parsed, and decided about by everything that there is. With a `place` in the burst, a session that it
+    /// opens may be stored later.
     #[inline(never)]
-    fn ordinary(
+    pub fn ordinary(
         &self,
         scratch: &mut Scratch,
+        place: Option<u8>,
         lane: &Lane,
         frame: &mut Frame<'_>,
         sent: &mut Sent,
     ) -> Verdict {
-        scratch.wrappings.clear();
+        scratch.expectations.take_in_hand(place.map(|place| (place, lane)));
         let step = self.decide(scratch, lane, frame.bytes_mut());
+        scratch.expectations.take_in_hand(None);
+        match step {
+            Step::Expected => Verdict::Drop,
+            step => self.conclude(scratch, lane, frame, step, sent),
+        }
+    }
+
+    /// Does to a frame what was decided.
+    pub fn conclude(
+        &self,
+        scratch: &mut Scratch,
+        lane: &Lane,
+        frame: &mut Frame<'_>,
+        step: Step,
+        sent: &mut Sent,
+    ) -> Verdict {
         match self.finish(scratch, lane.ingress, frame, step) {
             Ok(Outcome::Sent(port)) => {
                 sent.transmitted += 1;
@@ -211,6 +230,7 @@ impl World<'_> {
 
     /// Takes a frame apart and decides about it.
     fn decide(&self, scratch: &mut Scratch, lane: &Lane, bytes: &mut [u8]) -> Step {
+        scratch.wrappings.clear();
         let Some(door) = self.door(lane.ingress) else { return DropReason::VlanUnknown.into() };
         let mut parsed = match parse(bytes, door.zone, &self.shared.hasher) {
             Ok(parsed) => parsed,
@@ -254,7 +274,6 @@ impl World<'_> {
 
     /// Decides about one frame alone, outside any burst.
     pub fn decide_one(&self, scratch: &mut Scratch, ingress: Ingress, bytes: &mut [u8]) -> Step {
-        scratch.wrappings.clear();
         self.decide(scratch, &Lane { ingress, plain: None, probe: Probe::default() }, bytes)
     }
 

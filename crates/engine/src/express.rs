@@ -44,7 +44,6 @@ where
         sent: &mut Sent,
     ) -> Option<PortIndex> {
         let plan = self.world.plan;
-        let frame_bytes = frame.len();
         let mut packet = PlainPacket::<F, T>::over(frame)?;
         if packet.ethernet.destination() != door.own {
             return None;
@@ -66,10 +65,12 @@ where
             true => self.pinned_way(&translation, Link { port: door.leg, mac: packet.ethernet.source() })?,
         };
         let link = self.world.shared.links.get(index)?;
-        let exit =
-            plan.ports.exit(link.port).filter(|exit| frame_bytes <= usize::from(exit.frame_bytes_max))?;
+        let exit = plan
+            .ports
+            .exit(link.port)
+            .filter(|exit| packet.frame_bytes <= usize::from(exit.frame_bytes_max))?;
         let length_bytes = packet.header.length_bytes();
-        let segment = packet.transport.as_tcp().map(|tcp| segment_of(tcp, length_bytes, F::HEADER_BYTES));
+        let segment = packet.segment(length_bytes);
         apply_plain(&translation, &mut packet);
         packet.ethernet.set_destination(link.mac);
         packet.ethernet.set_source(exit.mac);
@@ -81,19 +82,27 @@ where
         if !seen.is_some_and(|seen| found.note(self.world.tick, seen)) {
             self.record_at(found.index, found.birth(), translation.member, segment);
         }
-        self.world.count_sent_to(sent, link.port, frame_bytes);
+        self.world.count_sent_to(sent, link.port, packet.frame_bytes);
         Some(PortIndex(exit.ring))
     }
 }
 
-/// What of a TCP segment the session table looks at. Its lengths were found to agree.
-#[inline(always)]
-fn segment_of(tcp: &Tcp<'_>, length_bytes: u16, header_bytes: usize) -> Segment {
-    let headers_bytes = (header_bytes + tcp.data_offset_bytes()) as u32;
-    Segment {
-        flags: tcp.flags().0,
-        sequence: tcp.sequence(),
-        acknowledgement: tcp.acknowledgement(),
-        payload_bytes: u32::from(length_bytes).wrapping_sub(headers_bytes),
+/// What a plain packet tells the session table.
+pub(crate) trait Tells {
+    /// What of a TCP segment is looked at; `None` of a datagram. The lengths were found to agree.
+    fn segment(&self, length_bytes: u16) -> Option<Segment>;
+}
+
+impl<'a, F: Family, T: PortHeader<'a>> Tells for PlainPacket<'a, F, T> {
+    #[inline(always)]
+    fn segment(&self, length_bytes: u16) -> Option<Segment> {
+        let tcp = self.transport.as_tcp()?;
+        let headers_bytes = (F::HEADER_BYTES + tcp.data_offset_bytes()) as u32;
+        Some(Segment {
+            flags: tcp.flags().0,
+            sequence: tcp.sequence(),
+            acknowledgement: tcp.acknowledgement(),
+            payload_bytes: u32::from(length_bytes).wrapping_sub(headers_bytes),
+        })
     }
 }

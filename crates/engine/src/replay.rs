@@ -1,6 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
+use crate::burst::Lane;
 use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::path_mtu::MTU_BYTES_MIN;
 use crate::reason::DropReason;
@@ -245,6 +246,32 @@ where
         hit: &Hit<PAYLOAD>,
     ) -> Step {
         self.leave(scratch, at, ethernet, packet, &F::translation(&hit.payload), hit)
+    }
+
+    /// The same for a packet that is taken apart once more, since its session was stored after it had been decided about.
+    #[inline(never)]
+    pub fn replay_stored(
+        &self,
+        scratch: &mut Scratch,
+        lane: &Lane,
+        bytes: &mut [u8],
+        hit: &Hit<PAYLOAD>,
+    ) -> Step {
+        scratch.wrappings.clear();
+        let world = self.world;
+        let Some(door) = world.door(lane.ingress) else { return DropReason::VlanUnknown.into() };
+        let mut parsed = match world.parse_alone(door.zone, bytes) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return Step::Malformed(DropReason::from(refusal)),
+        };
+        let at = match door.arrival(&parsed.ethernet, parsed.vlan) {
+            Ok(at) => at,
+            Err(reason) => return reason.into(),
+        };
+        match F::packet(&mut parsed.network) {
+            Some(packet) => self.replay_first(scratch, &at, &mut parsed.ethernet, packet, hit),
+            None => DropReason::ProtocolUnknown.into(),
+        }
     }
 
     /// Finds the link of a session's packet, and gives the packet to it.

@@ -22,6 +22,8 @@ pub struct PlainPacket<'a, F: Family, T> {
     pub header: F::Header<'a>,
     /// The transport header: [`Tcp`] or [`Udp`].
     pub transport: T,
+    /// Length of the frame in bytes.
+    pub frame_bytes: usize,
 }
 
 /// What TCP and UDP have in common.
@@ -91,10 +93,11 @@ impl<'a, F: Family, T: PortHeader<'a>> PlainPacket<'a, F, T> {
     /// is long enough they would say nonsense, and do no more harm than that.
     #[inline(always)]
     pub fn over(frame: &'a mut [u8]) -> Option<Self> {
+        let frame_bytes = frame.len();
         let (ethernet, rest) = Ethernet::take(frame)?;
         let (header, rest) = F::Header::take(rest)?;
         let (transport, _) = T::take(rest)?;
-        Some(Self { ethernet, header, transport })
+        Some(Self { ethernet, header, transport, frame_bytes })
     }
 
     /// The flow, in the direction of this packet.
