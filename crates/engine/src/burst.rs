@@ -232,7 +232,7 @@ impl World<'_> {
     fn decide(&self, scratch: &mut Scratch, lane: &Lane, bytes: &mut [u8]) -> Step {
         scratch.wrappings.clear();
         let Some(door) = self.door(lane.ingress) else { return DropReason::VlanUnknown.into() };
-        let mut parsed = match parse(bytes, door.zone, &self.shared.hasher) {
+        let mut parsed = match self.parsed(lane, door.zone, bytes) {
             Ok(parsed) => parsed,
             Err(refusal) => return Step::Malformed(DropReason::from(refusal)),
         };
@@ -243,6 +243,17 @@ impl World<'_> {
             _ => lane.probe,
         };
         self.step(scratch, &door, &mut parsed, &probe)
+    }
+
+    #[inline(always)]
+    pub fn parsed<'a>(&self, lane: &Lane, zone: Zone, bytes: &'a mut [u8]) -> Result<Parsed<'a>, Refusal> {
+        match lane.plain {
+            // What is plain is long enough for what it is.
+            Some(plain) => {
+                plain::parsed(plain, bytes, zone, &self.shared.hasher).ok_or(Refusal::EthernetTruncated)
+            }
+            None => self.parse_alone(zone, bytes),
+        }
     }
 
     fn step(&self, scratch: &mut Scratch, door: &Door, parsed: &mut Parsed<'_>, probe: &Probe) -> Step {

@@ -260,7 +260,7 @@ where
         scratch.wrappings.clear();
         let world = self.world;
         let Some(door) = world.door(lane.ingress) else { return DropReason::VlanUnknown.into() };
-        let mut parsed = match world.parse_alone(door.zone, bytes) {
+        let mut parsed = match world.parsed(lane, door.zone, bytes) {
             Ok(parsed) => parsed,
             Err(refusal) => return Step::Malformed(DropReason::from(refusal)),
         };

@@ -249,7 +249,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     /// Looks for a session with the same key and a lower client slot, waiting for slots that are still being
     /// written.
     fn contest(&self, probe: Probe, key: &[u64; KEY], own: Hit<PAYLOAD>) -> Contest<PAYLOAD> {
-        for index in self.look(probe).slots() {
+        for index in self.look(probe).slots().filter(|&index| index != own.slot && index != own.peer) {
             match self.examine(index, probe.tag, key) {
                 Lookup::Hit(hit) if hit.client_slot() < own.slot => return Contest::Taken(hit),
                 Lookup::Busy => return Contest::Undecided,
