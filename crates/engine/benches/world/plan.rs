@@ -144,7 +144,7 @@ impl PlanSpec {
             generation: self.generation,
             route_epoch: self.route_epoch,
             reset_epoch: self.reset_epoch,
-            ports: Arc::new([port(0), port(1)]),
+            ports: Arc::new([port(0), port(1)].into_iter().collect()),
             rings: Arc::new([RingPlan::of(0), RingPlan::of(1)]),
             timeouts: Timeouts {
                 tcp_established_ms: self.established_ms,
