@@ -299,3 +299,54 @@ fn open(
     }
     wanted
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use wire::{Mac, build};
+
+    const SIGNATURE: u32 = 0xdead_beef;
+
+    fn work() -> Work {
+        Work {
+            port: 0,
+            senders: Vec::new(),
+            clients: Vec::new(),
+            answers: false,
+            accounts: vec![None, Some(Account::new(true))],
+            signature: Signature::from_bits(SIGNATURE),
+            neighbours: Neighbours { mac: Mac([2; 6]), networks: Vec::new() },
+        }
+    }
+
+    /// A datagram as it comes from a balancer: other addresses and ports than were sent, behind a tag, and over
+    /// IPv6 when the number is odd.
+    fn frame(signature: u32, stream: u8, sequence: u32) -> Vec<u8> {
+        let stamp = Signature::from_bits(signature).encode(stream, sequence, 1_000);
+        let frame = build::ethernet(Mac([6; 6]), Mac([4; 6])).vlan(7);
+        let ip = match sequence % 2 {
+            0 => frame.ipv4([198, 19, 0, 9].into(), [198, 19, 0, 8].into()),
+            _ => frame.ipv6("2001:db8::9".parse().unwrap(), "2001:db8::8".parse().unwrap()),
+        };
+        ip.udp(7, 8).payload(&stamp).finish()
+    }
+
+    #[test]
+    fn frames_are_counted_by_their_stamps_alone() {
+        let (mut work, mut tally) = (work(), Tally::default());
+        for sequence in [0, 1, 4, 2, 2, 5] {
+            assert!(work.count(&frame(SIGNATURE, 1, sequence), 3_000, &mut tally));
+        }
+        // Another run's, a stream of another port, a stream of no port, and no frame at all.
+        for (signature, stream) in [(1, 1), (SIGNATURE, 0), (SIGNATURE, 2)] {
+            assert!(!work.count(&frame(signature, stream, 3), 3_000, &mut tally));
+        }
+        assert!(!work.count(&[], 3_000, &mut tally));
+        let account = work.accounts[1].as_ref().unwrap();
+        assert_eq!((account.received, account.reordered, account.duplicated), (5, 1, 1));
+        assert_eq!((account.missing(), tally.received), (1, 5));
+        let latency = account.latency.as_ref().unwrap();
+        assert_eq!((latency.len(), latency.min(), latency.max()), (6, 2_000, 2_000));
+    }
+}

@@ -193,3 +193,130 @@ pub(crate) fn frame_bytes_min(protocol: Protocol, is_ipv4: bool) -> usize {
     let stamp = if protocol == Protocol::Udp { STAMP_BYTES } else { 0 };
     (headers_bytes(protocol, is_ipv4) + stamp + FCS_BYTES).max(FRAME_BYTES_MIN)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    /// A stream that is right, with lines of its own in place of those of the same key.
+    fn profile(lines: &[&str]) -> Result<Profile, Vec<Refusal>> {
+        let mut text = String::from("[[stream]]\n");
+        let key = |line: &str| line.split('=').next().map(str::trim).map(str::to_owned);
+        let right = [
+            "name = \"s\"",
+            "port = \"a\"",
+            "protocol = \"udp\"",
+            "source = \"198.18.0.0/24\"",
+            "destination = \"198.19.0.1\"",
+            "mode = { continuous = { rate = \"1kpps\" } }",
+        ];
+        let is_replaced = |line: &str| lines.iter().any(|other| key(other) == key(line));
+        right.iter().filter(|line| !is_replaced(line)).chain(lines).for_each(|line| {
+            text.push_str(line);
+            text.push('\n');
+        });
+        Profile::parse(&text, "test")
+    }
+
+    #[test]
+    fn every_example_can_be_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/generator");
+        let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let read = |path: std::path::PathBuf| {
+            let profile = Profile::load(&path).unwrap_or_else(|refusals| panic!("{}", refusals[0]));
+            profile.bounds().unwrap_or_else(|missing| panic!("{missing}"));
+            assert!(profile.streams.iter().all(|stream| stream.transmit != stream.receive), "{path:?}");
+        };
+        assert_eq!(paths.map(read).count(), 5);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let profile = profile(&[]).unwrap();
+        let stream = &profile.streams[0];
+        assert_eq!((stream.transmit, stream.receive, stream.sizes), (0, 0, Sizes::Fixed(64)));
+        assert_eq!((stream.flows.count(), stream.flows.source(0).1, stream.destination_port), (1, 1_024, 9));
+        assert!(stream.latency && stream.destination_mac.is_none());
+        assert_eq!((profile.duration, profile.packets), (None, None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_where_it_stands() {
+        for (lines, message) in [
+            (&["flows = 10_000_001"][..], "make 10000000"),
+            (&["frame_bytes = 63"], "from 64"),
+            (&["source = \"2001:db8::/64\""], "of different families"),
+            (&["family = \"ipv6\""], "of the other family"),
+            (&["imix = true", "frame_bytes = 64"], "either frame_bytes or imix"),
+            (&["protocol = \"tcp-handshake\""], "no port can do both"),
+            (&["close = \"fin\""], "leave it out"),
+            (&["source_ports = \"9-8\""], "write ports"),
+            (&["mode = { continuous = { rate = \"1\" } }"], "write a rate"),
+            (&["mode = { steps = [] }"], "at least one"),
+            (&["mode = { steps = [{ rate = \"max\", duration = \"1s\" }] }"], "rate in numbers"),
+            (&["mode = { burst = { packets = 0, gap = \"1s\", count = 1 } }"], "bursts have packets"),
+            (&["destination_mac = \"x\""], "\"x\""),
+            (&["speed = 1"], "unknown field"),
+            (
+                &["source = \"2001:db8::/64\"", "destination = \"2001:db8:1::1\"", "frame_bytes = 83"],
+                "from 84",
+            ),
+        ] {
+            let refusals = profile(lines).unwrap_err();
+            let text: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            assert!(text.iter().any(|line| line.contains(message)), "{lines:?}: {text:?}");
+            assert!(refusals.iter().all(|refusal| refusal.line > 1 && refusal.column > 0), "{text:?}");
+        }
+        assert!(Profile::parse("", "test").is_err());
+    }
+
+    #[test]
+    fn a_run_without_both_bounds_is_refused() {
+        let missing = |limits: &str| {
+            let text = fs::read_to_string(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/generator/udp-64.toml"),
+            );
+            let text = text.unwrap();
+            let (_, streams) = text.split_once("[[stream]]").unwrap();
+            let profile =
+                Profile::parse(&format!("[limits]\n{limits}\n[[stream]]{streams}"), "test").unwrap();
+            profile.bounds().map_err(|message| message.contains("packets"))
+        };
+        assert_eq!(missing("packets = 1"), Err(false));
+        assert_eq!(missing("duration = \"1s\""), Err(true));
+        assert!(missing("packets = 1\nduration = \"1s\"").is_ok());
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let mut profile = profile(&["mode = { continuous = { rate = \"1kpps\" } }"]).unwrap();
+        let mut other = profile.streams[0].clone();
+        other.mode = Mode::Continuous { rate: Rate::Packets(3_000.0) };
+        profile.streams.push(other);
+        let mac = Mac([2, 0, 0, 0, 0, 7]);
+        let overrides = Overrides {
+            rate: Some(Rate::Packets(100.0)),
+            frame_bytes: Some(128),
+            duration: Some(Duration::from_secs(2)),
+            packets: Some(5),
+            destination_macs: vec![("a".to_owned(), mac)],
+        };
+        overrides.apply(&mut profile).unwrap();
+        let modes: Vec<&Mode> = profile.streams.iter().map(|stream| &stream.mode).collect();
+        let even = |packets| Mode::Continuous { rate: Rate::Packets(packets) };
+        assert_eq!(modes, [&even(25.0), &even(75.0)]);
+        assert!(profile.streams.iter().all(|stream| stream.sizes == Sizes::Fixed(128)));
+        assert_eq!(profile.bounds(), Ok(Bounds { duration: Duration::from_secs(2), packets: 5 }));
+        assert_eq!(profile.streams[1].destination_mac, Some(mac));
+        for wrong in [
+            Overrides { frame_bytes: Some(63), ..Overrides::default() },
+            Overrides { packets: Some(0), ..Overrides::default() },
+            Overrides { destination_macs: vec![("z".to_owned(), mac)], ..Overrides::default() },
+        ] {
+            assert!(wrong.apply(&mut profile).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -171,3 +171,63 @@ pub(crate) fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+    use crate::stamp::Stamp;
+    use proptest::prelude::*;
+    use wire::check;
+
+    const MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
+
+    fn stream(protocol: &str, is_ipv4: bool) -> Stream {
+        let (source, destination) = match is_ipv4 {
+            true => ("198.18.0.0/16", "198.19.0.1"),
+            false => ("2001:db8::/64", "2001:db8:1::1"),
+        };
+        let text = format!(
+            "[[stream]]\nname = \"s\"\nport = \"p\"\nprotocol = \"{protocol}\"\nsource = \"{source}\"\n\
+             destination = \"{destination}\"\nflows = 1_000_000\nmode = {{ continuous = {{ rate = \"max\" }} }}"
+        );
+        Profile::parse(&text, "test").unwrap().streams.remove(0)
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_is_right_whatever_the_one_before_was(
+            is_udp: bool, is_ipv4: bool, bytes in 64usize..1_519, signature: u32,
+            patches in proptest::collection::vec((any::<u32>(), any::<u16>(), any::<u32>(), any::<u64>()), 1..8),
+        ) {
+            let stream = stream(if is_udp { "udp" } else { "tcp-syn" }, is_ipv4);
+            let bytes = bytes.max(stream.sizes.list()[0]);
+            let signature = Signature::from_bits(signature);
+            let mut template = Template::new(&stream, 7, bytes, MACS, signature);
+            for (address, port, sequence, time_ns) in patches {
+                template.patch((address, port), sequence, time_ns);
+                let frame = template.frame();
+                prop_assert_eq!(frame.len(), bytes - FCS_BYTES);
+                prop_assert_eq!(check::frame_checksums(frame), Ok(()));
+                let time_ns = template.time_at.map(|_| time_ns);
+                prop_assert_eq!(signature.find(frame), Some(Stamp { stream: 7, sequence, time_ns }));
+                let at = packet(frame).unwrap();
+                prop_assert_eq!(&frame[at.payload..at.payload + 2], port.to_be_bytes());
+                let low_at = at.start + if is_ipv4 { 12 } else { 20 };
+                prop_assert_eq!(&frame[low_at..low_at + 4], address.to_be_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_whose_sum_is_zero_says_so_with_ones() {
+        let mut template = Template::new(&stream("udp", true), 0, 64, MACS, Signature::from_bits(0));
+        template.patch((0, 0), 0, 0);
+        let at = template.transport.at;
+        let rest = u16::from_be_bytes([template.frame[at], template.frame[at + 1]]);
+        // Adding a sum's complement makes it all ones, the checksum zero.
+        template.patch((0, rest), 0, 0);
+        assert_eq!(template.frame[at..at + 2], [0xff; 2]);
+    }
+}

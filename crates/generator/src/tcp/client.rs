@@ -317,3 +317,104 @@ fn low(address: IpAddr) -> u32 {
         IpAddr::V6(address) => address.to_bits() as u32,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+    use crate::tcp::answer;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn client(protocol: &str, close: &str) -> Client {
+        let text = format!(
+            "[[stream]]\nname = \"s\"\nport = \"a\"\nreceive = \"b\"\nprotocol = \"{protocol}\"\n\
+             close = \"{close}\"\nflows = 2\nsource = \"198.18.0.0/24\"\ndestination = \"198.19.0.1\"\n\
+             timeout = \"1s\"\nmode = {{ continuous = {{ rate = \"10pps\" }} }}"
+        );
+        let stream = Profile::parse(&text, "test").unwrap().streams.remove(0);
+        let schedule = Schedule::new(&stream.mode, stream.sizes, None).unwrap();
+        Client::new(&stream, 0, schedule, [Mac([2; 6]), Mac([4; 6])])
+    }
+
+    /// Begins a connection and lets both ends talk until nothing is left to say: the flags of all segments.
+    fn talk(client: &mut Client, now_ns: u64) -> Vec<u8> {
+        let syn = client.begin(now_ns).unwrap();
+        client.confirm();
+        let (mut flags, mut to_server) = (Vec::new(), vec![syn]);
+        while !to_server.is_empty() {
+            let segment = to_server.remove(0);
+            flags.push(segment.flags.0);
+            let Some(reply) = answer(&segment) else { continue };
+            flags.push(reply.flags.0);
+            assert!(client.take(&reply, reply.frame_bytes(), now_ns + 6_400, |said| to_server.push(*said)));
+        }
+        flags
+    }
+
+    #[test]
+    fn connections_take_the_segments_that_the_standard_says() {
+        const SYN: u8 = 0x02;
+        const SYN_ACK: u8 = 0x12;
+        const ACK: u8 = 0x10;
+        const PSH_ACK: u8 = 0x18;
+        const FIN_ACK: u8 = 0x11;
+        const RST_ACK: u8 = 0x14;
+        for (protocol, close, then) in [
+            ("tcp-handshake", "fin", &[FIN_ACK, FIN_ACK, ACK][..]),
+            ("tcp-handshake", "rst", &[RST_ACK]),
+            ("tcp-handshake", "keep", &[]),
+            ("tcp-data", "fin", &[PSH_ACK, PSH_ACK, FIN_ACK, FIN_ACK, ACK]),
+            ("tcp-data", "rst", &[PSH_ACK, PSH_ACK, RST_ACK]),
+            ("tcp-data", "keep", &[PSH_ACK, PSH_ACK, ACK]),
+        ] {
+            let mut client = client(protocol, close);
+            let flags = talk(&mut client, SECOND_NS);
+            assert_eq!(flags, [&[SYN, SYN_ACK, ACK], then].concat(), "{protocol} {close}");
+            let outcome = client.into_outcome();
+            assert_eq!((outcome.opened, outcome.failed), (1, 0), "{protocol} {close}");
+            assert_eq!(outcome.latency.unwrap().min(), 6_400);
+        }
+    }
+
+    #[test]
+    fn flows_are_used_again_when_they_are_closed_and_not_before() {
+        let mut client_of_two = client("tcp-handshake", "fin");
+        (0..5).for_each(|_| drop(talk(&mut client_of_two, SECOND_NS)));
+        assert_eq!(client_of_two.into_outcome().opened, 5);
+        let mut keeping = client("tcp-handshake", "keep");
+        (0..2).for_each(|_| drop(talk(&mut keeping, SECOND_NS)));
+        assert_eq!(keeping.begin(SECOND_NS), None);
+        assert!(keeping.is_over(0));
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_or_not_answered_has_failed() {
+        let mut client = client("tcp-handshake", "fin");
+        let syn = client.begin(SECOND_NS).unwrap();
+        client.confirm();
+        client.begin(SECOND_NS).unwrap();
+        client.confirm();
+        let mut reply = answer(&syn).unwrap();
+        reply.acknowledgement = reply.acknowledgement.wrapping_add(1);
+        client.take(&reply, 60, SECOND_NS, |_| panic!("an answer to another SYN opens nothing"));
+        reply.flags = TcpFlags::RST;
+        client.take(&reply, 60, SECOND_NS, |_| panic!("a reset is not answered"));
+        client.expire(2 * SECOND_NS - 64);
+        assert_eq!(client.outcome.failed, 1);
+        client.expire(2 * SECOND_NS);
+        assert_eq!(client.outcome.failed, 2);
+        assert!(client.begin(2 * SECOND_NS).is_some());
+        assert_eq!(client.into_outcome().failed, 3, "what waits at the end has failed");
+    }
+
+    #[test]
+    fn what_the_ring_has_no_room_for_was_never_begun() {
+        let mut client = client("tcp-data", "fin");
+        let syn = client.begin(SECOND_NS).unwrap();
+        client.withdraw(&syn);
+        assert_eq!((client.frames(), client.begun()), ((0, 0), 0));
+        assert_eq!(client.begin(SECOND_NS), Some(syn));
+    }
+}
