@@ -164,8 +164,18 @@ fn print(report: &Report, as_json: bool) -> ExitCode {
         report.ports.iter().for_each(|port| {
             let why = port.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             println!("port {} on {}: {}, {}{why}", port.name, port.interface, port.driver, port.mode);
+            if port.receive_dropped > 0 {
+                println!(
+                    "  {} frames came and found its ring full: the generator lost them",
+                    port.receive_dropped
+                );
+            }
         });
-        report.streams.iter().chain([&report.totals]).for_each(print_stream);
+        report
+            .streams
+            .iter()
+            .chain([&report.totals])
+            .for_each(|stream| print_stream(stream, report.duration_s));
         println!(
             "{} unknown frames; {:.3} s; limited by {:?}",
             report.unknown_received, report.duration_s, report.limited_by
@@ -184,18 +194,25 @@ fn print(report: &Report, as_json: bool) -> ExitCode {
     }
 }
 
-fn print_stream(stream: &StreamReport) {
+fn print_stream(stream: &StreamReport, duration_s: f64) {
     println!(
         "{}: transmitted {} ({:.0} pps), received {}, lost {}, reordered {}, duplicated {}, refused {}",
         stream.name,
         stream.transmitted,
-        stream.rate_pps_reached,
+        stream.transmitted as f64 / duration_s,
         stream.received,
         stream.lost,
         stream.reordered,
         stream.duplicated,
         stream.transmit_refused
     );
+    let [opened, failed] = [stream.connections_opened, stream.connections_failed];
+    if opened + failed > 0 {
+        println!(
+            "  connections: {opened} opened ({:.0} begun each second), {failed} failed",
+            stream.rate_pps_reached
+        );
+    }
     if let Some(latency) = &stream.latency_ns {
         let us = |ns: u64| ns as f64 / 1e3;
         println!(

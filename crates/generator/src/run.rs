@@ -247,16 +247,19 @@ fn crews(legs: Vec<Leg>, cpus: &[usize]) -> Vec<(Vec<Leg>, Option<usize>)> {
 
 /// A thread's whole life.
 fn work(mut legs: Vec<Leg>, cpu: Option<usize>, terms: &Terms, finished: &AtomicBool) -> Vec<Leg> {
+    let is_pinned = cpu.is_some_and(|id| core_affinity::set_for_current(CoreId { id }));
     if let Some(id) = cpu
-        && !core_affinity::set_for_current(CoreId { id })
+        && !is_pinned
     {
         eprintln!("jeoul-gen: a thread could not be pinned to CPU {id}; it runs where the kernel puts it");
     }
     while !finished.load(Relaxed) {
         let busy = legs.iter_mut().fold(false, |busy, leg| leg.turn(terms) | busy);
-        if !busy {
-            // Costs little on a CPU of one's own, and lets others work on a shared one.
-            thread::yield_now();
+        match busy {
+            true => {}
+            // Whoever gets the CPU keeps it for a whole slice, 3 ms: too long for a sender that was given one.
+            false if is_pinned => std::hint::spin_loop(),
+            false => thread::yield_now(),
         }
     }
     legs

@@ -13,8 +13,8 @@ use crate::units::Rate;
 /// How late an evenly sent frame may be: at 0.66 million frames a second 1,320 of them, less than a ring.
 pub const CATCH_UP_NS: u64 = 2_000_000;
 
-/// Frames that may always be made up for, however slow the stream.
-const CATCH_UP_FRAMES: u64 = 64;
+/// Frames that may always be made up for, however late they are: half a ring of the smallest device.
+const CATCH_UP_FRAMES: u64 = 1_024;
 
 /// When the frames of one stream are due.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,8 @@ impl Schedule {
             Self::Bursts { .. } => 0,
             Self::Even { packets_per_second } if packets_per_second.is_infinite() => 0,
             Self::Even { .. } | Self::Steps(_) => {
-                self.due(elapsed_ns.saturating_sub(CATCH_UP_NS)).saturating_sub(CATCH_UP_FRAMES)
+                let by_time = self.due(elapsed_ns.saturating_sub(CATCH_UP_NS));
+                by_time.min(self.due(elapsed_ns).saturating_sub(CATCH_UP_FRAMES))
             }
         }
     }
@@ -224,10 +225,13 @@ mod tests {
         let mut pacer = Pacer::new(Schedule::Even { packets_per_second: 1e6 });
         assert_eq!(pacer.wanted(1_000_000), 1_000);
         pacer.note_sent(1_000);
-        // 8,000 became due in a stall of 8 ms; those of the last 2 ms and 64 more are sent.
-        assert_eq!(pacer.wanted(9_000_000), 2_064);
-        assert_eq!(pacer.given_up(), 5_936);
-        assert_eq!(pacer.wanted(9_000_000), 2_064);
+        // 8,000 became due in a stall of 8 ms; those of the last 2 ms are sent.
+        assert_eq!(pacer.wanted(9_000_000), 2_000);
+        assert_eq!(pacer.given_up(), 6_000);
+        assert_eq!(pacer.wanted(9_000_000), 2_000);
+        let mut slow = Pacer::new(Schedule::Even { packets_per_second: 1e5 });
+        assert_eq!((slow.wanted(10_000_000), slow.given_up()), (1_000, 0), "so few are made up for");
+        assert_eq!((slow.wanted(20_000_000), slow.given_up()), (1_024, 976));
     }
 
     proptest! {
