@@ -44,6 +44,11 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port"], &["libc"]),
+    (
+        "generator",
+        &["wire", "rings", "port", "metrics"],
+        &["clap", "core_affinity", "hdrhistogram", "rustix", "serde", "serde_json", "signal-hook", "toml"],
+    ),
     ("lab", &["wire"], &["rustix", "rustls", "signal-hook", "libc", "pnet"]),
     (
         "sim",
@@ -146,8 +151,8 @@ fn check_source(source: &Source) -> Vec<String> {
     }
     let uses = |library: &str| source.code().any(|line| line.contains(&format!("{library}::")));
     for (library, homes) in [
-        ("serde", &["config", "control", "appliance"][..]),
-        ("toml", &["config"]),
+        ("serde", &["config", "control", "appliance", "generator"][..]),
+        ("toml", &["config", "generator"]),
         ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
         ("pnet", &["control", "lab"]),
