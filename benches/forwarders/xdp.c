@@ -31,6 +31,8 @@ enum {
     OPTION_MAX_TX_SKB_BUDGET = 9,
     /* Wake-ups for one burst at the most, where each sends 32. */
     KICKS_MAX = 4,
+    /* Tries to bind, 10 ms apart. */
+    BIND_TRIES_MAX = 200,
 };
 
 struct ring {
@@ -111,6 +113,15 @@ static struct umem make_umem(uint32_t chunks) {
     return umem;
 }
 
+/* The kernel lets a queue's last socket go some time after it was closed; until then the queue is busy. */
+static void bind_patiently(int fd, const struct sockaddr_xdp *address, const char *name) {
+    for (int tries = 0; bind(fd, (const struct sockaddr *)address, sizeof *address) < 0; tries++) {
+        if (errno != EBUSY || tries == BIND_TRIES_MAX)
+            give_up("binding an AF_XDP socket to", name);
+        usleep(10000);
+    }
+}
+
 /* Opens the socket of a side; the first brings the UMEM, the second shares it. */
 static struct port open_port(struct side *side, const struct umem *umem, const struct port *first,
                              const struct options *options) {
@@ -150,8 +161,7 @@ static struct port open_port(struct side *side, const struct umem *umem, const s
                                    .sxdp_ifindex = side->index,
                                    .sxdp_flags = first == NULL ? XDP_USE_NEED_WAKEUP : XDP_SHARED_UMEM,
                                    .sxdp_shared_umem_fd = first == NULL ? 0 : (uint32_t)first->fd};
-    if (bind(port.fd, (struct sockaddr *)&address, sizeof address) < 0)
-        give_up("binding an AF_XDP socket to", side->name);
+    bind_patiently(port.fd, &address, side->name);
     return port;
 }
 
