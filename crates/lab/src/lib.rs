@@ -4,7 +4,8 @@
 //! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`MoodServer`], [`TransferServer`], [`Iperf3`],
 //! [`Decapsulator`], [`VlanSwitch`], [`DelayLine`], [`Firewall`], [`FtpServer`], [`Appliance`]), real clients call them ([`run_requests`],
 //! [`Calls`], [`transfer`], [`ask_udp`], [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
-//! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name.
+//! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name, [`device`] what a bench
+//! compares.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
 //! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
@@ -18,6 +19,7 @@ mod address;
 mod appliance;
 mod capture;
 mod client;
+pub mod device;
 mod error;
 mod ledger;
 mod link;

@@ -113,6 +113,8 @@ pub struct Plan {
     pub source_nat: bool,
     /// How many flows it must be able to hold at once.
     pub flows: u32,
+    /// Whether they are IPv6.
+    pub ipv6: bool,
     /// The CPU that it works on; the generator and the peers have another.
     pub cpu: u16,
     /// The CPU of everything that is not work: a control thread.
@@ -192,7 +194,9 @@ impl Plan {
             _ => None,
         };
         match only {
-            Some(job) if job != self.job => Err(format!("it balances between networks, and does no {:?}", self.job)),
+            Some(job) if job != self.job => {
+                Err(format!("it balances between networks, and does no {:?}", self.job))
+            }
             _ => Ok(()),
         }
     }
@@ -207,7 +211,13 @@ impl Plan {
             }
             let destination = straight.next_hop();
             let mode = "a wire".into();
-            return Ok(Device { straight, destination, commands: Vec::new(), mode, running: Running::Kernel });
+            return Ok(Device {
+                straight,
+                destination,
+                commands: Vec::new(),
+                mode,
+                running: Running::Kernel,
+            });
         }
         let straight = Straight::with_device(testbed, far_ends)?;
         let Some((outside, inside)) = straight.device() else {
@@ -215,10 +225,6 @@ impl Plan {
         };
         let site =
             Site { plan: self, tools, straight: &straight, outside, inside, directory: testbed.directory() };
-        // A generator's live frames enter an interface only where it polls, as those with XDP programs do by themselves.
-        if far_ends == FarEnds::Generator {
-            [outside, inside].iter().try_for_each(|end| end.poll_receive())?;
-        }
         let started = match self.kind {
             Kind::Direct => unreachable!("a wire was answered above"),
             Kind::Jeoul => appliance::start(&site),
@@ -230,6 +236,11 @@ impl Plan {
             Kind::NginxStream => proxy::start_nginx(&site),
         }?;
         let Started { running, commands, mode, destination } = started;
+        // A generator's live frames enter an interface only where it polls, as those with XDP programs do by themselves.
+        // The appliance has switched it off, so this comes last.
+        if far_ends == FarEnds::Generator {
+            [outside, inside].iter().try_for_each(|end| end.poll_receive())?;
+        }
         let destination = destination.unwrap_or_else(|| straight.next_hop());
         Ok(Device { straight, destination, commands, mode, running })
     }
@@ -308,8 +319,7 @@ impl Site<'_> {
         command.stdin(Stdio::null()).stdout(log).stderr(stderr);
         let process = self.namespace().spawn(command)?;
         let said = || fs::read_to_string(&path).unwrap_or_default();
-        let is_ready =
-            program::wait_until(START_LIMIT, || !process.is_running() || said().contains(ready));
+        let is_ready = program::wait_until(START_LIMIT, || !process.is_running() || said().contains(ready));
         let said = said();
         if is_ready && process.is_running() {
             return Ok((process, said));
@@ -343,7 +353,9 @@ fn file_name(path: &Path) -> String {
 /// What a report says of a program that is not there.
 fn missing(error: &Error) -> String {
     match error {
-        Error::Missing { program, package } => format!("not installed: {program} (apt-get install {package})"),
+        Error::Missing { program, package } => {
+            format!("not installed: {program} (apt-get install {package})")
+        }
         other => other.to_string(),
     }
 }

@@ -25,8 +25,10 @@ use crate::namespace::Namespace;
 use crate::testbed::Testbed;
 
 /// The virtual addresses, IPv4 and IPv6.
-pub const VIPS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 10)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10))];
+pub const VIPS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 18, 0, 10)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10)),
+];
 
 /// Where clients beyond the clients' link are: a generator's flows come from here.
 pub const CALLERS: [&str; 2] = ["198.19.0.0/16", "2001:db8:64::/64"];
@@ -90,7 +92,8 @@ pub fn server(index: u8, like: IpAddr) -> IpAddr {
         IpAddr::V4(_) => Ipv4Addr::new(198, 18, 1, number).into(),
         // .11 has ::11 beside it.
         IpAddr::V6(_) => {
-            Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(number) + 0x11 - u16::from(FIRST_SERVER)).into()
+            Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(number) + 0x11 - u16::from(FIRST_SERVER))
+                .into()
         }
     }
 }
@@ -134,7 +137,9 @@ impl Straight {
 
     fn settle(&self, far_ends: FarEnds) -> Result<()> {
         match far_ends {
-            FarEnds::Generator => [&self.clients, &self.servers].iter().try_for_each(|end| end.silence_ipv6()),
+            FarEnds::Generator => {
+                [&self.clients, &self.servers].iter().try_for_each(|end| end.silence_ipv6())
+            }
             FarEnds::Peers => self.settle_clients().and_then(|()| self.settle_servers()),
         }
     }
@@ -149,10 +154,8 @@ impl Straight {
             namespace.add_default_route(gateway)?;
         }
         // A port of a connection that has just ended is free for the next one, or a second of calls uses them up.
-        namespace.set_parameters(&[
-            ("net.ipv4.ip_local_port_range", "1024 65535"),
-            ("net.ipv4.tcp_tw_reuse", "1"),
-        ])
+        namespace
+            .set_parameters(&[("net.ipv4.ip_local_port_range", "1024 65535"), ("net.ipv4.tcp_tw_reuse", "1")])
     }
 
     fn settle_servers(&self) -> Result<()> {
@@ -216,7 +219,10 @@ impl<'a> Endpoints<'a> {
 
 /// Gives an end an address of each family.
 fn add_addresses(end: &Endpoint, addresses: [IpAddr; 2]) -> Result<()> {
-    addresses.iter().zip(LENGTHS).try_for_each(|(address, length)| end.add_address(&format!("{address}/{length}")))
+    addresses
+        .iter()
+        .zip(LENGTHS)
+        .try_for_each(|(address, length)| end.add_address(&format!("{address}/{length}")))
 }
 
 #[cfg(test)]
