@@ -82,6 +82,8 @@ pub struct ConnectionRate {
     passed_per_s: f64,
     failed_per_s: Option<f64>,
     limited_by_client: bool,
+    /// The highest rate passed.
+    reached_top: bool,
     steps: Vec<ConnectionRecord>,
 }
 
@@ -93,6 +95,7 @@ impl ConnectionRate {
             passed_per_s: 0.0,
             failed_per_s: None,
             limited_by_client: false,
+            reached_top: false,
             steps: Vec::new(),
         }
     }
@@ -112,7 +115,7 @@ impl ConnectionRate {
         }
         let rate_per_s = match self.failed_per_s {
             None if self.passed_per_s == 0.0 => settings.start_per_s,
-            None if self.passed_per_s >= settings.highest_per_s => return None,
+            None if self.reached_top => return None,
             None => (self.passed_per_s * 2.0).min(settings.highest_per_s),
             Some(failed) if failed - self.passed_per_s <= settings.resolution * failed => return None,
             Some(failed) => self.passed_per_s.midpoint(failed),
@@ -135,7 +138,9 @@ impl ConnectionRate {
         }
         if passed {
             self.limited_by_client = short;
-            self.passed_per_s = self.passed_per_s.max(rate_per_s);
+            self.reached_top = !short && step.rate_per_s >= self.settings.highest_per_s;
+            // Never more than was tried.
+            self.passed_per_s = self.passed_per_s.max(rate_per_s.min(outcome.reached_per_s));
         } else {
             if rate_per_s <= self.passed_per_s {
                 self.passed_per_s = 0.0;

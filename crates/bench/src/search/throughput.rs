@@ -74,6 +74,8 @@ pub struct Throughput {
     steps: u32,
     /// A rate failed after another had passed: the bounds are the search's own.
     bracketed: bool,
+    /// The highest rate passed.
+    reached_top: bool,
     verifications: u32,
     verified: Option<bool>,
     limited_by_generator: bool,
@@ -94,6 +96,7 @@ impl Throughput {
             failed_tries: 0,
             steps: 0,
             bracketed: false,
+            reached_top: false,
             verifications: 0,
             verified: None,
             limited_by_generator: false,
@@ -104,7 +107,7 @@ impl Throughput {
         search
     }
 
-    /// Trials at the most, whatever the device does. A device without noise takes half of them or fewer.
+    /// Trials at the most, whatever the device does. A device without noise takes two thirds of them or fewer.
     pub fn trials_max(settings: &ThroughputSettings) -> u32 {
         let steps = halvings(1.0 / settings.resolution) + halvings(1.0 / LOWEST_SHARE);
         (2 + 2 * steps) * (1 + settings.retries) + VERIFICATIONS_MAX
@@ -150,19 +153,20 @@ impl Throughput {
     }
 
     fn is_resolved(&self) -> bool {
-        let low = self.low_pps();
         match self.failed_pps {
             Some(high) => {
+                let low = self.low_pps();
                 high - low <= self.settings.resolution * high
                     || high <= self.settings.highest_pps * LOWEST_SHARE
             }
-            None => low >= self.settings.highest_pps,
+            None => self.reached_top,
         }
     }
 
     fn judge(&mut self, trial: Trial, passed: bool, outcome: TrialOutcome) {
         let short = fell_short(trial.rate_pps, outcome.reached_pps);
-        // Not above what was asked: a generator that was too fast by a per mille has not found a higher rate.
+        // What passes is never more than was asked, nor than was sent. What fails is the rate that was asked, unless the
+        // generator fell short: a per mille of jitter is no contradiction.
         let rate_pps = outcome.reached_pps.min(trial.rate_pps);
         if short && passed && self.reached_pps < trial.rate_pps && !trial.verifies {
             self.limited_by_generator = true;
@@ -175,7 +179,8 @@ impl Throughput {
                 self.fail(rate_pps, &outcome);
             }
         } else if passed {
-            self.pass(if short { rate_pps } else { trial.rate_pps });
+            self.reached_top |= !short && trial.rate_pps >= self.settings.highest_pps;
+            self.pass(rate_pps);
         } else if self.failed_tries < self.settings.retries {
             self.failed_tries += 1;
         } else {
