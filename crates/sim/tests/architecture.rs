@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port"], &["libc"]),
+    ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
     ("lab", &["wire"], &["rustix", "rustls", "signal-hook", "libc", "pnet"]),
     (
         "sim",
@@ -142,8 +143,8 @@ fn check_source(source: &Source) -> Vec<String> {
     }
     let uses = |library: &str| source.code().any(|line| line.contains(&format!("{library}::")));
     for (library, homes) in [
-        ("serde", &["config", "control", "appliance"][..]),
-        ("toml", &["config"]),
+        ("serde", &["config", "control", "bench", "appliance"][..]),
+        ("toml", &["config", "bench"]),
         ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
         ("pnet", &["control", "lab"]),
