@@ -8,6 +8,7 @@ use crate::interface::Control;
 use std::io;
 
 // linux/ethtool.h
+const GET_SETTINGS: u32 = 0x01;
 const GET_DRIVER_INFORMATION: u32 = 0x03;
 const GET_STRINGS: u32 = 0x1b;
 const GET_RECEIVE_RINGS: u32 = 0x2d;
@@ -222,6 +223,23 @@ pub fn driver(interface: &str) -> Result<String, Error> {
     let outcome = unsafe { control.ethtool(&mut words) };
     outcome.map_err(|source| control.error("asking for its driver", source))?;
     Ok(text(&bytes(&words[1..9])))
+}
+
+/// Bits each second that the link of `interface` carries; `None` when the driver does not tell or the link is
+/// down.
+pub fn link_bits_per_second(interface: &str) -> Result<Option<u64>, Error> {
+    let control = Control::open(interface)?;
+    // struct ethtool_cmd: 44 bytes, the speed in Mbit/s in the first half of word 3, its high half in word 7.
+    let mut words = [0u32; 11];
+    words[0] = GET_SETTINGS;
+    // SAFETY: the structure is 11 words.
+    if unsafe { control.ethtool(&mut words) }.is_err() {
+        return Ok(None);
+    }
+    let half = |word: u32| u64::from(u16::from_ne_bytes([word.to_ne_bytes()[0], word.to_ne_bytes()[1]]));
+    let megabits = half(words[7]) << 16 | half(words[3]);
+    // All ones stand for an unknown speed.
+    Ok((megabits > 0 && megabits < u64::from(u32::MAX)).then_some(megabits * 1_000_000))
 }
 
 /// Receive queues in use; 1 when the driver does not tell.

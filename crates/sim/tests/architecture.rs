@@ -44,6 +44,11 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("rings", &["port"], &["libc"]),
     ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
+    (
+        "generator",
+        &["wire", "rings", "port", "metrics"],
+        &["clap", "core_affinity", "hdrhistogram", "rustix", "serde", "serde_json", "signal-hook", "toml"],
+    ),
     ("lab", &["wire"], &["rustix", "rustls", "signal-hook", "libc", "pnet"]),
     (
         "sim",
@@ -143,8 +148,8 @@ fn check_source(source: &Source) -> Vec<String> {
     }
     let uses = |library: &str| source.code().any(|line| line.contains(&format!("{library}::")));
     for (library, homes) in [
-        ("serde", &["config", "control", "bench", "appliance"][..]),
-        ("toml", &["config", "bench"]),
+        ("serde", &["config", "control", "bench", "appliance", "generator"][..]),
+        ("toml", &["config", "bench", "generator"]),
         ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
         ("pnet", &["control", "lab"]),

@@ -1,0 +1,199 @@
+//! What a run says at its end, as one JSON object. Counters are integers, durations have their unit in the
+//! name.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::account::{Account, latencies};
+use crate::open::PortReport;
+use crate::profile::Stream;
+use crate::sender::Sent;
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `jeoul-gen`.
+    pub tool: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The profile's file.
+    pub profile: String,
+    /// How each port was driven.
+    pub ports: Vec<PortReport>,
+    /// How long frames were sent.
+    pub duration_s: f64,
+    /// By stream.
+    pub streams: Vec<StreamReport>,
+    /// Over all streams.
+    pub totals: StreamReport,
+    /// By second of the run, and one for the rest with the time of waiting for late frames.
+    pub seconds: Vec<Second>,
+    /// Received frames that bear no stamp of this run, or came by another port than their stream's.
+    pub unknown_received: u64,
+    /// What kept it from sending more.
+    pub limited_by: Limit,
+    /// Whether it was told to end before its bounds.
+    pub ended_early: bool,
+}
+
+/// What kept a run from sending more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// Nothing: it sent what was asked.
+    Rate,
+    /// The ring, or the thread that fills it.
+    Transmit,
+    /// The bound in packets.
+    Packets,
+}
+
+/// One stream, or all of them.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StreamReport {
+    /// The stream's name; `totals` for all.
+    pub name: String,
+    /// The size of its frames, check sequence included; the mean of a mix.
+    pub frame_bytes: u64,
+    /// How many flows it has.
+    pub flows: u64,
+    /// Frames each second that were asked for; null for as many as possible.
+    pub rate_pps_asked: Option<f64>,
+    /// Frames each second that were sent.
+    pub rate_pps_reached: f64,
+    /// Frames sent.
+    pub transmitted: u64,
+    /// Frames that were due and not sent.
+    pub transmit_refused: u64,
+    /// Different frames received.
+    pub received: u64,
+    /// Sent and not received.
+    pub lost: u64,
+    /// Received behind a later one.
+    pub reordered: u64,
+    /// Copies received beside the first.
+    pub duplicated: u64,
+    /// Bytes of what was sent, check sequences included.
+    pub bytes_transmitted: u64,
+    /// Bytes of all that was received, copies and check sequences included.
+    pub bytes_received: u64,
+    /// TCP connections that were established.
+    pub connections_opened: u64,
+    /// TCP connections that were not.
+    pub connections_failed: u64,
+    /// From stamp to receipt, or for connections from SYN to SYN-ACK; null where nothing was measured.
+    pub latency_ns: Option<Latency>,
+}
+
+/// Durations in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names of the statistics say it all")]
+pub struct Latency {
+    pub count: u64,
+    pub min: u64,
+    pub mean: f64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p99_9: u64,
+    pub max: u64,
+}
+
+impl Latency {
+    /// Of what a histogram holds; `None` when it is empty.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let at = |quantile: f64| histogram.value_at_quantile(quantile);
+        (!histogram.is_empty()).then(|| Self {
+            count: histogram.len(),
+            min: histogram.min(),
+            mean: histogram.mean(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: histogram.max(),
+        })
+    }
+}
+
+/// One second of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Second {
+    /// Its end, in seconds since the first frame was due.
+    pub at_s: f64,
+    /// Frames sent in it.
+    pub transmitted: u64,
+    /// Different frames received in it.
+    pub received: u64,
+    /// Gaps in the sequences seen in it, less those filled by late frames.
+    pub lost: i64,
+}
+
+/// What was measured of one stream.
+#[derive(Debug)]
+pub struct Measured {
+    /// By its sender.
+    pub sent: Sent,
+    /// Frames each second that were asked of it.
+    pub asked_per_second: Option<f64>,
+    /// By its receiver.
+    pub account: Account,
+}
+
+impl StreamReport {
+    /// The report of `stream`, which sent for `duration_s`.
+    pub fn new(stream: &Stream, measured: &Measured, duration_s: f64) -> Self {
+        let Measured { sent, asked_per_second, account } = measured;
+        Self {
+            name: stream.name.clone(),
+            frame_bytes: stream.sizes.mean_bytes().round() as u64,
+            flows: u64::from(stream.flows.count()),
+            rate_pps_asked: *asked_per_second,
+            rate_pps_reached: per_second(sent.packets, duration_s),
+            transmitted: sent.packets,
+            transmit_refused: sent.refused,
+            received: account.received,
+            lost: sent.packets.saturating_sub(account.received),
+            reordered: account.reordered,
+            duplicated: account.duplicated,
+            bytes_transmitted: sent.bytes,
+            bytes_received: account.bytes,
+            connections_opened: 0,
+            connections_failed: 0,
+            latency_ns: account.latency.as_ref().and_then(Latency::of),
+        }
+    }
+
+    /// All streams as one.
+    pub fn total(streams: &[Self], measured: &[Measured], duration_s: f64) -> Self {
+        let sum = |of: fn(&Self) -> u64| streams.iter().map(of).sum::<u64>();
+        let (transmitted, bytes) = (sum(|s| s.transmitted), sum(|s| s.bytes_transmitted));
+        let mut latency = latencies();
+        for histogram in measured.iter().filter_map(|measured| measured.account.latency.as_ref()) {
+            // All of them have the same bounds, so that none is refused.
+            let _ = latency.add(histogram);
+        }
+        Self {
+            name: "totals".to_owned(),
+            frame_bytes: bytes.checked_div(transmitted).unwrap_or(0),
+            flows: sum(|s| s.flows),
+            rate_pps_asked: streams.iter().map(|stream| stream.rate_pps_asked).sum(),
+            rate_pps_reached: per_second(transmitted, duration_s),
+            transmitted,
+            transmit_refused: sum(|s| s.transmit_refused),
+            received: sum(|s| s.received),
+            lost: sum(|s| s.lost),
+            reordered: sum(|s| s.reordered),
+            duplicated: sum(|s| s.duplicated),
+            bytes_transmitted: bytes,
+            bytes_received: sum(|s| s.bytes_received),
+            connections_opened: sum(|s| s.connections_opened),
+            connections_failed: sum(|s| s.connections_failed),
+            latency_ns: Latency::of(&latency),
+        }
+    }
+}
+
+fn per_second(count: u64, duration_s: f64) -> f64 {
+    if duration_s > 0.0 { count as f64 / duration_s } else { 0.0 }
+}
