@@ -40,9 +40,10 @@ pub use capture::{
 };
 pub use client::{
     Answer, BusyConnections, BusyDatagrams, Call, Called, Calls, Chatter, DatagramFlow, Datagrams, Echoed,
-    Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged, Report, Rested,
-    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, per_server, ping_many, run_requests,
-    send_frames, transfer, udp_ask, udp_ask_sized,
+    Failed, Failure, FirstAnswer, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged,
+    Report, Rested, Transferred, Way, WrkReport, ask_in_fragments, ask_udp, first_answer, fragment_udp,
+    http_get, per_server, ping_many, round_trips, run_requests, run_wrk, send_frames, transfer, udp_ask,
+    udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};
@@ -52,7 +53,7 @@ pub use peer::{
     Filtering, Firewall, FirewallPolicy, FlowKey, FtpMode, FtpServer, GUE_PORT, INVALID, Iperf3,
     Iperf3Report, Misrouting, Mood, MoodServer, NginxServer, OPENED, PacketFilter, READY, RELATED, Speech,
     TcpHold, TrackedFlow, TransferServer, Translation, Tunnel, UNTRACKED, UdpEcho, VlanSwitch, ftp_fetch,
-    ftp_store, misroute_answers, rewrite_dscp, run_iperf3,
+    ftp_store, misroute_answers, rewrite_dscp, run_iperf3, run_iperf3_over,
 };
 pub use process::{Process, Signal};
 pub use program::find_program;

@@ -68,8 +68,8 @@ pub(super) fn start(site: &Site<'_>) -> Result<Started> {
     if job == Job::Routing {
         site.route_vips()?;
     }
-    let (file, socket) =
-        (site.write("jeoul.toml", &configuration(site))?, site.directory.join("control.sock"));
+    let configuration = configuration(site);
+    let (file, socket) = (site.write("jeoul.toml", &configuration)?, site.directory.join("control.sock"));
     let state = site.directory.join("state");
     fs::create_dir_all(&state).map_err(Error::system(format!("creating {}", state.display())))?;
     let appliance = Appliance::start(site.namespace(), &site.tools.jeoul, &file, &socket, START_LIMIT)?;
@@ -80,7 +80,13 @@ pub(super) fn start(site: &Site<'_>) -> Result<Started> {
     };
     let mode = modes(&appliance.show("ports")?);
     let commands = vec![format!("jeoul run --config {}", super::file_name(&file))];
-    Ok(Started { running: Running::Appliance(Box::new(appliance)), commands, mode, destination })
+    Ok(Started {
+        running: Running::Appliance(Box::new(appliance)),
+        commands,
+        configuration,
+        mode,
+        destination,
+    })
 }
 
 impl Site<'_> {

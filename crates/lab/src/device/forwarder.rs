@@ -32,7 +32,8 @@ pub(super) fn start(site: &Site<'_>) -> Result<Started> {
     // "forwarding between outside and inside, native XDP, copy mode"
     let mode = said.lines().find_map(|line| line.strip_prefix(READY)?.split_once(", ")).map(|(_, mode)| mode);
     let mode = mode.unwrap_or_default().to_string();
-    let mut started = Started { running: Running::Program(process), commands, mode, destination: None };
+    let (running, configuration) = (Running::Program(process), String::new());
+    let mut started = Started { running, commands, configuration, mode, destination: None };
     if site.plan.kind == Kind::XdpRedirect {
         started.commands.extend(site.receive_on_own_cpu()?);
     }

@@ -7,14 +7,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::link::Endpoint;
 use crate::topology::straight::{VIPS, server, servers};
 
 use super::{Running, Site, Started};
 
-/// Where the machine says how many connections it tracks; only the first namespace may say otherwise.
-const TRACKED_MAX: &str = "net.netfilter.nf_conntrack_max";
+/// What a report says of how it takes frames.
+const MODE: &str = "in the kernel";
 
 /// How long a device may hold a flow that has no reply: longer than any trial.
 const UNREPLIED_SECONDS: &str = "120";
@@ -22,29 +22,23 @@ const UNREPLIED_SECONDS: &str = "120";
 pub(super) fn start_routing(site: &Site<'_>) -> Result<Started> {
     let mut commands = site.route()?;
     commands.extend(site.route_vips()?);
-    Ok(Started { running: Running::Kernel, commands, mode: "in the kernel".into(), destination: None })
+    let (configuration, mode) = (String::new(), MODE.into());
+    Ok(Started { running: Running::Kernel, commands, configuration, mode, destination: None })
 }
 
 pub(super) fn start_nftables(site: &Site<'_>) -> Result<Started> {
     let mut commands = site.route()?;
     let text = rules(site.plan.source_nat);
-    let path = site.directory.join("nat.nft");
-    fs::write(&path, &text).map_err(Error::system(format!("writing {}", path.display())))?;
+    let path = site.write("nat.nft", &text)?;
     site.namespace().output("nft", &["--file", &path.to_string_lossy()])?;
     // The module counts from here on, so its parameters are there.
     let namespace = site.namespace();
     for name in ["udp_timeout", "udp_timeout_stream"] {
         namespace.set_parameter(&format!("net.netfilter.nf_conntrack_{name}"), UNREPLIED_SECONDS)?;
     }
-    let mode = match namespace.parameter(TRACKED_MAX)?.parse::<u32>() {
-        Ok(tracked) if tracked < site.plan.flows => {
-            format!("in the kernel; it tracks {tracked} connections and drops what is more ({TRACKED_MAX})")
-        }
-        _ => "in the kernel".into(),
-    };
-    commands
-        .push(format!("nft --file nat.nft    # {}", text.split_whitespace().collect::<Vec<_>>().join(" ")));
-    Ok(Started { running: Running::Kernel, commands, mode, destination: None })
+    commands.push("nft --file nat.nft".into());
+    let (running, mode) = (Running::Kernel, MODE.into());
+    Ok(Started { running, commands, configuration: text, mode, destination: None })
 }
 
 /// Every server in turn, as the appliance chooses them.

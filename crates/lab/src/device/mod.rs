@@ -138,6 +138,7 @@ pub struct Device {
     straight: Straight,
     destination: Mac,
     commands: Vec<String>,
+    configuration: String,
     mode: String,
     running: Running,
 }
@@ -165,6 +166,8 @@ struct Site<'a> {
 struct Started {
     running: Running,
     commands: Vec<String>,
+    /// The file that the commands name; empty if they name none.
+    configuration: String,
     /// How it takes frames, in words of its own.
     mode: String,
     /// Whom clients send to, if it is not the interface outside.
@@ -210,12 +213,12 @@ impl Plan {
                 straight.clients.poll_receive()?;
             }
             let destination = straight.next_hop();
-            let mode = "a wire".into();
             return Ok(Device {
                 straight,
                 destination,
                 commands: Vec::new(),
-                mode,
+                configuration: String::new(),
+                mode: "a wire".into(),
                 running: Running::Kernel,
             });
         }
@@ -235,14 +238,14 @@ impl Plan {
             Kind::Haproxy => proxy::start_haproxy(&site),
             Kind::NginxStream => proxy::start_nginx(&site),
         }?;
-        let Started { running, commands, mode, destination } = started;
+        let Started { running, commands, configuration, mode, destination } = started;
         // A generator's live frames enter an interface only where it polls, as those with XDP programs do by themselves.
         // The appliance has switched it off, so this comes last.
         if far_ends == FarEnds::Generator {
             [outside, inside].iter().try_for_each(|end| end.poll_receive())?;
         }
         let destination = destination.unwrap_or_else(|| straight.next_hop());
-        Ok(Device { straight, destination, commands, mode, running })
+        Ok(Device { straight, destination, commands, configuration, mode, running })
     }
 }
 
@@ -260,6 +263,11 @@ impl Device {
     /// What was typed to have it, one command a line.
     pub fn commands(&self) -> &[String] {
         &self.commands
+    }
+
+    /// The file that the commands name, word by word; empty if they name none.
+    pub fn configuration(&self) -> &str {
+        &self.configuration
     }
 
     /// How it takes frames: driver, native or generic, copy or zero-copy, as far as it says so.

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::topology::straight::{VIPS, servers};
@@ -34,8 +35,9 @@ pub(super) fn stream_module() -> Result<PathBuf, String> {
 
 pub(super) fn start_haproxy(site: &Site<'_>) -> Result<Started> {
     let mut command = site.pinned("haproxy")?;
-    command.args(["-db", "-f"]).arg(site.write("haproxy.cfg", &haproxy_text())?);
-    start(site, command, "haproxy")
+    let configuration = haproxy_text();
+    command.args(["-db", "-f"]).arg(site.write("haproxy.cfg", &configuration)?);
+    start(site, command, "haproxy", configuration)
 }
 
 pub(super) fn start_nginx(site: &Site<'_>) -> Result<Started> {
@@ -43,14 +45,15 @@ pub(super) fn start_nginx(site: &Site<'_>) -> Result<Started> {
         program: "ngx_stream_module.so".into(),
         package: "libnginx-mod-stream".into(),
     })?;
-    let file = site.write("stream.conf", &nginx_text(&module))?;
+    let configuration = nginx_text(&module);
+    let file = site.write("stream.conf", &configuration)?;
     let mut command = site.pinned("nginx")?;
     command.arg("-p").arg(site.directory).arg("-c").arg(file).args(["-e", "stderr"]);
-    start(site, command, "nginx-stream")
+    start(site, command, "nginx-stream", configuration)
 }
 
 /// Starts a proxy on addresses of its own; it forwards once a connection to each is accepted.
-fn start(site: &Site<'_>, command: std::process::Command, name: &str) -> Result<Started> {
+fn start(site: &Site<'_>, command: Command, name: &str, configuration: String) -> Result<Started> {
     let namespace = site.namespace();
     site.straight.address_device()?;
     VIPS.iter().try_for_each(|vip| namespace.hold_address(*vip))?;
@@ -65,8 +68,8 @@ fn start(site: &Site<'_>, command: std::process::Command, name: &str) -> Result<
         let log = fs::read_to_string(site.directory.join(format!("{name}.log"))).unwrap_or_default();
         return Err(Error::TooSlow { waiting_for: format!("{name} to accept: {log}") });
     }
-    let mode = "the kernel's sockets".into();
-    Ok(Started { running: Running::Program(process), commands, mode, destination: None })
+    let (running, mode) = (Running::Program(process), "the kernel's sockets".into());
+    Ok(Started { running, commands, configuration, mode, destination: None })
 }
 
 fn haproxy_text() -> String {

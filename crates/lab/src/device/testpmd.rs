@@ -78,7 +78,8 @@ pub(super) fn start(site: &Site<'_>) -> Result<Started> {
     let commands = vec![typed(&command)];
     let (process, _said) = site.spawn_until(command, "testpmd", READY)?;
     let mode = format!("net_{driver}, no hugepages");
-    Ok(Started { running: Running::Program(process), commands, mode, destination: None })
+    let (running, configuration) = (Running::Program(process), String::new());
+    Ok(Started { running, commands, configuration, mode, destination: None })
 }
 
 /// Keeps what it leaves in the runtime directory apart from other runs'.
