@@ -24,6 +24,9 @@ pub(super) fn section(html: &mut Html, results: &Results, quantity: Quantity, fi
     let drawn: Vec<&Figure> =
         figures.iter().copied().filter(|figure| !is_generators_own(results, figure)).collect();
     let max = drawn.iter().flat_map(|figure| figure.values()).fold(0.0, f64::max);
+    // One scale for all panels, so that bars of different sizes can be compared.
+    let limit = figures.iter().filter_map(|figure| generator_limit(results, figure)).fold(0.0, f64::max);
+    let max = if limit <= max * LIMIT_REACH { max.max(limit) } else { max };
     if !matches!(quantity, Quantity::LatencyP99 | Quantity::LatencyP999) {
         open_panels(html, all.len());
         for setting in &all {
@@ -32,10 +35,14 @@ pub(super) fn section(html: &mut Html, results: &Results, quantity: Quantity, fi
         }
         html.close("div");
         let direction = if quantity.higher_is_better() { "longer is better" } else { "shorter is better" };
+        let has_ratios =
+            figures.iter().any(|figure| ratio_to(results, &figure.key, &results.reference).is_some());
+        let ratios = match has_ratios {
+            true => format!("; behind the dot the ratio to {}", results.reference),
+            false => String::new(),
+        };
         let caption = format!(
-            "Medians, {direction}; behind the dot the ratio to {}. The line is from the smallest to the largest \
-             repetition, and each circle is one.",
-            results.reference
+            "Medians, {direction}{ratios}. The line is from the smallest to the largest repetition, and each circle is one."
         );
         html.leaf("p", "about", caption);
     }
@@ -70,8 +77,6 @@ fn bar_panel(html: &mut Html, results: &Results, figures: &[&Figure], max: f64) 
     let drawn: Vec<Bar> = figures.iter().filter_map(|figure| bar(results, figure)).collect();
     let Some(first) = figures.first() else { return };
     let limit = generator_limit(results, first).map(|limit_pps| (limit_pps, limit_label(limit_pps)));
-    let near = limit.as_ref().map_or(0.0, |(value, _)| *value);
-    let max = if near <= max * LIMIT_REACH { max.max(near) } else { max };
     let name = format!("{}, {}, {}", first.key.trial, first.key.quantity.title(), first.key.setting);
     bars(html, &name, &drawn, max, limit);
 }

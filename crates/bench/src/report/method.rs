@@ -1,8 +1,20 @@
 //! What each kind of trial is, in words for the reader of a report.
 
 use crate::profile::TrialKind;
+use crate::results::Quantity;
 
-pub(super) fn about(kind: TrialKind) -> &'static str {
+/// `quantities` are what the trial counts: figures of memory alone are no trial of a generator, whatever their kind.
+pub(super) fn about(kind: TrialKind, quantities: &[Quantity]) -> &'static str {
+    let is_of_turns = |quantity: &Quantity| {
+        matches!(
+            quantity,
+            Quantity::TurnP9999 | Quantity::Calibrations | Quantity::Instructions | Quantity::SessionBytes
+        )
+    };
+    if quantities.iter().all(is_of_turns) {
+        return "Measured inside the worker: what its turns take. A cal is one line of memory of a loop that ran in the same \
+                seconds.";
+    }
     match kind {
         TrialKind::Throughput => {
             "The highest rate at which no packet is lost, found by a search that begins at the highest rate and halves what \

@@ -68,8 +68,9 @@ fn head(html: &mut Html, results: &Results) {
 
 fn trial_section(html: &mut Html, results: &Results, trial: &str, kind: TrialKind) {
     html.leaf("h2", "", trial);
-    html.leaf("p", "about", method::about(kind));
-    for quantity in quantities(results, trial) {
+    let counted = quantities(results, trial);
+    html.leaf("p", "about", method::about(kind, &counted));
+    for quantity in counted {
         let figures = figures(results, trial, quantity);
         html.leaf("h3", "", quantity.title());
         charts::section(html, results, quantity, &figures);

@@ -34,15 +34,17 @@ pub(super) fn bars(html: &mut Html, name: &str, bars: &[Bar], max: f64, limit: O
     }
     if let Some((value, label)) = limit {
         let at = scale.place(value) * 100.0;
-        if value <= max {
-            line(html, "limit", (at, at), (top, height));
+        // Across the bars and not across what is written above them.
+        for index in (0..bars.len()).filter(|_| value <= max) {
+            let bar_top = top + index as f64 * BAR_ROW + 17.0;
+            line(html, "limit", (at, at), (bar_top, bar_top + 16.0));
         }
         html.markup("<text class=\"limit ");
-        html.markup(if at > 50.0 { "end\" x=\"" } else { "\" x=\"" });
+        html.markup(if at > 50.0 { "end\" x=\"" } else { "start\" x=\"" });
         html.number(at);
         html.markup("%\" y=\"11\">");
         html.text(label);
-        html.markup("</text>\n");
+        html.markup(if value > max { " →</text>\n" } else { "</text>\n" });
     }
     html.close("svg");
 }
@@ -168,7 +170,9 @@ pub(super) fn columns(html: &mut Html, name: &str, columns: &[Column]) {
     place_text(html, "soft", (0.0, 11.0), "turns");
     for tick in scale.ticks().into_iter().filter(|tick| *tick >= 1.0) {
         line(html, "grid", (0.0, 100.0), (up(tick), up(tick)));
-        place_text(html, "soft", (0.0, up(tick) - 4.0), &tick_label(tick));
+        if scale.place(tick) < 0.96 {
+            place_text(html, "soft", (0.0, up(tick) - 4.0), &tick_label(tick));
+        }
     }
     let width = 92.0 / columns.len().max(1) as f64;
     let every = columns.len().div_ceil(8).max(1);

@@ -29,9 +29,12 @@ pub(super) fn section(html: &mut Html, results: &Results) {
         results.notes.iter().for_each(|note| html.leaf("p", "", note));
         html.close("div");
     }
-    html.open("ul", "sentences");
-    leading.iter().for_each(|figure| html.leaf("li", "", sentence(results, figure)));
-    html.close("ul");
+    let sentences: Vec<String> = leading.iter().filter_map(|figure| sentence(results, figure)).collect();
+    if !sentences.is_empty() {
+        html.open("ul", "sentences");
+        sentences.iter().for_each(|sentence| html.leaf("li", "", sentence));
+        html.close("ul");
+    }
     html.leaf(
         "p",
         "about",
@@ -65,22 +68,17 @@ fn card(html: &mut Html, results: &Results, figure: &Figure) {
     html.close("div");
 }
 
-/// "jeoul/af_xdp: 640 kpps delivered …; 0.97 of bare-forwarder/af_xdp, 2.31 of nftables."
-fn sentence(results: &Results, figure: &Figure) -> String {
+/// "jeoul/af_xdp delivers 640 kpps in flood slb-routed (…): 0.97 of bare-forwarder/af_xdp, 2.31 of nftables." `None` where
+/// there is nothing to hold it against.
+fn sentence(results: &Results, figure: &Figure) -> Option<String> {
     let key = &figure.key;
-    let Some(spread) = Spread::of(&figure.values()) else { return String::new() };
-    let mut text = format!(
-        "{} in {} ({}): {} {}",
-        key.device,
-        key.trial,
-        key.setting,
-        lower_first(key.quantity.title()),
-        key.quantity.show(spread.median)
-    );
+    let spread = Spread::of(&figure.values())?;
+    let does = key.quantity.sentence(spread.median);
+    let mut text = format!("{} {does} in {} ({})", key.device, key.trial, key.setting);
     if key.quantity == Quantity::LatencyP50 {
         let further = FigureKey { quantity: Quantity::LatencyP999, ..key.clone() };
         if let Some(spread) = results.figure(&further).and_then(|figure| Spread::of(&figure.values())) {
-            text += &format!(", p99.9 {}", further.quantity.show(spread.median));
+            text += &format!(", and {} at p99.9", further.quantity.show(spread.median));
         }
     }
     let is_wire = |device: &str| {
@@ -92,10 +90,7 @@ fn sentence(results: &Results, figure: &Figure) -> String {
     let ratios: Vec<String> = peers
         .filter_map(|ratio| Some(format!("{} of {}", units::three_digits(ratio.median()?), ratio.to)))
         .collect();
-    if !ratios.is_empty() {
-        text += &format!("; {}", ratios.join(", "));
-    }
-    text + "."
+    (!ratios.is_empty()).then(|| format!("{text}: {}.", ratios.join(", ")))
 }
 
 fn lower_first(text: &str) -> String {
