@@ -107,6 +107,17 @@ pub(crate) fn nanoseconds(value_ns: f64) -> String {
     }
 }
 
+/// The same for whole numbers of a unit: a tick, the bound of a bar.
+pub(crate) fn nanoseconds_round(value_ns: f64) -> String {
+    let text = nanoseconds(value_ns);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') && !number.contains('e') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
 /// A number with a comma between thousands.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();

@@ -418,3 +418,52 @@ fn phases(fields: Fields<'_>, [up, sustain, down]: [u64; 3]) -> Phases {
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Driver, Polling, Word};
+    use super::*;
+
+    fn words<W: Word>() -> impl Iterator<Item = &'static str> {
+        W::WORDS.iter().map(|(word, _)| *word)
+    }
+
+    #[test]
+    fn the_page_about_benches_explains_every_key_and_word() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bench.md");
+        let page = std::fs::read_to_string(path).expect("docs/bench.md exists");
+        let kinds = TrialKind::WORDS.iter().flat_map(|(_, kind)| keys(*kind));
+        let keys = TOP_KEYS.iter().chain(DEVICE_KEYS).copied().chain(kinds);
+        let ticked = words::<TrialKind>().chain(words::<DeviceKind>()).chain(words::<Job>());
+        for key in keys.chain(ticked).filter(|key| !["device", "trial"].contains(key)) {
+            assert!(page.contains(&format!("`{key}`")), "{key}");
+        }
+        let quoted =
+            words::<Driver>().chain(words::<Polling>()).chain(words::<Family>()).chain(words::<Client>());
+        for word in quoted {
+            assert!(page.contains(&format!("\"{word}\"")), "{word}");
+        }
+    }
+
+    #[test]
+    fn the_sample_profiles_use_every_key() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/bench");
+        let samples: String = std::fs::read_dir(folder)
+            .expect("configs/bench exists")
+            .map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a text"))
+            .collect();
+        let kinds = TrialKind::WORDS.iter().flat_map(|(_, kind)| keys(*kind));
+        for key in TOP_KEYS.iter().chain(DEVICE_KEYS).copied().chain(kinds) {
+            let used = samples.lines().any(|line| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{key} = ")) || line.starts_with(&format!("[[{key}]]"))
+            });
+            assert!(used, "{key}");
+        }
+        for kind in words::<TrialKind>() {
+            assert!(samples.contains(&format!("kind = \"{kind}\"")), "{kind}");
+        }
+    }
+}

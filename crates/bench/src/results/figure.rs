@@ -88,24 +88,26 @@ impl Quantity {
         }
     }
 
-    /// What an axis says.
-    pub fn unit(self) -> &'static str {
+    /// What a device does, as a sentence says it: "delivers 640 kpps".
+    pub fn sentence(self, value: f64) -> String {
+        let shown = self.show(value);
         match self {
-            Quantity::Throughput | Quantity::Delivered => "packets/s",
-            Quantity::NewFlows => "sessions/s",
-            Quantity::LatencyP50
-            | Quantity::LatencyP99
-            | Quantity::LatencyP999
-            | Quantity::FirstPacket
-            | Quantity::TurnP9999 => "ns",
-            Quantity::Burst => "packets",
-            Quantity::ConnectionRate => "connections/s",
-            Quantity::Connections => "connections",
-            Quantity::Goodput => "bit/s",
-            Quantity::Cpu => "% of one CPU",
-            Quantity::Calibrations => "cal",
-            Quantity::Instructions => "instructions",
-            Quantity::SessionBytes => "bytes",
+            Quantity::Throughput => format!("forwards {shown} without loss"),
+            Quantity::Delivered => format!("delivers {shown}"),
+            Quantity::NewFlows => format!("opens {} sessions a second", units::short(value)),
+            Quantity::LatencyP50 => format!("takes {shown} at the median"),
+            Quantity::LatencyP99 => format!("takes {shown} at p99"),
+            Quantity::LatencyP999 => format!("takes {shown} at p99.9"),
+            Quantity::Burst => format!("lets a burst of {shown} packets through whole"),
+            Quantity::ConnectionRate => format!("lets {} connections a second through", units::short(value)),
+            Quantity::Connections => format!("holds {shown} connections at once"),
+            Quantity::Goodput => format!("transfers {shown}"),
+            Quantity::Cpu => format!("takes {shown} of one CPU"),
+            Quantity::FirstPacket => format!("forwards the first packet after idle time in {shown}"),
+            Quantity::TurnP9999 => format!("ends 9,999 of 10,000 turns within {shown}"),
+            Quantity::Calibrations => format!("takes {shown} per packet"),
+            Quantity::Instructions => format!("takes {shown} instructions per packet"),
+            Quantity::SessionBytes => format!("takes {shown} per session"),
         }
     }
 
@@ -129,7 +131,7 @@ impl Quantity {
     pub fn show(self, value: f64) -> String {
         match self {
             Quantity::Throughput | Quantity::Delivered => format!("{}pps", units::short(value)),
-            Quantity::NewFlows | Quantity::ConnectionRate => format!("{}/s", units::short(value).trim_end()),
+            Quantity::NewFlows | Quantity::ConnectionRate => format!("{}/s", units::short(value)),
             Quantity::Goodput => format!("{}bit/s", units::short(value)),
             Quantity::Burst | Quantity::Connections | Quantity::Instructions => units::short(value),
             Quantity::Cpu => format!("{} %", units::three_digits(value)),
