@@ -13,7 +13,6 @@ use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main}
 use flow::FlowKey;
 use port::BURST_FRAMES_MAX;
 use session::{Lookup, Probe, TableV4, TableV6};
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 use world::{CAPACITY_SESSIONS, OUTSIDE, Talk, World, calibration};
 
@@ -156,8 +155,10 @@ fn misses(criterion: &mut Criterion) {
             std::array::from_fn(|_| world.key_v4(STRANGERS_FROM + random.below(STRANGERS_FROM)));
         let (table, hasher) = (&world.shared.sessions_v4, &world.shared.hasher);
         let started = Instant::now();
-        let probes: [Probe; BURST_FRAMES_MAX] = std::array::from_fn(|i| table.probe(keys[i].hash(hasher)));
-        black_box(probes.iter().fold(0, |sum, probe| sum ^ table.touch(probe)));
+        let asked: [Probe; BURST_FRAMES_MAX] =
+            std::array::from_fn(|i| table.ask_for_tags(keys[i].hash(hasher)));
+        let probes = asked.map(|probe| table.look(probe));
+        probes.iter().for_each(|probe| table.ask_for_slot(probe));
         let missed = |(probe, key): &(&Probe, &flow::KeyV4)| table.find(probe, key.words()) == Lookup::Miss;
         let misses = probes.iter().zip(&keys).filter(missed).count();
         let took = started.elapsed();

@@ -1,17 +1,20 @@
 //! A new session: choose a member, compile both translations, store them, replay the first.
 
 use crate::arrival::Arrival;
+use crate::expect::Holders;
 use crate::path::{Answer, Fits, Path, Step};
 use crate::reason::DropReason;
 use crate::replay::segment_of;
 use crate::scratch::Scratch;
 use crate::shared::Shared;
-use flow::{Family, FlowKey, NetworkHeader, Packet, Transport, Zone};
+use crate::wrapping::entropy;
+use flow::{Family, FlowKey, NetworkHeader, Packet, Zone};
 use plan::{
-    Ask, Beyond, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat, Unserved,
+    Ask, Beyond, Link, Mode, Outbound, Resolution, ReturnPath, Service, ServiceMember, SourceNat,
+    SourceNatPool, Unserved,
 };
 use rewrite::{Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Shape, Translation, translate};
-use session::tcp::{self, Observation};
+use session::tcp::{self, Observation, Segment};
 use session::{Entry, Flags, Insert, Opening, Protocol, Session};
 use wire::Mac;
 use wire::ethernet::Ethernet;
@@ -32,6 +35,7 @@ pub(crate) enum Way {
 }
 
 /// A session as it is to be stored.
+#[derive(Clone, Copy)]
 pub(crate) struct Pair<F: Family> {
     pub request: Translation<F>,
     pub reply: Translation<F>,
@@ -106,6 +110,16 @@ where
             Err(Unserved::NoServer) => return Self::refuse(&packet.transport, DropReason::NoServer),
             Err(Unserved::AllFull) => return Self::refuse(&packet.transport, DropReason::ServersFull),
         };
+        if scratch.expectations.may_wait() {
+            let remembers = memory.filter(|memory| memory.is_of(choice.member.id));
+            let to_member = (choice.member, remembers.is_some());
+            if let Some((pair, mut holders)) =
+                self.prepare(scratch, at, packet, service, to_member, ethernet.source())
+            {
+                holders.push(choice.member.id);
+                return self.expect(scratch, pair, holders, remembers);
+            }
+        }
         let mut tried = 0;
         loop {
             let remembers = memory.filter(|memory| memory.is_of(choice.member.id));
@@ -150,6 +164,27 @@ where
         Ask { key: &packet.key, hash: packet.hash, source_mac, hasher, loads, now_ns: self.world.now_ns }
     }
 
+    /// A session with `member` that can be stored later, and the firewalls that hold a place for it; `None` where it takes
+    /// more than one try to find one.
+    fn prepare(
+        &self,
+        scratch: &mut Scratch,
+        at: &Arrival,
+        packet: &Packet<'_, F>,
+        service: &Service<F>,
+        (member, is_remembered): (&ServiceMember<F>, bool),
+        source_mac: Mac,
+    ) -> Option<(Pair<F>, Holders)> {
+        let mut candidate = self.candidate((&packet.key, packet.hash), service, member).ok()?;
+        candidate.is_remembered = is_remembered;
+        candidate.from = self.firewall_before(at, source_mac, packet);
+        if let Some(pool) = self.pool(at, packet, service, &candidate, member).ok()? {
+            candidate.shapes = service.mode.shapes(member, true);
+            self.lend_at_first_try(scratch, packet, pool, &mut candidate)?;
+        }
+        self.pair(packet, &candidate).ok()
+    }
+
     /// Tries to store a session with `member`; a step where there is nothing to store.
     fn place(
         &self,
@@ -163,27 +198,38 @@ where
         let mut candidate = self.candidate((&packet.key, packet.hash), service, member)?;
         candidate.is_remembered = is_remembered;
         candidate.from = self.firewall_before(at, source_mac, packet);
-        let pool = match &service.source_nat {
-            SourceNat::Always(pool) => Some(pool),
-            SourceNat::Auto(pool, path) => {
-                self.bypasses(at, packet, &candidate, member, *path).then_some(pool)
-            }
-            // A server that calls its own service would answer itself past the appliance: it is refused at once
-            // rather than left waiting.
-            SourceNat::Never
-                if service.has_server(candidate.arriving.source.0)
-                    && self.bypasses(at, packet, &candidate, member, ReturnPath::Any) =>
-            {
-                return Err(Self::refuse(&packet.transport, DropReason::ReplyBypasses));
-            }
-            SourceNat::Never => None,
-        };
-        match pool {
+        match self.pool(at, packet, service, &candidate, member)? {
             None => self.insert(packet, &candidate),
             Some(pool) => {
                 candidate.shapes = service.mode.shapes(member, true);
                 self.insert_with_port(scratch, packet, pool, &mut candidate)
             }
+        }
+    }
+
+    /// The pool that the session's source is to come from, if it needs one.
+    fn pool<'s>(
+        &self,
+        at: &Arrival,
+        packet: &Packet<'_, F>,
+        service: &'s Service<F>,
+        candidate: &Candidate<F>,
+        member: &ServiceMember<F>,
+    ) -> Result<Option<&'s SourceNatPool<F>>, Step> {
+        match &service.source_nat {
+            SourceNat::Always(pool) => Ok(Some(pool)),
+            SourceNat::Auto(pool, path) => {
+                Ok(self.bypasses(at, packet, candidate, member, *path).then_some(pool))
+            }
+            // A server that calls its own service would answer itself past the appliance: it is refused at once
+            // rather than left waiting.
+            SourceNat::Never
+                if service.has_server(candidate.arriving.source.0)
+                    && self.bypasses(at, packet, candidate, member, ReturnPath::Any) =>
+            {
+                Err(Self::refuse(&packet.transport, DropReason::ReplyBypasses))
+            }
+            SourceNat::Never => Ok(None),
         }
     }
 
@@ -269,7 +315,8 @@ where
         let port = member.port.unwrap_or(arriving.destination.1);
         let leaving = match service.mode {
             Mode::Gue { source, port } => {
-                let entropy = ENTROPY_PORT_FIRST | (hash as u16 & !ENTROPY_PORT_FIRST);
+                let entropy = entropy(hash, &self.world.shared.hasher) as u16;
+                let entropy = ENTROPY_PORT_FIRST | entropy & !ENTROPY_PORT_FIRST;
                 Endpoints { source: (source, entropy), destination: (member.address, port) }
             }
             Mode::IpInIp { source } => Endpoints { source: (source, 0), destination: (member.address, 0) },
@@ -368,6 +415,20 @@ where
 
     /// Tries to store the session; a step where a firewall that it needs does not take it.
     pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Result<Insert<PAYLOAD>, Step> {
+        let (pair, holders) = self.pair(packet, candidate)?;
+        let inserted = self.store(&packet.key, segment_of(&packet.transport).as_ref(), &pair);
+        if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
+            holders.iter().for_each(|firewall| self.world.shared.loads.release(*firewall));
+        }
+        Ok(inserted)
+    }
+
+    /// The session as it is to be stored, and the firewalls that hold a place for it; a step where one that it needs does not
+    /// take it.
+    fn pair(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Result<(Pair<F>, Holders), Step> {
+        let ends = candidate.reply_arriving();
+        let reply_key =
+            F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
         let born = Birth::at(self.world.now_ns);
         let (mut request, mut reply) = (candidate.request(born), candidate.reply(born));
         let loads = &self.world.shared.loads;
@@ -391,29 +452,24 @@ where
         if let Some(to) = to {
             (request, reply) = (request.leaving_by(to.index), reply.coming_from(to.index));
         }
-        let ends = candidate.reply_arriving();
-        let reply_key =
-            F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
         let marks = [(candidate.is_direct, Flags::ONE_WAY), (candidate.is_remembered, Flags::REMEMBERED)];
         let marks =
             marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));
-        let inserted = self.store(packet, &Pair { request, reply, reply_key, marks });
-        if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
-            candidate.from.into_iter().chain(to).for_each(|firewall| loads.release(firewall));
-        }
-        Ok(inserted)
+        let holders = candidate.from.into_iter().chain(to).collect();
+        Ok((Pair { request, reply, reply_key, marks }, holders))
     }
 
     /// Tries to store a session, whose members all have a place for it.
-    pub fn store(&self, packet: &Packet<'_, F>, pair: &Pair<F>) -> Insert<PAYLOAD> {
+    pub fn store(&self, key: &F::Key, segment: Option<&Segment>, pair: &Pair<F>) -> Insert<PAYLOAD> {
         let Pair { request, reply, reply_key, marks } = pair;
-        let client = Entry { hash: packet.hash, key: *packet.key.words(), payload: F::words(request) };
+        let hash = key.hash(&self.world.shared.hasher);
+        let client = Entry { hash, key: *key.words(), payload: F::words(request) };
         let server = Entry {
             hash: reply_key.hash(&self.world.shared.hasher),
             key: *reply_key.words(),
             payload: F::words(reply),
         };
-        let opening = self.opening(packet, *marks);
+        let opening = self.opening(key.protocol(), segment, *marks);
         let inserted = self.table.insert(&opening, &client, &server, |evicted| {
             self.world.counters.sessions_evicted.add(1);
             self.release(evicted);
@@ -429,10 +485,10 @@ where
         inserted
     }
 
-    fn opening(&self, packet: &Packet<'_, F>, marks: Flags) -> Opening {
-        let (protocol, seen) = match segment_of(&packet.transport) {
-            Some(segment) => (Protocol::Tcp, tcp::open(&segment)),
-            None if matches!(packet.transport, Transport::Icmp(_)) => (Protocol::Icmp, Observation::NOTHING),
+    fn opening(&self, protocol: u8, segment: Option<&Segment>, marks: Flags) -> Opening {
+        let (protocol, seen) = match segment {
+            Some(segment) => (Protocol::Tcp, tcp::open(segment)),
+            None if protocol == F::ICMP => (Protocol::Icmp, Observation::NOTHING),
             None => (Protocol::Udp, Observation::NOTHING),
         };
         let epoch = self.world.plan.route_epoch;

@@ -43,6 +43,12 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Whether the appliance has its addresses at the port itself, and at no bridge that the port is a member of.
+    #[inline]
+    pub fn is_of_leg(&self) -> bool {
+        self.leg == self.ingress.port && !self.ingress.is_host
+    }
+
     /// Where a frame came in that has these link-layer fields left, and whom it is for.
     #[inline]
     pub fn arrival(&self, ethernet: &Ethernet<'_>, vlan: u16) -> Result<Arrival, DropReason> {

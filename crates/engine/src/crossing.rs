@@ -242,7 +242,11 @@ where
             reply_key: packet.key.swapped(),
             marks: Flags::NONE,
         };
-        let inserted = self.store(packet, &pair);
+        if scratch.expectations.may_wait() {
+            let holders = to.iter().chain(&from).map(|member| member.id).collect();
+            return self.expect(scratch, pair, holders, None);
+        }
+        let inserted = self.store(&packet.key, segment_of(&packet.transport).as_ref(), &pair);
         if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
             release(to);
             release(from);

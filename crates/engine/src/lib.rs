@@ -24,6 +24,8 @@ mod counters;
 mod crossing;
 mod dead;
 mod egress;
+mod expect;
+mod express;
 mod first;
 mod mac_table;
 mod park;

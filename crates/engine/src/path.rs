@@ -1,10 +1,14 @@
 //! What a packet meets on its way through one turn, for one address family.
 
 use crate::counters::WorkerCounters;
+use crate::expect::Expected;
 use crate::reason::DropReason;
+use crate::scratch::Scratch;
 use crate::shared::Shared;
+use arrayvec::ArrayVec;
 use flow::{Family, FlowKey, Network, Packet, V4, V6};
 use plan::{FamilyPlan, Plan};
+use port::BURST_FRAMES_MAX;
 use rewrite::{Translation, Words};
 use session::Table;
 use std::net::IpAddr;
@@ -20,6 +24,8 @@ pub(crate) enum Step {
     Answer(Answer),
     /// It is an ICMP error that may be about a session: see what it quotes.
     Quoting,
+    /// It opens a session that is stored when the burst is through: [`crate::expect`].
+    Expected,
     /// It is for one of our probe addresses.
     Probe,
     /// It could not be parsed. A bridge passes it on if it is not for us; everybody else drops it.
@@ -119,6 +125,8 @@ pub(crate) trait Fits<const KEY: usize, const PAYLOAD: usize>:
     fn words(translation: &Translation<Self>) -> [u64; PAYLOAD];
     fn translation(words: &[u64; PAYLOAD]) -> Translation<Self>;
     const LINK_WORD: usize;
+    /// The sessions of this family that the burst is about to open.
+    fn expected(scratch: &mut Scratch) -> &mut ArrayVec<Expected<Self>, BURST_FRAMES_MAX>;
     /// The packet of this family in a frame, if that is what the frame carries.
     fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, Self>>;
 }
@@ -135,6 +143,10 @@ impl Fits<2, 3> for V4 {
     }
 
     const LINK_WORD: usize = <Translation<V4> as Words>::LINK_WORD;
+
+    fn expected(scratch: &mut Scratch) -> &mut ArrayVec<Expected<V4>, BURST_FRAMES_MAX> {
+        &mut scratch.expectations.v4
+    }
 
     fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, V4>> {
         match network {
@@ -156,6 +168,10 @@ impl Fits<5, 8> for V6 {
     }
 
     const LINK_WORD: usize = <Translation<V6> as Words>::LINK_WORD;
+
+    fn expected(scratch: &mut Scratch) -> &mut ArrayVec<Expected<V6>, BURST_FRAMES_MAX> {
+        &mut scratch.expectations.v6
+    }
 
     fn packet<'n, 'a>(network: &'n mut Network<'a>) -> Option<&'n mut Packet<'a, V6>> {
         match network {

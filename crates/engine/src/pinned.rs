@@ -34,6 +34,16 @@ impl<'w, F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'w,
 where
     F: Family + Fits<KEY, PAYLOAD>,
 {
+    /// The way of a packet whose session passes firewalls, if it came from the one that it is expected from and nothing has
+    /// changed.
+    #[inline(always)]
+    pub fn pinned_way(&self, translation: &Translation<F>, arrival: Link) -> Option<LinkIndex> {
+        let is_astray = translation
+            .from_firewall()
+            .is_some_and(|row| self.link_of_row(row).is_some_and(|own| own != arrival));
+        (!is_astray).then(|| self.link_index_of(translation))
+    }
+
     /// Finds the way of a packet whose session passes firewalls, and gives the packet to it.
     #[inline(never)]
     pub fn leave_pinned(

@@ -1,6 +1,7 @@
 //! The common case: a packet of a session that is known. Its translation is replayed.
 
 use crate::arrival::{Arrival, Reach};
+use crate::burst::Lane;
 use crate::path::{Answer, Egress, Fits, Path, Step};
 use crate::path_mtu::MTU_BYTES_MIN;
 use crate::reason::DropReason;
@@ -10,7 +11,7 @@ use flow::{Family, FlowKey, NetworkHeader, Packet, Transport};
 use plan::{MemberState, MssClamp, Resolution};
 use rewrite::{Carriage, LinkIndex, MemberId, Translation, apply};
 use session::tcp::{self, Segment, header_flags};
-use session::{Flags, Hit, Lookup, Probe, State};
+use session::{Flags, Hit, Lookup, Probe, SlotIndex, State};
 use std::net::IpAddr;
 use wire::ethernet::Ethernet;
 use wire::ipv4::Ipv4;
@@ -150,7 +151,7 @@ where
     }
 
     /// Notes a packet of a session that was forwarded.
-    #[inline(always)]
+    #[inline]
     fn record(&self, hit: &Hit<PAYLOAD>, member: MemberId, segment: Option<&Segment>) {
         let seen = match segment {
             Some(segment) => tcp::observe(hit.direction, || self.table.peer_direction(hit), segment),
@@ -160,6 +161,14 @@ where
             self.note_end(member, hit, seen.flags);
         }
         self.table.record(hit, self.world.tick, seen);
+    }
+
+    /// The same for a packet that went the short way and shows something new.
+    #[inline(never)]
+    pub fn record_at(&self, index: SlotIndex, birth: u16, member: MemberId, segment: Option<Segment>) {
+        if let Some(hit) = self.table.hit_at(index, birth) {
+            self.record(&hit, member, segment.as_ref());
+        }
     }
 
     /// A packet of a session that was reset, or a SYN on a session that exists. `None`: it is nothing special.
@@ -237,6 +246,32 @@ where
         hit: &Hit<PAYLOAD>,
     ) -> Step {
         self.leave(scratch, at, ethernet, packet, &F::translation(&hit.payload), hit)
+    }
+
+    /// The same for a packet that is taken apart once more, since its session was stored after it had been decided about.
+    #[inline(never)]
+    pub fn replay_stored(
+        &self,
+        scratch: &mut Scratch,
+        lane: &Lane,
+        bytes: &mut [u8],
+        hit: &Hit<PAYLOAD>,
+    ) -> Step {
+        scratch.wrappings.clear();
+        let world = self.world;
+        let Some(door) = world.door(lane.ingress) else { return DropReason::VlanUnknown.into() };
+        let mut parsed = match world.parsed(lane, door.zone, bytes) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return Step::Malformed(DropReason::from(refusal)),
+        };
+        let at = match door.arrival(&parsed.ethernet, parsed.vlan) {
+            Ok(at) => at,
+            Err(reason) => return reason.into(),
+        };
+        match F::packet(&mut parsed.network) {
+            Some(packet) => self.replay_first(scratch, &at, &mut parsed.ethernet, packet, hit),
+            None => DropReason::ProtocolUnknown.into(),
+        }
     }
 
     /// Finds the link of a session's packet, and gives the packet to it.
@@ -356,7 +391,9 @@ where
         };
         let outer = match shape.carriage() {
             Carriage::Plain | Carriage::Direct | Carriage::Marked { .. } => None,
-            Carriage::IpInIp | Carriage::Gue => Some(Outer::over(packet, translation)),
+            Carriage::IpInIp | Carriage::Gue => {
+                Some(Outer::over(packet, translation, &self.world.shared.hasher))
+            }
         };
         let room = match &outer {
             None => Room::of(mtu_bytes),

@@ -1,6 +1,7 @@
 //! What one worker remembers from frame to frame: small, fixed in size, its own.
 
 use crate::copies::Copies;
+use crate::expect::Expectations;
 use crate::park::Park;
 use crate::shared::{Report, Shared};
 use crate::wrapping::Wrapping;
@@ -22,6 +23,8 @@ const PURPOSE_RANDOM: u64 = 0x7261_6e64_6f6d_0000;
 pub(crate) struct Scratch {
     pub park: Park,
     pub copies: Copies,
+    /// Sessions that the burst is about to open.
+    pub expectations: Box<Expectations>,
     /// What is to be done to frames of the burst beyond rewriting.
     pub wrappings: ArrayVec<Wrapping, BURST_FRAMES_MAX>,
     draws: u64,
@@ -36,6 +39,7 @@ impl Scratch {
         Self {
             park: Park::new(),
             copies: Copies::new(),
+            expectations: Box::new(Expectations::new()),
             wrappings: ArrayVec::new(),
             draws: 0,
             worker: worker as u64,

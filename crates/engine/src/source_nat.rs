@@ -90,6 +90,23 @@ where
         self.insert(packet, candidate)
     }
 
+    /// Lends the session a port of `pool` if the first draw is one that nobody has and that does not rest.
+    pub fn lend_at_first_try(
+        &self,
+        scratch: &mut Scratch,
+        packet: &Packet<'_, F>,
+        pool: &SourceNatPool<F>,
+        candidate: &mut Candidate<F>,
+    ) -> Option<()> {
+        let source = self.draw(scratch, packet, pool)?;
+        candidate.lend(packet, source);
+        let ends = candidate.leaving.swapped();
+        let key = F::Key::new(candidate.reply_zone, packet.key.protocol(), ends.source, ends.destination);
+        let hash = key.hash(&self.world.shared.hasher);
+        let rests = self.world.shared.quarantine.rests(hash, self.world.tick, ticks_in(REST));
+        (!rests && !self.has_service(packet, source)).then_some(())
+    }
+
     /// A random address and port of the pool. An outsider cannot guess it: the generator is keyed by the secret.
     fn draw(
         &self,

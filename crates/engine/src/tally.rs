@@ -1,10 +1,41 @@
 //! What the packets of sessions add to the counts: of members, of handshakes, of ends.
 
-use crate::path::{Fits, Path};
+use crate::path::{Fits, Path, World};
 use flow::Family;
 use rewrite::{Direction, MemberId};
 use session::tcp::{Segment, header_flags};
 use session::{Flags, Hit, Session, SlotIndex, State};
+
+/// What the frames of a burst add to the counts of the ports that they leave by, port after port: most bursts have one.
+#[derive(Default)]
+pub(crate) struct Sent {
+    /// Frames to be sent, of whatever port.
+    pub transmitted: u32,
+    port: u16,
+    packets: u64,
+    bytes: u64,
+}
+
+impl World<'_> {
+    /// Counts a frame that leaves by `port`.
+    #[inline(always)]
+    pub fn count_sent_to(&self, sent: &mut Sent, port: u16, length_bytes: usize) {
+        if port != sent.port {
+            self.count_all_sent(sent);
+            sent.port = port;
+        }
+        sent.transmitted += 1;
+        sent.packets += 1;
+        sent.bytes += length_bytes as u64;
+    }
+
+    /// Adds what was put off.
+    #[inline(never)]
+    pub fn count_all_sent(&self, sent: &mut Sent) {
+        self.count_sent(sent.port, sent.packets, sent.bytes);
+        (sent.packets, sent.bytes) = (0, 0);
+    }
+}
 
 impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, KEY, PAYLOAD, LINES>
 where
@@ -12,6 +43,7 @@ where
 {
     /// A session begins to close with this packet, or its server refuses it: it is no more one of its member's.
     #[cold]
+    #[inline(never)]
     pub fn note_end(&self, member: MemberId, hit: &Hit<PAYLOAD>, seen: Flags) {
         let own = hit.direction.activity.flags();
         if seen.contains(Flags::RST)

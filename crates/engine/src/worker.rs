@@ -9,7 +9,7 @@ use crate::scratch::Scratch;
 use crate::shared::{Orders, Shared};
 use crate::sweep::Sweep;
 use plan::{Plan, Subscriber};
-use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports, Verdict};
+use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports};
 use session::tick_from_ns;
 use std::sync::Arc;
 
@@ -111,13 +111,11 @@ impl World<'_> {
             return 0;
         }
         let received = burst.len() as u32;
-        let verdicts = self.burst(scratch, ring, &mut burst);
+        let (verdicts, sent) = self.burst(scratch, ring, &mut burst);
         drop(burst);
-        let sent =
-            verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Transmit { .. })).count() as u64;
         let refused = u64::from(ports.settle(index, &verdicts).refused);
         self.counters.received.add(u64::from(received));
-        self.counters.transmitted.add(sent.saturating_sub(refused));
+        self.counters.transmitted.add(u64::from(sent).saturating_sub(refused));
         if refused > 0 {
             self.counters.drops[DropReason::TransmitRefused.index()].add(refused);
         }

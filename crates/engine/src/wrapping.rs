@@ -5,7 +5,7 @@
 //! to the frame itself in the last stage.
 
 use crate::reason::DropReason;
-use flow::{Family, NetworkHeader, Packet, segment};
+use flow::{Family, FlowHasher, NetworkHeader, Packet, segment};
 use port::Frame;
 use rewrite::{Carriage, Translation};
 use std::net::IpAddr;
@@ -16,6 +16,15 @@ use wire::encapsulation::{
 use wire::ethernet::{self, Ethernet};
 use wire::protocol;
 use wire::tcp::{Tcp, clamp_mss};
+
+/// Separates what others see of a flow's hash from the secret's other uses: "entropy".
+const PURPOSE_ENTROPY: u64 = u64::from_be_bytes(*b"\0entropy");
+
+/// A number that a flow has for its own and that others may see: it tells nothing of the hash `hash`, by which its session
+/// is found.
+pub(crate) fn entropy(hash: u64, hasher: &FlowHasher) -> u32 {
+    hasher.dispatch(PURPOSE_ENTROPY, &hash.to_le_bytes()) as u32
+}
 
 /// What is to be done to one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +83,11 @@ impl Wrapping {
 
 impl Outer {
     /// The header that `translation` puts in front of `packet`, once its hop limit has fallen.
-    pub fn over<F: Family>(packet: &Packet<'_, F>, translation: &Translation<F>) -> Self {
+    pub fn over<F: Family>(
+        packet: &Packet<'_, F>,
+        translation: &Translation<F>,
+        hasher: &FlowHasher,
+    ) -> Self {
         let is_gue = translation.shape.carriage() == Carriage::Gue;
         let ports = Ports { source: translation.source.1, gue: translation.destination.1 };
         Self {
@@ -87,7 +100,7 @@ impl Outer {
                 dont_fragment: packet.header.dont_fragment(),
                 length_bytes: packet.length_bytes,
             },
-            entropy: packet.hash as u32,
+            entropy: entropy(packet.hash, hasher),
         }
     }
 

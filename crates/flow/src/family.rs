@@ -25,6 +25,8 @@ pub trait NetworkHeader {
     fn set_hop_limit(&mut self, hop_limit: u8);
     /// Brings the header's own checksum up to date; IPv6 has none.
     fn update_checksum(&mut self, delta: ChecksumDelta);
+    /// Length of the whole packet in bytes, without link-layer padding.
+    fn length_bytes(&self) -> u16;
     /// DSCP and ECN.
     fn traffic_class(&self) -> u8;
     /// Overwrites DSCP and keeps ECN; a header checksum of its own is brought up to date. Bits above the sixth are
@@ -54,13 +56,15 @@ pub trait Family: Copy + Debug + Default + 'static {
     /// Its addresses.
     type Address: Copy + Eq + Ord + Hash + Debug + Send + Sync + Into<IpAddr> + 'static;
     /// Its header, lent from a frame.
-    type Header<'a>: NetworkHeader<Address = Self::Address>;
+    type Header<'a>: NetworkHeader<Address = Self::Address> + wire::Header<'a>;
     /// Its flow key.
     type Key: FlowKey<Address = Self::Address> + Send + Sync;
     /// The protocol number of its ICMP.
     const ICMP: u8;
     /// The version in its header: 4 or 6.
     const VERSION: u8;
+    /// Length of the fixed part of its header in bytes.
+    const HEADER_BYTES: usize;
 
     /// How the sum of both addresses changes in a pseudo header.
     fn address_delta(old: Self::Address, new: Self::Address) -> ChecksumDelta;
@@ -129,6 +133,11 @@ impl NetworkHeader for Ipv4<'_> {
     }
 
     #[inline]
+    fn length_bytes(&self) -> u16 {
+        self.total_length()
+    }
+
+    #[inline]
     fn traffic_class(&self) -> u8 {
         self.dscp() << 2 | self.ecn()
     }
@@ -183,6 +192,12 @@ impl NetworkHeader for Ipv6<'_> {
     fn update_checksum(&mut self, _delta: ChecksumDelta) {}
 
     #[inline]
+    fn length_bytes(&self) -> u16 {
+        // What a frame holds fits; a payload length past its end was refused.
+        self.payload_length().saturating_add(Ipv6::LENGTH as u16)
+    }
+
+    #[inline]
     fn traffic_class(&self) -> u8 {
         Ipv6::traffic_class(self)
     }
@@ -209,6 +224,7 @@ impl Family for V4 {
     type Key = KeyV4;
     const ICMP: u8 = protocol::ICMP;
     const VERSION: u8 = 4;
+    const HEADER_BYTES: usize = Ipv4::LENGTH;
 
     fn address_delta(old: Ipv4Addr, new: Ipv4Addr) -> ChecksumDelta {
         ChecksumDelta::between_ipv4(old, new)
@@ -263,6 +279,7 @@ impl Family for V6 {
     type Key = KeyV6;
     const ICMP: u8 = protocol::ICMPV6;
     const VERSION: u8 = 6;
+    const HEADER_BYTES: usize = Ipv6::LENGTH;
 
     fn address_delta(old: Ipv6Addr, new: Ipv6Addr) -> ChecksumDelta {
         ChecksumDelta::between_ipv6(old, new)

@@ -20,11 +20,20 @@ pub trait FlowKey: Copy + Eq + Hash + fmt::Debug {
     fn words(&self) -> &Self::Words;
     /// The key that these are the words of.
     fn from_words(words: Self::Words) -> Self;
-    /// The keyed hash of the flow; the same for both directions.
+    /// Says where the flow is kept; another number for each direction. Which member serves it is for
+    /// [`FlowHasher::dispatch`].
     fn hash(&self, hasher: &FlowHasher) -> u64;
     /// The key of packets from `source` to `destination`. Ports are 0 where the protocol has none.
     fn new(zone: Zone, protocol: u8, source: (Self::Address, u16), destination: (Self::Address, u16))
     -> Self;
+    /// The same with both ports in one: source:16 ‖ destination:16.
+    fn of_ports(
+        zone: Zone,
+        protocol: u8,
+        source: Self::Address,
+        destination: Self::Address,
+        ports: u32,
+    ) -> Self;
     /// Source address and port.
     fn source(&self) -> (Self::Address, u16);
     /// Destination address and port.
@@ -39,11 +48,14 @@ pub trait FlowKey: Copy + Eq + Hash + fmt::Debug {
     }
 }
 
-fn ports_word(zone: Zone, protocol: u8, source_port: u16, destination_port: u16) -> u64 {
-    u64::from(source_port) << 48
-        | u64::from(destination_port) << 32
-        | u64::from(protocol) << 24
-        | u64::from(zone.0) << 16
+#[inline(always)]
+fn ports_word(zone: Zone, protocol: u8, ports: u32) -> u64 {
+    u64::from(ports) << 32 | u64::from(protocol) << 24 | u64::from(zone.0) << 16
+}
+
+#[inline(always)]
+fn both(source_port: u16, destination_port: u16) -> u32 {
+    u32::from(source_port) << 16 | u32::from(destination_port)
 }
 
 /// The key of an IPv4 flow: two words.
@@ -75,8 +87,13 @@ impl FlowKey for KeyV4 {
 
     #[inline]
     fn new(zone: Zone, protocol: u8, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Self {
-        let addresses = u64::from(source.0.to_bits()) << 32 | u64::from(destination.0.to_bits());
-        Self([addresses, ports_word(zone, protocol, source.1, destination.1)])
+        Self::of_ports(zone, protocol, source.0, destination.0, both(source.1, destination.1))
+    }
+
+    #[inline(always)]
+    fn of_ports(zone: Zone, protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, ports: u32) -> Self {
+        let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+        Self([addresses, ports_word(zone, protocol, ports)])
     }
 
     #[inline]
@@ -121,14 +138,14 @@ impl FlowKey for KeyV6 {
 
     #[inline]
     fn new(zone: Zone, protocol: u8, source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16)) -> Self {
-        let (from, to) = (source.0.to_bits(), destination.0.to_bits());
-        Self([
-            (from >> 64) as u64,
-            from as u64,
-            (to >> 64) as u64,
-            to as u64,
-            ports_word(zone, protocol, source.1, destination.1),
-        ])
+        Self::of_ports(zone, protocol, source.0, destination.0, both(source.1, destination.1))
+    }
+
+    #[inline(always)]
+    fn of_ports(zone: Zone, protocol: u8, source: Ipv6Addr, destination: Ipv6Addr, ports: u32) -> Self {
+        let (from, to) = (source.to_bits(), destination.to_bits());
+        let ports = ports_word(zone, protocol, ports);
+        Self([(from >> 64) as u64, from as u64, (to >> 64) as u64, to as u64, ports])
     }
 
     #[inline]

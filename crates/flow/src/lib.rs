@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fragments;
+pub mod plain;
 pub mod probe;
 pub mod quote;
 

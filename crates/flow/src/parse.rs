@@ -43,7 +43,7 @@ pub struct Packet<'a, F: Family> {
     pub transport: Transport<'a>,
     /// The flow, in the direction of this packet.
     pub key: F::Key,
-    /// The keyed, symmetric hash of the flow.
+    /// The keyed hash of the flow in this direction: where its session is kept.
     pub hash: u64,
     /// Length of the whole IP packet in bytes, without link-layer padding.
     pub length_bytes: u16,
@@ -174,7 +174,7 @@ fn packet_v4<'a>(
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
     let key = KeyV4::new(zone, header.protocol(), source, destination);
-    let length_bytes = header.total_length();
+    let length_bytes = header.length_bytes();
     let packet = Packet { header, transport, hash: hasher.flow_v4(&key), key, length_bytes, piece };
     Parsed { ethernet, vlan, network: Network::V4(packet) }
 }
@@ -218,8 +218,7 @@ fn packet_v6<'a>(
     let source = (header.source(), source_port);
     let destination = (header.destination(), destination_port);
     let key = KeyV6::new(zone, protocol, source, destination);
-    // The fixed header is 40 bytes, and a payload length past the frame was refused above, so the sum fits.
-    let length_bytes = header.payload_length().saturating_add(Ipv6::LENGTH as u16);
+    let length_bytes = header.length_bytes();
     let packet = Packet { header, transport, hash: hasher.flow_v6(&key), key, length_bytes, piece };
     Parsed { ethernet, vlan, network: Network::V6(packet) }
 }
@@ -451,15 +450,15 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_keyed_by_its_identifier_alike_both_ways() {
+    fn an_echo_is_keyed_by_its_identifier_both_ways() {
         let (a, b) = ([198, 18, 0, 1].into(), [198, 18, 0, 2].into());
-        let hash = |mut frame: Vec<u8>| match parse(&mut frame, Zone(0), &hasher()).unwrap().network {
-            Network::V4(packet) => packet.hash,
+        let key = |mut frame: Vec<u8>| match parse(&mut frame, Zone(0), &hasher()).unwrap().network {
+            Network::V4(packet) => packet.key,
             _ => panic!("not IPv4"),
         };
-        let request = hash(build::ethernet(A, B).ipv4(a, b).echo_request(77, 1).finish());
-        let reply = hash(build::ethernet(B, A).ipv4(b, a).echo_reply(77, 1).finish());
-        assert_eq!(request, reply);
-        assert_ne!(request, hash(build::ethernet(A, B).ipv4(a, b).echo_request(78, 1).finish()));
+        let request = key(build::ethernet(A, B).ipv4(a, b).echo_request(77, 1).finish());
+        let reply = key(build::ethernet(B, A).ipv4(b, a).echo_reply(77, 1).finish());
+        assert_eq!(request, reply.swapped());
+        assert_ne!(request, key(build::ethernet(A, B).ipv4(a, b).echo_request(78, 1).finish()));
     }
 }

@@ -31,7 +31,7 @@ pub use firewalls::{
 pub use links::{Link, LinkTable};
 pub use loads::Loads;
 pub use outbound::{Outbound, Outbounds};
-pub use ports::{Attachment, PortPlan, RingPlan};
+pub use ports::{Attachment, Exit, PortPlan, PortTable, RingPlan};
 pub use publish::{Publisher, Subscriber};
 pub use routes::{Hop, LinksByNextHop, Resolution, Route, RouteTable, RouteTableBuilder};
 pub use rows::{PreferenceRows, RowMember};
@@ -119,7 +119,7 @@ pub struct Plan {
     /// Changes whenever a member died whose sessions are to be reset; tells the workers to sweep.
     pub reset_epoch: u64,
     /// Ports, then bridges, by port index.
-    pub ports: Arc<[PortPlan]>,
+    pub ports: Arc<PortTable>,
     /// Whose the frames of each ring are, by ring index.
     pub rings: Arc<[RingPlan]>,
     /// Idle times.

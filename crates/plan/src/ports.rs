@@ -12,6 +12,7 @@
 use crate::Zone;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::Mac;
+use wire::ethernet;
 
 /// One port or bridge, as the data plane needs it. Ports come first, in the order of the configuration, then bridges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,58 @@ impl PortPlan {
             Attachment::Bridge { members, .. } => Some(members),
             Attachment::Ring { .. } => None,
         }
+    }
+}
+
+/// The ports and bridges of a plan, by index, and beside them what a frame that leaves needs of them most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortTable {
+    ports: Box<[PortPlan]>,
+    exits: Box<[Exit]>,
+}
+
+/// How frames leave by a port that needs nothing but a MAC address for it: no tag, no bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its own MAC address.
+    pub mac: Mac,
+    /// The longest frame that it carries, Ethernet header included; 0 where more is needed.
+    pub frame_bytes_max: u16,
+    /// Index of its ring.
+    pub ring: u16,
+}
+
+impl PortTable {
+    /// The way out by a port, if nothing but a MAC address is needed.
+    #[inline(always)]
+    pub fn exit(&self, port: u16) -> Option<&Exit> {
+        self.exits.get(usize::from(port))
+    }
+}
+
+impl FromIterator<PortPlan> for PortTable {
+    fn from_iter<I: IntoIterator<Item = PortPlan>>(ports: I) -> Self {
+        let ports: Box<[PortPlan]> = ports.into_iter().collect();
+        let exit = |port: &PortPlan| {
+            let nowhere = Exit { mac: port.mac, frame_bytes_max: 0, ring: 0 };
+            match port.attachment {
+                Attachment::Ring { ring, vlan: 0 } if port.bridge.is_none() => {
+                    let frame_bytes_max = port.mtu_bytes.saturating_add(ethernet::LENGTH as u16);
+                    Exit { frame_bytes_max, ring, ..nowhere }
+                }
+                _ => nowhere,
+            }
+        };
+        Self { exits: ports.iter().map(exit).collect(), ports }
+    }
+}
+
+impl std::ops::Deref for PortTable {
+    type Target = [PortPlan];
+
+    #[inline(always)]
+    fn deref(&self) -> &[PortPlan] {
+        &self.ports
     }
 }
 

@@ -14,25 +14,27 @@ const _: () = assert!(HEAD_ROOM_BYTES + FRAME_BYTES_MAX <= BUFFER_BYTES);
 #[derive(Clone)]
 struct Buffer {
     bytes: Box<[u8; BUFFER_BYTES]>,
-    start: usize,
-    length: usize,
+    start: u16,
+    length: u16,
 }
 
 impl Buffer {
     fn empty() -> Self {
-        Self { bytes: Box::new([0; BUFFER_BYTES]), start: HEAD_ROOM_BYTES, length: 0 }
+        Self { bytes: Box::new([0; BUFFER_BYTES]), start: HEAD_ROOM_BYTES as u16, length: 0 }
     }
 
     fn fill(&mut self, frame: &[u8]) {
-        self.start = HEAD_ROOM_BYTES;
-        self.length = frame.len();
+        self.start = HEAD_ROOM_BYTES as u16;
+        // No longer than a buffer, as every caller has seen.
+        self.length = frame.len() as u16;
         self.bytes[HEAD_ROOM_BYTES..HEAD_ROOM_BYTES + frame.len()].copy_from_slice(frame);
     }
 }
 
 struct Queue {
     arriving: VecDeque<Buffer>,
-    lent: Vec<Buffer>,
+    /// How many of the first that arrived are lent.
+    lent: usize,
     sent: VecDeque<Buffer>,
 }
 
@@ -48,7 +50,7 @@ impl MemoryPorts {
     pub fn new(count: usize, buffers: usize, transmit_capacity: usize) -> Self {
         let queue = || Queue {
             arriving: VecDeque::with_capacity(buffers),
-            lent: Vec::with_capacity(BURST_FRAMES_MAX),
+            lent: 0,
             sent: VecDeque::with_capacity(transmit_capacity),
         };
         Self {
@@ -72,7 +74,8 @@ impl MemoryPorts {
     /// Takes the oldest frame sent by `port`.
     pub fn take(&mut self, port: PortIndex) -> Option<Vec<u8>> {
         let buffer = self.queues.get_mut(port.index())?.sent.pop_front()?;
-        let frame = buffer.bytes[buffer.start..buffer.start + buffer.length].to_vec();
+        let (start, length) = (usize::from(buffer.start), usize::from(buffer.length));
+        let frame = buffer.bytes[start..start + length].to_vec();
         self.free.push(buffer);
         Some(frame)
     }
@@ -87,7 +90,8 @@ impl MemoryPorts {
 
     /// Frames that have arrived at `port` and were not received yet.
     pub fn waiting(&self, port: PortIndex) -> usize {
-        self.queues[port.index()].arriving.len()
+        let queue = &self.queues[port.index()];
+        queue.arriving.len() - queue.lent
     }
 
     /// Buffers that hold no frame: all of them, once everything is settled and taken.
@@ -97,7 +101,9 @@ impl MemoryPorts {
 
     fn release_lent(&mut self, port: PortIndex) {
         let Self { queues, free, .. } = self;
-        free.append(&mut queues[port.index()].lent);
+        let queue = &mut queues[port.index()];
+        free.extend(queue.arriving.drain(..queue.lent));
+        queue.lent = 0;
     }
 }
 
@@ -109,25 +115,24 @@ impl Ports for MemoryPorts {
     fn receive(&mut self, port: PortIndex) -> Burst<'_> {
         self.release_lent(port);
         let queue = &mut self.queues[port.index()];
-        let count = queue.arriving.len().min(BURST_FRAMES_MAX);
-        queue.lent.extend(queue.arriving.drain(..count));
-        queue
-            .lent
-            .iter_mut()
-            .filter_map(|buffer| Frame::new(&mut buffer.bytes[..], buffer.start, buffer.length))
-            .collect()
+        queue.lent = queue.arriving.len().min(BURST_FRAMES_MAX);
+        let lent = queue.arriving.iter_mut().take(queue.lent);
+        lent.filter_map(|Buffer { bytes, start, length }| {
+            Frame::new(&mut bytes[..], usize::from(*start), usize::from(*length))
+        })
+        .collect()
     }
 
     fn settle(&mut self, port: PortIndex, verdicts: &[Verdict]) -> Settled {
         let mut settled = Settled::default();
-        let mut lent = std::mem::take(&mut self.queues[port.index()].lent);
-        for (index, mut buffer) in lent.drain(..).enumerate() {
+        let lent = std::mem::take(&mut self.queues[port.index()].lent);
+        for index in 0..lent {
+            let Some(mut buffer) = self.queues[port.index()].arriving.pop_front() else { break };
             match verdicts.get(index) {
                 Some(&Verdict::Transmit { port: egress, start, length })
                     if usize::from(start) + usize::from(length) <= BUFFER_BYTES =>
                 {
-                    buffer.start = usize::from(start);
-                    buffer.length = usize::from(length);
+                    (buffer.start, buffer.length) = (start, length);
                     match self.queues.get_mut(egress.index()) {
                         Some(queue) if queue.sent.len() < self.transmit_capacity => {
                             queue.sent.push_back(buffer)
@@ -141,7 +146,6 @@ impl Ports for MemoryPorts {
                 _ => self.free.push(buffer),
             }
         }
-        self.queues[port.index()].lent = lent;
         settled
     }
 

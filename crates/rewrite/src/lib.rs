@@ -14,7 +14,7 @@ mod words;
 
 pub use shape::{Carriage, Shape};
 pub use translation::{
-    Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Translation, apply, decrement_hop_limit,
-    translate,
+    Birth, Course, Direction, Endpoints, LinkIndex, MemberId, Translation, apply, apply_plain,
+    decrement_hop_limit, translate,
 };
 pub use words::Words;

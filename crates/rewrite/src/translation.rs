@@ -1,6 +1,7 @@
 //! The record, how a mode is compiled into it, and how it is replayed.
 
 use crate::shape::{Carriage, Shape};
+use flow::plain::{PlainPacket, PortHeader};
 use flow::{Family, NetworkHeader, Packet, Transport};
 use wire::checksum::ChecksumDelta;
 use wire::{icmp, protocol};
@@ -156,30 +157,10 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
         }
         return;
     }
-    let header = &mut packet.header;
-    let mut header_delta = translation.address_delta;
-    header.set_addresses(translation.source.0, translation.destination.0);
-    if shape.takes_hop() {
-        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
-        header_delta = header_delta.plus(F::hop_delta());
-    }
-    if let Carriage::Marked { dscp } = shape.carriage() {
-        header.set_dscp(dscp);
-    }
-    header.update_checksum(header_delta);
+    apply_to_header(translation, &mut packet.header);
     match &mut packet.transport {
-        Transport::Tcp { header, .. } => {
-            let old = (header.source_port(), header.destination_port());
-            header.set_source_port(translation.source.1);
-            header.set_destination_port(translation.destination.1);
-            header.update_checksum(translation.transport_delta(old));
-        }
-        Transport::Udp(header) => {
-            let old = (header.source_port(), header.destination_port());
-            header.set_source_port(translation.source.1);
-            header.set_destination_port(translation.destination.1);
-            header.update_checksum(translation.transport_delta(old));
-        }
+        Transport::Tcp { header, .. } => apply_to_ports(translation, header),
+        Transport::Udp(header) => apply_to_ports(translation, header),
         Transport::Icmp(header) => {
             // ICMPv6 sums up the addresses too (RFC 4443 section 2.3).
             let is_v6 = F::ICMP == protocol::ICMPV6;
@@ -197,6 +178,46 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
         }
         Transport::Fragment | Transport::Other => {}
     }
+}
+
+/// The same for a plain packet of what a router does ([`Shape::is_routed`]).
+#[inline(always)]
+pub fn apply_plain<'a, F: Family, T: PortHeader<'a>>(
+    translation: &Translation<F>,
+    packet: &mut PlainPacket<'a, F, T>,
+) {
+    if translation.shape.keeps_addresses() {
+        let header = &mut packet.header;
+        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+        header.update_checksum(F::hop_delta());
+        return;
+    }
+    apply_to_header(translation, &mut packet.header);
+    apply_to_ports(translation, &mut packet.transport);
+}
+
+/// Addresses, hop limit, mark, and the IP header's checksum.
+#[inline(always)]
+fn apply_to_header<F: Family>(translation: &Translation<F>, header: &mut F::Header<'_>) {
+    let mut delta = translation.address_delta;
+    header.set_addresses(translation.source.0, translation.destination.0);
+    if translation.shape.takes_hop() {
+        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+        delta = delta.plus(F::hop_delta());
+    }
+    if let Carriage::Marked { dscp } = translation.shape.carriage() {
+        header.set_dscp(dscp);
+    }
+    header.update_checksum(delta);
+}
+
+/// Ports, and the transport checksum.
+#[inline(always)]
+fn apply_to_ports<'a, F: Family, T: PortHeader<'a>>(translation: &Translation<F>, header: &mut T) {
+    let new = u32::from(translation.source.1) << 16 | u32::from(translation.destination.1);
+    let delta = translation.address_delta.plus(ChecksumDelta::between32(header.ports(), new));
+    header.set_ports(new);
+    header.update_checksum(delta);
 }
 
 impl<F: Family> Translation<F> {
@@ -254,14 +275,6 @@ impl<F: Family> Translation<F> {
             return self;
         }
         Self { shape: self.shape.from_firewall(), born: Birth(row), ..self }
-    }
-
-    /// Change of the transport checksum of a packet that arrives with `old` ports: pseudo header and ports.
-    #[inline]
-    fn transport_delta(&self, old: (u16, u16)) -> ChecksumDelta {
-        self.address_delta
-            .plus(ChecksumDelta::between16(old.0, self.source.1))
-            .plus(ChecksumDelta::between16(old.1, self.destination.1))
     }
 }
 

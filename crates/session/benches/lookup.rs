@@ -37,8 +37,8 @@ fn insert(table: &TableV4, number: u64) -> Insert<3> {
 
 fn burst(table: &TableV4, keys: &[u64; BURST_PACKETS]) -> u64 {
     let entries = keys.map(entry);
-    let probes = entries.map(|entry| table.probe(entry.hash));
-    black_box(probes.iter().fold(0, |sum, probe| sum ^ table.touch(probe)));
+    let probes = entries.map(|entry| table.ask_for_tags(entry.hash)).map(|probe| table.look(probe));
+    probes.iter().for_each(|probe| table.ask_for_slot(probe));
     let mut found = 0;
     for (probe, entry) in probes.iter().zip(&entries) {
         if let Lookup::Hit(hit) = table.find(probe, &entry.key) {

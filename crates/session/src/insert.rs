@@ -104,7 +104,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         server: &Entry<KEY, PAYLOAD>,
         mut evicted: impl FnMut(&Session<KEY, PAYLOAD>),
     ) -> Insert<PAYLOAD> {
-        let (client_probe, server_probe) = (self.sets_of(client.hash), self.sets_of(server.hash));
+        let (client_probe, server_probe) = (self.locate(client.hash), self.locate(server.hash));
         let Some(client_slot) = self.reserve(client_probe, opening.tick, &mut evicted) else {
             return Insert::Full;
         };
@@ -112,6 +112,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
             self.free_tag(client_slot);
             return Insert::Full;
         };
+        self.slots[server_slot.index()].prefetch();
         fence(Ordering::SeqCst);
         let obstacle = match self.published(client_probe, &client.key) {
             Contest::Taken(hit) => Some(Insert::Duplicate(hit)),
@@ -136,10 +137,6 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         }
     }
 
-    fn sets_of(&self, hash: u64) -> Probe {
-        Probe::new(hash, self.tags.len())
-    }
-
     /// Takes a free slot in the emptier of the two sets, the first when they are even; makes room if it has
     /// to.
     fn reserve(
@@ -149,16 +146,25 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         evicted: &mut impl FnMut(&Session<KEY, PAYLOAD>),
     ) -> Option<SlotIndex> {
         for _ in 0..=EVICTION_TRIES {
-            let [first, second] = probe.sets.map(|set| self.tags[set as usize].matches(0).count_ones());
-            let order = if second > first { [1, 0] } else { [0, 1] };
-            for set in order.map(|i| probe.sets[i]) {
-                if let Some(place) = self.tags[set as usize].reserve(probe.tag) {
-                    return Some(SlotIndex(set * SLOTS_PER_SET as u32 + place as u32));
+            // Another thread may have been faster, so it is asked again and again, until both sets are full.
+            while let Some(index) = self.room(&probe) {
+                let (set, place) = (index.index() / SLOTS_PER_SET, index.index() % SLOTS_PER_SET);
+                if self.tags[set].reserve_place(place, probe.tag) {
+                    return Some(index);
                 }
             }
             evicted(&self.evict(probe, now_tick)?);
         }
         None
+    }
+
+    /// A free slot in the emptier of the two sets, the first when they are even.
+    #[inline]
+    pub(crate) fn room(&self, probe: &Probe) -> Option<SlotIndex> {
+        let [first, second] = probe.sets.map(|set| self.tags[set as usize].matches(0));
+        let is_second = second.count_ones() > first.count_ones();
+        let (set, free) = if is_second { (probe.sets[1], second) } else { (probe.sets[0], first) };
+        (free != 0).then(|| SlotIndex(set * SLOTS_PER_SET as u32 + free.trailing_zeros()))
     }
 
     /// The first look: is the key live already? Slots that other inserts have merely reserved are left to the
@@ -243,7 +249,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     /// Looks for a session with the same key and a lower client slot, waiting for slots that are still being
     /// written.
     fn contest(&self, probe: Probe, key: &[u64; KEY], own: Hit<PAYLOAD>) -> Contest<PAYLOAD> {
-        for index in self.look(probe).slots() {
+        for index in self.look(probe).slots().filter(|&index| index != own.slot && index != own.peer) {
             match self.examine(index, probe.tag, key) {
                 Lookup::Hit(hit) if hit.client_slot() < own.slot => return Contest::Taken(hit),
                 Lookup::Busy => return Contest::Undecided,

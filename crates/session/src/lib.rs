@@ -31,8 +31,8 @@
 //! ```
 //!
 //! A packet costs three cache lines, two of tags and its slot's, and the misses of a burst can be made to
-//! overlap: [`Table::touch_tags`] for every packet, then [`Table::probe`] for every packet, then
-//! [`Table::touch`], then [`Table::find`]. It writes one line: the one that it has just read.
+//! overlap: [`Table::ask_for_tags`] for every packet, then [`Table::look`] and [`Table::ask_for_slot`] for
+//! every packet, then [`Table::find`]. It writes one line: the one that it has just read.
 //!
 //! # One session, two slots
 //!
@@ -136,7 +136,7 @@ pub use ageing::Visit;
 pub use insert::{Entry, Insert, Opening};
 pub use quarantine::Quarantine;
 pub use state::{State, TICK_NS, Timeouts, tick_from_ns, ticks_in};
-pub use table::{Hit, LOAD_PER_MILLE, Lookup, MemoryRegion, Table};
+pub use table::{Found, Hit, LOAD_PER_MILLE, Lookup, MemoryRegion, Table};
 pub use tags::{Probe, SLOTS_PER_SET};
 pub use tcp::Observation;
 pub use view::{Session, Side};

@@ -40,10 +40,10 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Slot<KEY, PAYLO
         &self.0[index / WORDS_PER_LINE].0[index % WORDS_PER_LINE]
     }
 
-    /// Loads a word of every line.
-    #[inline]
-    pub(crate) fn touch(&self) -> u64 {
-        self.0.iter().fold(0, |sum, line| sum ^ line.0[0].load(Ordering::Relaxed))
+    /// Asks for every line.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        self.0.iter().for_each(prefetch::prefetch);
     }
 
     #[inline]

@@ -1,13 +1,14 @@
 //! The table itself: making it, looking up, and the few words that every packet writes.
 
 use crossbeam::utils::CachePadded;
+use prefetch::prefetch;
 
 use crate::{
     slot::{Contents, Slot},
     sync::{AtomicU64, Ordering, WAIT_LOOKS, spin_loop},
     tags::{Probe, SLOTS_PER_SET, TagSet},
     tcp::Observation,
-    word::{Activity, Direction, Flags, Progress, SlotIndex},
+    word::{Activity, Direction, Flags, Header, Progress, SlotIndex},
 };
 
 /// Slots per thousand that may be taken when the table holds its capacity. Higher saves memory, but two
@@ -52,6 +53,36 @@ pub struct Hit<const PAYLOAD: usize> {
     pub payload: [u64; PAYLOAD],
     /// Activity and progress of this direction.
     pub direction: Direction,
+}
+
+/// A live side of a session that was found by [`Table::find_first`]: what a caller in a hurry keeps in registers.
+pub struct Found<'t, const KEY: usize, const PAYLOAD: usize, const LINES: usize> {
+    slot: &'t Slot<KEY, PAYLOAD, LINES>,
+    header: Header,
+    /// The slot.
+    pub index: SlotIndex,
+    /// The payload words of this direction.
+    pub payload: [u64; PAYLOAD],
+    /// Activity and progress of this direction.
+    pub direction: Direction,
+}
+
+impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Found<'_, KEY, PAYLOAD, LINES> {
+    /// The birth number that both sides share.
+    #[inline(always)]
+    pub fn birth(&self) -> u16 {
+        self.header.birth()
+    }
+
+    /// Notes one packet, as [`Table::record`] does. False when its activity changes with it, which is left to that.
+    #[inline(always)]
+    pub fn note(&self, now_tick: u32, seen: Observation) -> bool {
+        if self.direction.activity.would_change(now_tick, seen.flags) || self.slot.header() != self.header {
+            return false;
+        }
+        self.slot.set_progress(self.direction.progress.after(seen));
+        true
+    }
 }
 
 impl<const PAYLOAD: usize> Hit<PAYLOAD> {
@@ -151,28 +182,38 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         &self.count[client.index() / SLOTS_PER_SET % COUNTER_SHARDS]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
         self.slots.get(index.index())
     }
 
-    /// Pass before the first, for tables beyond the caches: loads the tags of both candidate sets and looks
-    /// at none, so that a core has more frames' loads in flight than it could with the comparing between
-    /// them. What it returns means nothing; a caller sums it into a `black_box` to keep the loads.
+    /// Which sets a key may be in, and with which tag. `hash` is the key's 64-bit keyed hash.
     #[inline]
-    pub fn touch_tags(&self, hash: u64) -> u64 {
-        let [first, second] = Probe::new(hash, self.tags.len()).sets;
-        self.tags[first as usize].touch() ^ self.tags[second as usize].touch()
+    pub fn locate(&self, hash: u64) -> Probe {
+        Probe::new(hash, self.tags.len())
     }
 
-    /// First pass over a burst: loads the tags of both candidate sets. `hash` is the key's 64-bit keyed hash.
+    /// First pass over a burst: asks for the tags of both candidate sets.
+    #[inline(always)]
+    pub fn ask_for_tags(&self, hash: u64) -> Probe {
+        let probe = self.locate(hash);
+        for set in probe.sets {
+            if let Some(tags) = self.tags.get(set as usize) {
+                prefetch(tags);
+            }
+        }
+        probe
+    }
+
+    /// The sets and the tags that match, at once: for a packet that comes alone.
     #[inline]
     pub fn probe(&self, hash: u64) -> Probe {
-        self.look(Probe::new(hash, self.tags.len()))
+        self.look(self.locate(hash))
     }
 
-    #[inline]
-    pub(crate) fn look(&self, mut probe: Probe) -> Probe {
+    /// Second pass: compares the tags of both candidate sets.
+    #[inline(always)]
+    pub fn look(&self, mut probe: Probe) -> Probe {
         let [first, second] = probe.sets;
         probe.matches = self.tags[first as usize].matches(probe.tag);
         if first != second {
@@ -181,12 +222,20 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         probe
     }
 
-    /// Second pass: loads the first slot whose tag matches, so that the cache misses of a burst overlap. What
-    /// it returns means nothing; a caller sums it into a `black_box` to keep the load.
+    /// Second pass, when the tags are compared: asks for the first slot whose tag matches.
+    #[inline(always)]
+    pub fn ask_for_slot(&self, probe: &Probe) {
+        if let Some(slot) = probe.first_slot().and_then(|index| self.slot(index)) {
+            slot.prefetch();
+        }
+    }
+
+    /// The same for a key that no slot bears the tag of: asks for the slot that an insert would take.
     #[inline]
-    pub fn touch(&self, probe: &Probe) -> u64 {
-        let slot = probe.slots().next().and_then(|index| self.slot(index));
-        slot.map_or(0, Slot::touch)
+    pub fn ask_for_room(&self, probe: &Probe) {
+        if let Some(slot) = self.room(probe).and_then(|index| self.slot(index)) {
+            slot.prefetch();
+        }
     }
 
     /// Third pass: finds the session of `key`. A probe may be old: a session inserted since is found, and one
@@ -201,6 +250,26 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
             }
             found => found,
         }
+    }
+
+    /// The same, quickly: only the first slot whose tag matches is looked at, and only once. `None` says nothing: ask
+    /// [`find`](Self::find).
+    #[inline(always)]
+    pub fn find_first(&self, probe: &Probe, key: &[u64; KEY]) -> Option<Found<'_, KEY, PAYLOAD, LINES>> {
+        let index = probe.first_slot()?;
+        let slot = self.slot(index)?;
+        let header = slot.header();
+        if !header.is_even() || !slot.has_key(key) {
+            return None;
+        }
+        let Contents { payload, direction, .. } = slot.contents(header);
+        slot.unchanged(header).then_some(Found { slot, header, index, payload, direction })
+    }
+
+    /// The hit that a slot would be, if a session that was born under `birth` has a side there.
+    pub fn hit_at(&self, index: SlotIndex, birth: u16) -> Option<Hit<PAYLOAD>> {
+        let contents = self.slot(index)?.read()?;
+        (contents.header.birth() == birth).then(|| Hit::new(index, &contents))
     }
 
     #[inline]
@@ -253,7 +322,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     pub fn record(&self, hit: &Hit<PAYLOAD>, now_tick: u32, seen: Observation) {
         let Some(slot) = self.slot_of(hit) else { return };
         let current = hit.direction.activity;
-        if current.after(now_tick, seen.flags) != current {
+        if current.would_change(now_tick, seen.flags) {
             self.advance_activity(slot, hit, |activity| activity.after(now_tick, seen.flags));
         }
         slot.set_progress(slot.progress().after(seen));
@@ -266,7 +335,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     }
 
     /// The slot of a hit, if the session that was hit still lives there and nobody is writing it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot_of(&self, hit: &Hit<PAYLOAD>) -> Option<&Slot<KEY, PAYLOAD, LINES>> {
         let slot = self.slot(hit.slot)?;
         let header = slot.header();

@@ -1,4 +1,4 @@
-//! The tag array: sixteen 16-bit tags a set, compared four at a time in plain 64-bit arithmetic.
+//! The tag array: sixteen 16-bit tags a set, compared all at once.
 //!
 //! A tag of zero is a free slot. Reserving and freeing a slot are single atomic steps on its tag word.
 
@@ -6,17 +6,16 @@ use crate::{
     sync::{AtomicU64, Ordering},
     word::SlotIndex,
 };
+use wide::{i8x16, i16x16};
 
 /// Slots in one set. Two candidate sets of 16 carry a load of 0.90 with two refusals in ten thousand; 8 would
 /// refuse one in a hundred, 32 would compare twice as many tags a packet.
 pub const SLOTS_PER_SET: usize = 16;
 
-/// Place `p` of a set is lane `p / 4` of word `p % 4`, which is the order that [`TagSet::matches`] gets by
-/// itself.
+/// Place `p` of a set is lane `p % 4` of word `p / 4`.
 const WORDS: usize = 4;
+const LANES: usize = 4;
 const LANE_BITS: usize = 16;
-const ONES: u64 = 0x0001_0001_0001_0001;
-const LOW_BITS: u64 = 0x7fff_7fff_7fff_7fff;
 
 /// The tags of one set. Two sets share a cache line, none straddles two.
 #[repr(align(32))]
@@ -34,67 +33,48 @@ impl TagSet {
         }
     }
 
-    /// Loads a word of the set's cache line.
-    #[inline]
-    pub(crate) fn touch(&self) -> u64 {
-        self.0[0].load(Ordering::Relaxed)
-    }
-
     /// One bit for each slot whose tag is `tag`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn matches(&self, tag: u16) -> u32 {
-        let wanted = u64::from(tag) * ONES;
-        let zeros = |word: usize| zero_lanes(self.0[word].load(Ordering::Acquire) ^ wanted);
-        // Bit `word` of each lane, then the four lanes side by side.
-        gather(zeros(0) | zeros(1) << 1 | zeros(2) << 2 | zeros(3) << 3)
+        matches(std::array::from_fn(|word| self.0[word].load(Ordering::Acquire)), tag)
     }
 
-    /// Puts `tag` in the first free place. `None` when the set is full or another thread was faster
-    /// everywhere.
-    pub(crate) fn reserve(&self, tag: u16) -> Option<usize> {
-        for (index, word) in self.0.iter().enumerate() {
-            let mut current = word.load(Ordering::Relaxed);
-            while let free @ 1.. = zero_lanes(current) {
-                let shift = free.trailing_zeros() as usize;
-                let next = current | u64::from(tag) << shift;
-                // Acquire: what the last owner of the slot did is done before this one writes.
-                match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return Some(shift / LANE_BITS * WORDS + index),
-                    Err(actual) => current = actual,
-                }
+    /// Puts `tag` in `place`, if that is still free.
+    pub(crate) fn reserve_place(&self, place: usize, tag: u16) -> bool {
+        let (word, shift) = (&self.0[place / LANES], LANE_BITS * (place % LANES));
+        let mut current = word.load(Ordering::Relaxed);
+        while current >> shift & 0xffff == 0 {
+            let next = current | u64::from(tag) << shift;
+            // Acquire: what the last owner of the slot did is done before this one writes.
+            match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(actual) => current = actual,
             }
         }
-        None
+        false
     }
 
     /// The tag at `place`.
     pub(crate) fn tag(&self, place: usize) -> u16 {
-        (self.0[place % WORDS].load(Ordering::Acquire) >> (LANE_BITS * (place / WORDS))) as u16
+        (self.0[place / LANES].load(Ordering::Acquire) >> (LANE_BITS * (place % LANES))) as u16
     }
 
     /// Frees `place`. Only its owner may.
     pub(crate) fn free(&self, place: usize) {
-        self.0[place % WORDS].fetch_and(!(0xffff << (LANE_BITS * (place / WORDS))), Ordering::Release);
+        self.0[place / LANES].fetch_and(!(0xffff << (LANE_BITS * (place % LANES))), Ordering::Release);
     }
 }
 
-/// The lowest bit of each of the four 16-bit lanes of `word` that is zero, without false ones.
-#[inline]
-fn zero_lanes(word: u64) -> u64 {
-    !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS) >> (LANE_BITS - 1)
-}
-
-/// The lowest four bits of each lane, side by side, of a word that has no others.
-#[inline]
-fn gather(nibbles: u64) -> u32 {
-    // Lane l lies at bit 16l and comes to bit 48 + 4l by the factor 2^(48-12l). What the other factors make
-    // of it lies below bit 48 or above bit 63, each nibble in a place of its own, so that nothing carries.
-    const FACTORS: u64 = 1 << 48 | 1 << 36 | 1 << 24 | 1 << 12;
-    (nibbles.wrapping_mul(FACTORS) >> 48) as u32
+/// One bit for each of the sixteen lanes of `words` that holds `tag`.
+#[inline(always)]
+fn matches(words: [u64; WORDS], tag: u16) -> u32 {
+    let lanes: i16x16 = bytemuck::must_cast(words);
+    // A lane of ones stays ones when it is made half as wide.
+    i8x16::from_i16x16_saturate(lanes.simd_eq(i16x16::splat(tag as i16))).to_bitmask()
 }
 
 /// Where a key may be, and which of these places bear its tag. Made by [`Table::probe`](crate::Table::probe).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Probe {
     pub(crate) sets: [u32; 2],
     pub(crate) tag: u16,
@@ -118,8 +98,22 @@ impl Probe {
         self.matches.count_ones()
     }
 
+    /// Whether no slot bore the key's tag: the key was absent.
+    #[inline(always)]
+    pub fn is_miss(&self) -> bool {
+        self.matches == 0
+    }
+
+    /// The first of [`slots`](Self::slots).
+    #[inline(always)]
+    pub(crate) fn first_slot(&self) -> Option<SlotIndex> {
+        let bit = self.matches.trailing_zeros();
+        let set = if bit < SLOTS_PER_SET as u32 { self.sets[0] } else { self.sets[1] };
+        (self.matches != 0).then_some(SlotIndex(set * SLOTS_PER_SET as u32 + bit % SLOTS_PER_SET as u32))
+    }
+
     /// The slots whose tag matches, the first set before the second.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slots(self) -> impl Iterator<Item = SlotIndex> {
         let mut rest = self.matches;
         std::iter::from_fn(move || {
@@ -135,20 +129,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn zero_lanes_agrees_with_looking_at_each_lane(lanes in prop::array::uniform4(prop_oneof![
-            Just(0u16), Just(1), Just(0x8000), Just(0x7fff), Just(0xffff), any::<u16>()
-        ])) {
-            let word = lanes.iter().rev().fold(0, |word, &lane| word << 16 | u64::from(lane));
-            let plain = (0..4).filter(|&i| lanes[i] == 0).fold(0, |bits, i| bits | 1 << (LANE_BITS * i));
-            prop_assert_eq!(zero_lanes(word), plain);
-        }
+    /// The first free place, taken.
+    fn reserve(set: &TagSet, tag: u16) -> Option<usize> {
+        let free = set.matches(0);
+        (free != 0).then_some(free.trailing_zeros() as usize).filter(|&place| set.reserve_place(place, tag))
+    }
 
+    proptest! {
         #[test]
         fn a_match_is_found_in_its_place_and_nowhere_else(tags in prop::array::uniform16(1u16..4)) {
             let set = TagSet::new();
-            let places = tags.map(|tag| (set.reserve(tag).unwrap(), tag));
+            let places = tags.map(|tag| (reserve(&set, tag).unwrap(), tag));
             for wanted in 1..4 {
                 let plain = places.iter().filter(|place| place.1 == wanted);
                 prop_assert_eq!(set.matches(wanted), plain.fold(0, |bits, place| bits | 1 << place.0));
@@ -160,12 +151,13 @@ mod tests {
     #[test]
     fn a_set_hands_out_sixteen_places_and_no_more() {
         let set = TagSet::new();
-        let mut places: Vec<_> = (0..16).map(|i| set.reserve(100 + i).unwrap()).collect();
-        assert_eq!(set.reserve(7), None);
+        let mut places: Vec<_> = (0..16).map(|i| reserve(&set, 100 + i).unwrap()).collect();
+        assert_eq!(reserve(&set, 7), None);
+        assert!(!set.reserve_place(3, 7));
         set.free(places[5]);
         assert_eq!(set.tag(places[5]), 0);
         assert_eq!(set.tag(places[4]), 104);
-        assert_eq!(set.reserve(107), Some(places[5]));
+        assert_eq!(reserve(&set, 107), Some(places[5]));
         assert_eq!(set.matches(107), 1 << places[5] | 1 << places[7]);
         places.sort();
         assert_eq!(places, (0..16).collect::<Vec<_>>());

@@ -111,12 +111,19 @@ pub fn open(segment: &Segment) -> Observation {
 /// only where the answer matters, since it costs a second cache line; at most once.
 #[inline]
 pub fn observe(own: Direction, peer: impl FnOnce() -> Option<Direction>, segment: &Segment) -> Observation {
-    let in_order = own.sequence_end() == Some(segment.sequence);
-    if in_order && segment.flags & (SYN | RST) == 0 && own.activity.flags().contains(Flags::ACKNOWLEDGED) {
-        let flags = if segment.has(FIN) { Flags::FIN } else { Flags::NONE };
-        return Observation { flags, sequence_end: Some(segment.sequence_end()) };
-    }
-    observe_unusual(own, peer(), segment)
+    observe_usual(own, segment).unwrap_or_else(|| observe_unusual(own, peer(), segment))
+}
+
+/// The same for a segment that comes in order on a connection that stands and opens, closes or breaks nothing, which is what
+/// most do; `None` for others.
+#[inline(always)]
+pub fn observe_usual(own: Direction, segment: &Segment) -> Option<Observation> {
+    let in_order = own.progress.sequence_end() == segment.sequence;
+    let stands = own.activity.flags().contains(Flags::SEQUENCE_KNOWN.with(Flags::ACKNOWLEDGED));
+    (in_order && stands && segment.flags & (SYN | RST | FIN) == 0).then(|| Observation {
+        flags: Flags::NONE,
+        sequence_end: Some(segment.sequence.wrapping_add(segment.payload_bytes)),
+    })
 }
 
 fn observe_unusual(own: Direction, peer: Option<Direction>, segment: &Segment) -> Observation {

@@ -187,6 +187,12 @@ impl Activity {
         Self::new(tick, self.flags().with(flags), self.epoch())
     }
 
+    /// Whether [`after`](Self::after) would be another word.
+    #[inline(always)]
+    pub(crate) fn would_change(self, now_tick: u32, flags: Flags) -> bool {
+        self.idle_ticks(now_tick) != 0 || !self.flags().contains(flags)
+    }
+
     pub(crate) fn with_epoch(self, epoch: u16) -> Self {
         Self(self.0 & !0xffff | u64::from(epoch))
     }
@@ -214,7 +220,7 @@ impl Progress {
     }
 
     /// The word after one more packet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after(self, seen: Observation) -> Self {
         let end = seen.sequence_end.unwrap_or(self.sequence_end());
         Self::new(end, self.packets().saturating_add(1))

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::field::{get, get_u16, header, set, set_u16};
+use crate::field::{Header, get, get_u16, header, set, set_u16};
 use crate::{Mac, Refusal};
 
 /// Who has the target address?

@@ -64,8 +64,11 @@ impl ChecksumDelta {
     /// A 32-bit number at an even place goes from `old` to `new`.
     #[inline]
     pub const fn between32(old: u32, new: u32) -> Self {
-        let high = Self::between16((old >> 16) as u16, (new >> 16) as u16);
-        high.plus(Self::between16(old as u16, new as u16))
+        // A sum of 32-bit numbers folds into that of their halves (RFC 1071 section 2.B).
+        let sum = !old as u64 + new as u64;
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        Self((sum >> 16) as u16 + sum as u16)
     }
 
     /// An IPv4 address changes.

@@ -1,6 +1,6 @@
 //! Ethernet II and 802.1Q tags.
 
-use crate::field::{get, get_u16, header, set, set_u16};
+use crate::field::{Header, get, get_u16, header, set, set_u16};
 use crate::{Mac, Refusal};
 
 /// IPv4.

@@ -12,9 +12,7 @@ pub(crate) fn get<const AT: usize, const N: usize, const L: usize>(header: &[u8;
 #[inline]
 pub(crate) fn set<const AT: usize, const N: usize, const L: usize>(header: &mut [u8; L], value: [u8; N]) {
     const { assert!(AT + N <= L, "the field ends within the header") };
-    for (i, byte) in value.into_iter().enumerate() {
-        header[AT + i] = byte;
-    }
+    header[AT..AT + N].copy_from_slice(&value);
 }
 
 /// The 16-bit number at `AT`.
@@ -39,6 +37,12 @@ pub(crate) fn get_u32<const AT: usize, const L: usize>(header: &[u8; L]) -> u32 
 #[inline]
 pub(crate) fn set_u32<const AT: usize, const L: usize>(header: &mut [u8; L], value: u32) {
     set::<AT, 4, L>(header, value.to_be_bytes());
+}
+
+/// A view over the first bytes of something.
+pub trait Header<'a>: Sized {
+    /// Takes the header off the front of `bytes`, whatever it holds; `None` where there are too few.
+    fn take(bytes: &'a mut [u8]) -> Option<(Self, &'a mut [u8])>;
 }
 
 /// Declares a header view over an array of `$length` bytes.
@@ -69,9 +73,10 @@ macro_rules! header {
             pub fn bytes(&self) -> &[u8; $length] {
                 self.0
             }
+        }
 
-            /// Takes the header off the front of `bytes`.
-            #[inline]
+        impl<'a> $crate::Header<'a> for $name<'a> {
+            #[inline(always)]
             fn take(bytes: &'a mut [u8]) -> Option<(Self, &'a mut [u8])> {
                 let (header, rest) = bytes.split_first_chunk_mut()?;
                 Some((Self(header), rest))

@@ -2,7 +2,7 @@
 
 use crate::Refusal;
 use crate::checksum::{Checksum, ChecksumDelta};
-use crate::field::{get, get_u16, get_u32, header, set, set_u16, set_u32};
+use crate::field::{Header, get, get_u16, get_u32, header, set, set_u16, set_u32};
 
 /// Types and codes for IPv4 (RFC 792).
 pub mod v4 {

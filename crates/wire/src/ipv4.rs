@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::checksum::{Checksum, ChecksumDelta, Sum};
-use crate::field::{get, get_u16, header, set, set_u16};
+use crate::field::{Header, get, get_u16, header, set, set_u16};
 use crate::{Fragment, Refusal};
 
 const DONT_FRAGMENT: u16 = 0x4000;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::field::{get, get_u16, get_u32, header, set, set_u16, set_u32};
+use crate::field::{Header, get, get_u16, get_u32, header, set, set_u16, set_u32};
 use crate::{Fragment, Refusal, protocol};
 
 /// Extension headers that are walked at the most. Real packets carry up to two; a longer walk is time for an

@@ -44,10 +44,12 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
+pub mod plain;
 pub mod protocol;
 pub mod tcp;
 pub mod udp;
 
+pub use field::Header;
 pub use fragment::Fragment;
 pub use mac::{Mac, MacError};
 pub use refusal::Refusal;

@@ -5,7 +5,7 @@ use core::ops::BitOr;
 
 use crate::Refusal;
 use crate::checksum::{Checksum, ChecksumDelta};
-use crate::field::{get_u16, get_u32, header, set_u16, set_u32};
+use crate::field::{Header, get_u16, get_u32, header, set_u16, set_u32};
 
 /// The control bits of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -127,6 +127,18 @@ impl<'a> Tcp<'a> {
             tcp.data_offset_bytes().checked_sub(Self::LENGTH).ok_or(Refusal::TcpDataOffset)?;
         let (options, data) = rest.split_at_mut_checked(options_bytes).ok_or(Refusal::TcpDataOffset)?;
         Ok((tcp, options, data))
+    }
+
+    /// Both ports at once: source:16 ‖ destination:16.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        get_u32::<0, _>(self.0)
+    }
+
+    /// Sets both ports: source:16 ‖ destination:16.
+    #[inline(always)]
+    pub fn set_ports(&mut self, ports: u32) {
+        set_u32::<0, _>(self.0, ports);
     }
 
     /// The sender's port.

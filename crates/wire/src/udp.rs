@@ -2,7 +2,7 @@
 
 use crate::Refusal;
 use crate::checksum::{Checksum, ChecksumDelta, Pseudo};
-use crate::field::{get_u16, header, set_u16};
+use crate::field::{Header, get_u16, get_u32, header, set_u16, set_u32};
 
 header! {
     /// The UDP header.
@@ -25,6 +25,18 @@ impl<'a> Udp<'a> {
     pub fn split_first_piece(payload: &'a mut [u8]) -> Result<(Self, &'a mut [u8]), Refusal> {
         let (udp, data) = Self::take(payload).ok_or(Refusal::UdpTruncated)?;
         if usize::from(udp.length()) < Self::LENGTH { Err(Refusal::UdpLength) } else { Ok((udp, data)) }
+    }
+
+    /// Both ports at once: source:16 ‖ destination:16.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        get_u32::<0, _>(self.0)
+    }
+
+    /// Sets both ports: source:16 ‖ destination:16.
+    #[inline(always)]
+    pub fn set_ports(&mut self, ports: u32) {
+        set_u32::<0, _>(self.0, ports);
     }
 
     /// The sender's port; 0 where no answer is expected.

@@ -74,7 +74,7 @@ pub fn compile(inputs: &Inputs<'_>, epochs: Epochs, services: &mut Services) -> 
             ..family::<V6>(inputs, services.v6())
         },
         members: firewalls::rows_with_links(inputs).into(),
-        ports: legs::ports(inputs.config, inputs.facts, inputs.mtu_bytes_max).into(),
+        ports: Arc::new(legs::ports(inputs.config, inputs.facts, inputs.mtu_bytes_max).into_iter().collect()),
         rings: legs::rings(inputs.config).into(),
     }
 }

@@ -281,7 +281,7 @@ fn plan(shared: &Shared) -> Plan {
         generation: 1,
         route_epoch: 1,
         reset_epoch: 0,
-        ports: Arc::new([port(0), port(1)]),
+        ports: Arc::new([port(0), port(1)].into_iter().collect()),
         rings: Arc::new([RingPlan::of(0), RingPlan::of(1)]),
         timeouts: Timeouts {
             tcp_established_ms: 2 * hour_ms,
