@@ -184,7 +184,7 @@ fn append_service(text: &mut String, job: Job, source_nat: bool, family: usize, 
     append(
         text,
         format_args!(
-            "\n[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nmode = \"{mode}\"\nscheduler = \"round-robin\"\n\
+            "\n[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nprotocol = \"any\"\nport = 80\nmode = \"{mode}\"\nscheduler = \"round-robin\"\n\
              announce = false\n"
         ),
     );
