@@ -1,4 +1,4 @@
-//! One port at work: what is due goes out, what comes in is counted. One thread owns it.
+//! One port at work: what is due goes out, what comes in is counted or answered. One thread owns it.
 //!
 //! A turn never blocks. It sends at most a burst of each stream, wakes the kernel once, and receives until
 //! nothing is left, or as much as keeps the next burst in time.
@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use metrics::Counter;
 use port::Ports;
-use rings::WorkerPorts;
+use rings::{PortStatistics, WorkerPorts};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::account::Account;
+use crate::neighbours::Neighbours;
 use crate::sender::{Budget, PORT, Sender};
 use crate::sizes::FCS_BYTES;
 use crate::stamp::Signature;
+use crate::tcp::{Client, FRAMES_PER_CONNECTION, Segment, Writer, answer};
 
-/// Bursts that one turn receives at the most.
-const BURSTS_PER_TURN: usize = 8;
+/// Bursts that one turn receives at the most: more than one turn sends, or a thread that does both loses its
+/// own frames.
+const BURSTS_PER_TURN: usize = 32;
 
 /// How long after the end what was due before it is still sent.
 const LATE_NS: u64 = 2_000_000;
@@ -47,36 +50,59 @@ pub struct Terms {
 pub struct Progress {
     /// Frames sent.
     pub transmitted: Counter,
-    /// Different stamped frames received.
+    /// Different stamped frames received, and frames of connections.
     pub received: Counter,
     /// Frames missing among those up to the highest received.
     pub missing: Counter,
-    /// Received frames that bear no stamp of ours.
+    /// Received frames that bear no stamp of ours and are of no connection.
     pub unknown: Counter,
     /// When the last frame was sent, in nanoseconds since the start; 0 as long as more are to be sent.
     pub over_ns: Counter,
 }
 
+/// Everything that a leg works with.
+pub struct Work {
+    /// The number of its port in the profile.
+    pub port: usize,
+    /// The streams that it sends.
+    pub senders: Vec<Sender>,
+    /// The connections that it opens.
+    pub clients: Vec<Client>,
+    /// Whether it is the far end of connections.
+    pub answers: bool,
+    /// By stream, what came of it; `None` for those that are not expected here.
+    pub accounts: Vec<Option<Account>>,
+    /// What its stamps are known by.
+    pub signature: Signature,
+    /// Whose addresses it answers for.
+    pub neighbours: Neighbours,
+}
+
 /// See the module.
 pub struct Leg {
     ports: WorkerPorts,
-    senders: Vec<Sender>,
-    /// By stream; `None` for those that are not expected here.
-    accounts: Vec<Option<Account>>,
-    signature: Signature,
+    work: Work,
     progress: Arc<Progress>,
     is_over: bool,
+    /// Why it stopped sending.
+    failure: Option<rings::Error>,
+    writer: Writer,
+    /// Segments that a burst made necessary.
+    outbox: Vec<Segment>,
+}
+
+/// What a burst was.
+#[derive(Default)]
+struct Tally {
+    received: u64,
+    unknown: u64,
 }
 
 impl Leg {
     /// A leg over the rings of one port.
-    pub fn new(
-        ports: WorkerPorts,
-        senders: Vec<Sender>,
-        accounts: Vec<Option<Account>>,
-        signature: Signature,
-    ) -> Self {
-        Self { ports, senders, accounts, signature, progress: Arc::default(), is_over: false }
+    pub fn new(ports: WorkerPorts, work: Work) -> Self {
+        let (writer, outbox) = (Writer::default(), Vec::new());
+        Self { ports, work, progress: Arc::default(), is_over: false, failure: None, writer, outbox }
     }
 
     /// What it has done, for other threads.
@@ -84,12 +110,23 @@ impl Leg {
         Arc::clone(&self.progress)
     }
 
+    /// The number of its port in the profile.
+    pub fn port(&self) -> usize {
+        self.work.port
+    }
+
     /// One turn; false when there was nothing to do.
     pub fn turn(&mut self, terms: &Terms) -> bool {
         let now_ns = now_ns();
         let sent = if self.is_over { 0 } else { self.transmit(terms, now_ns) };
+        for client in &mut self.work.clients {
+            client.expire(now_ns);
+        }
         self.ports.flush();
         let received = self.receive();
+        if sent + received > 0 {
+            self.note_connections();
+        }
         sent + received > 0
     }
 
@@ -97,16 +134,30 @@ impl Leg {
         let Some(since_start_ns) = now_ns.checked_sub(terms.start_ns) else { return 0 };
         let elapsed_ns = since_start_ns.min(terms.duration_ns);
         let mut sent = 0;
-        for sender in &mut self.senders {
-            sent += sender.transmit(&mut self.ports, &terms.budget, elapsed_ns, now_ns);
+        for sender in &mut self.work.senders {
+            match sender.transmit(&mut self.ports, &terms.budget, elapsed_ns, now_ns) {
+                Ok(more) => sent += more,
+                Err(error) => self.failure = Some(error),
+            }
         }
         self.progress.transmitted.add(sent);
+        for client in &mut self.work.clients {
+            sent += open(client, &mut self.ports, &mut self.writer, &terms.budget, elapsed_ns, now_ns);
+        }
+        let Work { senders, clients, .. } = &mut self.work;
         let is_late = since_start_ns > terms.duration_ns + LATE_NS;
         let is_due = since_start_ns >= terms.duration_ns;
+        let no_more = senders.iter().all(|sender| sender.is_over(elapsed_ns))
+            && clients.iter().all(|client| client.is_over(elapsed_ns));
+        let mut is_settled = || {
+            senders.iter_mut().all(|sender| sender.is_settled(elapsed_ns))
+                && clients.iter_mut().all(|client| client.is_settled(elapsed_ns))
+        };
         self.is_over = terms.stop.load(Relaxed)
+            || self.failure.is_some()
             || terms.budget.is_spent()
-            || self.senders.iter().all(|sender| sender.is_over(elapsed_ns))
-            || is_due && (is_late || self.senders.iter_mut().all(|sender| sender.is_settled(elapsed_ns)));
+            || no_more
+            || is_due && (is_late || is_settled());
         if self.is_over {
             self.progress.over_ns.set(elapsed_ns.max(1));
         }
@@ -114,42 +165,135 @@ impl Leg {
     }
 
     fn receive(&mut self) -> u64 {
-        let Self { ports, accounts, signature, progress, .. } = self;
         let mut total = 0;
         for _ in 0..BURSTS_PER_TURN {
-            let burst = ports.receive(PORT);
-            if burst.is_empty() {
+            let received = self.receive_burst();
+            if received == 0 {
                 break;
             }
-            let now_ns = now_ns();
-            total += burst.len() as u64;
-            let (mut received, mut unknown) = (0, 0);
-            for frame in &burst {
-                let found = signature.find(frame.bytes());
-                let account = found
-                    .and_then(|stamp| Some((accounts.get_mut(usize::from(stamp.stream))?.as_mut()?, stamp)));
-                let Some((account, stamp)) = account else {
-                    unknown += 1;
-                    continue;
-                };
-                let before = account.received;
-                let latency_ns = stamp.time_ns.map(|sent_ns| now_ns.saturating_sub(sent_ns));
-                account.note(stamp.sequence, u64::from(frame.length()) + FCS_BYTES as u64, latency_ns);
-                received += account.received - before;
-            }
-            drop(burst);
-            ports.settle(PORT, &[]);
-            progress.received.add(received);
-            progress.unknown.add(unknown);
+            total += received;
         }
         if total > 0 {
-            progress.missing.set(accounts.iter().flatten().map(Account::missing).sum());
+            self.progress.missing.set(self.work.accounts.iter().flatten().map(Account::missing).sum());
         }
         total
     }
 
-    /// What came of it all.
-    pub fn into_results(self) -> (Vec<Sender>, Vec<Option<Account>>) {
-        (self.senders, self.accounts)
+    fn receive_burst(&mut self) -> u64 {
+        let Self { ports, work, outbox, .. } = self;
+        let burst = ports.receive(PORT);
+        if burst.is_empty() {
+            return 0;
+        }
+        let (now_ns, count) = (now_ns(), burst.len() as u64);
+        let (mut tally, mut rare) = (Tally::default(), Vec::new());
+        for frame in &burst {
+            if !work.count(frame.bytes(), now_ns, &mut tally) && !work.converse(frame.bytes(), now_ns, outbox)
+            {
+                match work.neighbours.answer(frame.bytes()) {
+                    Some(answer) => rare.push(answer),
+                    None => tally.unknown += 1,
+                }
+            }
+        }
+        drop(burst);
+        ports.settle(PORT, &[]);
+        for segment in outbox.drain(..) {
+            // Without room it is lost, as on a wire that is full: its connection fails.
+            ports.inject(PORT, self.writer.write(&segment));
+        }
+        for answer in rare {
+            ports.inject(PORT, &answer);
+        }
+        self.progress.received.add(tally.received);
+        self.progress.unknown.add(tally.unknown);
+        count
     }
+
+    /// Frames of connections are counted by their clients.
+    fn note_connections(&mut self) {
+        if self.work.clients.is_empty() {
+            return;
+        }
+        let frames = self.work.clients.iter().map(Client::frames);
+        let (transmitted, received) = frames.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        let senders: u64 = self.work.senders.iter().map(|sender| sender.sent().packets).sum();
+        let accounts: u64 = self.work.accounts.iter().flatten().map(|account| account.received).sum();
+        self.progress.transmitted.set(senders + transmitted);
+        self.progress.received.set(accounts + received);
+    }
+
+    /// Frames that came and were not taken out of the ring in time, or not by the kernel.
+    pub fn receive_dropped(&mut self) -> u64 {
+        let statistics = self.ports.statistics(PORT);
+        let losses = statistics.iter().flat_map(PortStatistics::losses);
+        losses.filter(|(name, _)| name.starts_with("rx_")).map(|(_, count)| count).sum()
+    }
+
+    /// What came of it all.
+    pub fn into_work(self) -> Result<Work, rings::Error> {
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(self.work),
+        }
+    }
+}
+
+impl Work {
+    /// Counts a stamped frame; false when it is none of ours.
+    #[inline]
+    fn count(&mut self, frame: &[u8], now_ns: u64, tally: &mut Tally) -> bool {
+        let Some(stamp) = self.signature.find(frame) else { return false };
+        let Some(Some(account)) = self.accounts.get_mut(usize::from(stamp.stream)) else { return false };
+        let before = account.received;
+        let latency_ns = stamp.time_ns.map(|sent_ns| now_ns.saturating_sub(sent_ns));
+        account.note(stamp.sequence, (frame.len() + FCS_BYTES) as u64, latency_ns);
+        tally.received += account.received - before;
+        true
+    }
+
+    /// Goes on with a connection; false when the frame is of none.
+    fn converse(&mut self, frame: &[u8], now_ns: u64, outbox: &mut Vec<Segment>) -> bool {
+        if self.clients.is_empty() && !self.answers {
+            return false;
+        }
+        let Some(segment) = Segment::read(frame) else { return false };
+        for client in &mut self.clients {
+            if client.take(&segment, frame.len(), now_ns, |answer| outbox.push(*answer)) {
+                return true;
+            }
+        }
+        if self.answers {
+            outbox.extend(answer(&segment));
+        }
+        self.answers
+    }
+}
+
+/// Begins the connections that are due; how many.
+fn open(
+    client: &mut Client,
+    ports: &mut WorkerPorts,
+    writer: &mut Writer,
+    budget: &Budget,
+    elapsed_ns: u64,
+    now_ns: u64,
+) -> u64 {
+    let wanted = client.wanted(elapsed_ns);
+    for opened in 0..wanted {
+        let granted = budget.take(FRAMES_PER_CONNECTION);
+        let syn = if granted < FRAMES_PER_CONNECTION { None } else { client.begin(now_ns) };
+        let Some(syn) = syn else {
+            // A rest that is no connection's is spent: the bound is reached.
+            budget.give_back(if granted < FRAMES_PER_CONNECTION { 0 } else { granted });
+            return opened;
+        };
+        if !ports.inject(PORT, writer.write(&syn)) {
+            client.withdraw(&syn);
+            budget.give_back(granted);
+            return opened;
+        }
+        client.confirm();
+    }
+    wanted
 }

@@ -20,6 +20,8 @@
 pub mod account;
 pub mod flows;
 pub mod leg;
+pub mod live;
+pub mod neighbours;
 pub mod open;
 pub mod profile;
 pub mod report;
@@ -28,5 +30,6 @@ pub mod schedule;
 pub mod sender;
 pub mod sizes;
 pub mod stamp;
+pub mod tcp;
 pub mod template;
 pub mod units;

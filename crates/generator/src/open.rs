@@ -10,6 +10,8 @@ use rings::steering::{Attach, Driver, Gate, Steering};
 use rings::{PortSpec, RingLengths, WorkerPorts, ethtool};
 use wire::Mac;
 
+use crate::live;
+
 /// Entries of each AF_XDP ring: a burst of a device under test that was held up for some milliseconds.
 const XDP_ENTRIES: u32 = 4_096;
 
@@ -43,14 +45,21 @@ pub struct PortReport {
     pub mode: String,
     /// Why it is not a faster one.
     pub reason: Option<String>,
+    /// Frames that came and were lost by the generator itself: its ring was full. They are lost in the streams'
+    /// counts too, so a run in which there are any says little about the device under test.
+    pub receive_dropped: u64,
 }
 
 /// A port with its rings, shut until [`OpenPort::open`].
 pub struct OpenPort {
     /// Its rings.
     pub ports: WorkerPorts,
+    /// Its interface's number.
+    pub index: u32,
     /// Its own address.
     pub mac: Mac,
+    /// Whether the kernel makes the frames that it sends.
+    pub is_live: bool,
     /// What its link carries; `None` when the driver does not tell.
     pub link_bits_per_second: Option<u64>,
     /// How it is driven.
@@ -100,15 +109,46 @@ impl OpenPort {
             driver: facts.driver,
             mode: facts.mode.to_owned(),
             reason: facts.reason,
+            receive_dropped: 0,
         };
         let promiscuous = PromiscuousMembership::join(interface)?;
         Ok(Self {
             ports,
+            index: found.index,
             mac: Mac(found.mac),
+            is_live: false,
             link_bits_per_second: ethtool::link_bits_per_second(interface)?,
             report,
             hold: Hold { gate, _steering: steering, _promiscuous: promiscuous },
         })
+    }
+
+    /// Has the kernel make the frames where that was asked for, or may be; for a port that sends nothing else.
+    /// After all ports have their programs, which the far end of a veth needs, and before any is opened, so
+    /// that the probe is counted nowhere.
+    pub fn choose_live(&mut self, choice: DriverChoice) -> Result<(), rings::Error> {
+        let why_not = match choice {
+            DriverChoice::Auto | DriverChoice::Live => live::why_not(&self.report.interface),
+            DriverChoice::AfXdp | DriverChoice::AfPacket => return Ok(()),
+        };
+        match why_not {
+            None => {
+                self.is_live = true;
+                self.report.mode =
+                    format!("live frames, received by {}, {}", self.report.driver, self.report.mode);
+                self.report.driver = "live";
+                Ok(())
+            }
+            Some(reason) if choice == DriverChoice::Live => {
+                let what = format!("{}: live frames: {reason}", self.report.interface);
+                Err(rings::Error::Unsupported { what, needs: "another --driver" })
+            }
+            Some(reason) => {
+                let reasons = self.report.reason.take().into_iter().chain([reason]);
+                self.report.reason = Some(reasons.collect::<Vec<_>>().join("; "));
+                Ok(())
+            }
+        }
     }
 
     /// Begins to take frames, all of them.

@@ -8,6 +8,7 @@ use crate::account::{Account, latencies};
 use crate::open::PortReport;
 use crate::profile::Stream;
 use crate::sender::Sent;
+use crate::tcp::Client;
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -57,13 +58,14 @@ pub struct StreamReport {
     pub frame_bytes: u64,
     /// How many flows it has.
     pub flows: u64,
-    /// Frames each second that were asked for; null for as many as possible.
+    /// Frames each second that were asked for, or connections of a stream of these; null for as many as
+    /// possible.
     pub rate_pps_asked: Option<f64>,
-    /// Frames each second that were sent.
+    /// Frames each second that were sent, or connections that were begun.
     pub rate_pps_reached: f64,
     /// Frames sent.
     pub transmitted: u64,
-    /// Frames that were due and not sent.
+    /// Frames, or connections, that were due and not sent.
     pub transmit_refused: u64,
     /// Different frames received.
     pub received: u64,
@@ -130,37 +132,87 @@ pub struct Second {
 }
 
 /// What was measured of one stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Measured {
     /// By its sender.
     pub sent: Sent,
-    /// Frames each second that were asked of it.
+    /// What was asked of it each second: frames, or connections.
     pub asked_per_second: Option<f64>,
-    /// By its receiver.
-    pub account: Account,
+    /// What it sent of that.
+    pub begun: u64,
+    /// Different frames received.
+    pub received: u64,
+    /// Sent and not received.
+    pub lost: u64,
+    /// Received behind a later one.
+    pub reordered: u64,
+    /// Copies received beside the first.
+    pub duplicated: u64,
+    /// Bytes of all that was received.
+    pub bytes_received: u64,
+    /// Connections that were established, and that were not.
+    pub connections: [u64; 2],
+    /// How late frames or answers were.
+    pub latency: Option<Histogram<u64>>,
+}
+
+impl Measured {
+    /// Of a stream of stamped frames.
+    pub fn frames(sent: Sent, asked_per_second: Option<f64>, account: Account) -> Self {
+        Self {
+            sent,
+            asked_per_second,
+            begun: sent.packets,
+            received: account.received,
+            lost: sent.packets.saturating_sub(account.received),
+            reordered: account.reordered,
+            duplicated: account.duplicated,
+            bytes_received: account.bytes,
+            connections: [0, 0],
+            latency: account.latency,
+        }
+    }
+
+    /// Of a stream of connections, over the first `duration_ns`. Its frames bear no numbers: what is lost
+    /// shows as a connection that failed.
+    pub fn connections(client: Client, duration_ns: u64) -> Self {
+        let (begun, refused) = (client.begun(), client.given_up());
+        let asked_per_second = client.asked_per_second(duration_ns);
+        let outcome = client.into_outcome();
+        let sent = Sent { packets: outcome.transmitted, bytes: outcome.bytes_transmitted, refused };
+        Self {
+            sent,
+            asked_per_second,
+            begun,
+            received: outcome.received,
+            bytes_received: outcome.bytes_received,
+            connections: [outcome.opened, outcome.failed],
+            latency: outcome.latency,
+            ..Self::default()
+        }
+    }
 }
 
 impl StreamReport {
     /// The report of `stream`, which sent for `duration_s`.
     pub fn new(stream: &Stream, measured: &Measured, duration_s: f64) -> Self {
-        let Measured { sent, asked_per_second, account } = measured;
         Self {
             name: stream.name.clone(),
             frame_bytes: stream.sizes.mean_bytes().round() as u64,
             flows: u64::from(stream.flows.count()),
-            rate_pps_asked: *asked_per_second,
-            rate_pps_reached: per_second(sent.packets, duration_s),
-            transmitted: sent.packets,
-            transmit_refused: sent.refused,
-            received: account.received,
-            lost: sent.packets.saturating_sub(account.received),
-            reordered: account.reordered,
-            duplicated: account.duplicated,
-            bytes_transmitted: sent.bytes,
-            bytes_received: account.bytes,
-            connections_opened: 0,
-            connections_failed: 0,
-            latency_ns: account.latency.as_ref().and_then(Latency::of),
+            rate_pps_asked: measured.asked_per_second,
+            rate_pps_reached: per_second(measured.begun, duration_s),
+            transmitted: measured.sent.packets,
+            transmit_refused: measured.sent.refused,
+            received: measured.received,
+            lost: measured.lost,
+            reordered: measured.reordered,
+            duplicated: measured.duplicated,
+            bytes_transmitted: measured.sent.bytes,
+            bytes_received: measured.bytes_received,
+            connections_opened: measured.connections[0],
+            connections_failed: measured.connections[1],
+            latency_ns: measured.latency.as_ref().and_then(Latency::of),
         }
     }
 
@@ -169,7 +221,7 @@ impl StreamReport {
         let sum = |of: fn(&Self) -> u64| streams.iter().map(of).sum::<u64>();
         let (transmitted, bytes) = (sum(|s| s.transmitted), sum(|s| s.bytes_transmitted));
         let mut latency = latencies();
-        for histogram in measured.iter().filter_map(|measured| measured.account.latency.as_ref()) {
+        for histogram in measured.iter().filter_map(|measured| measured.latency.as_ref()) {
             // All of them have the same bounds, so that none is refused.
             let _ = latency.add(histogram);
         }
@@ -178,7 +230,7 @@ impl StreamReport {
             frame_bytes: bytes.checked_div(transmitted).unwrap_or(0),
             flows: sum(|s| s.flows),
             rate_pps_asked: streams.iter().map(|stream| stream.rate_pps_asked).sum(),
-            rate_pps_reached: per_second(transmitted, duration_s),
+            rate_pps_reached: per_second(measured.iter().map(|measured| measured.begun).sum(), duration_s),
             transmitted,
             transmit_refused: sum(|s| s.transmit_refused),
             received: sum(|s| s.received),

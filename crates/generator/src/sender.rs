@@ -3,17 +3,22 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use port::{BURST_FRAMES_MAX, PortIndex, Ports};
+use rings::live::{LiveSender, LiveSequence};
 use wire::Mac;
 
 use crate::flows::Flows;
 use crate::profile::Stream;
 use crate::schedule::{Pacer, Schedule};
-use crate::sizes::Sizes;
+use crate::sizes::{FCS_BYTES, IMIX_BYTES, Sizes};
 use crate::stamp::Signature;
 use crate::template::Template;
 
 /// The ring of a leg: each leg has one port.
 pub(crate) const PORT: PortIndex = PortIndex(0);
+
+/// Live frames that one call makes at the most: at a few million a second they take some hundred
+/// microseconds, in which frames that come back wait in their ring.
+const LIVE_FRAMES_MAX: u64 = 1_024;
 
 /// Frames that all streams together may still send. Any thread.
 #[derive(Debug)]
@@ -66,6 +71,14 @@ pub struct Sender {
     flows: Flows,
     flow: u32,
     sent: Sent,
+    live: Option<Live>,
+}
+
+/// Senders in the kernel, one for each size, with one sequence.
+#[derive(Debug)]
+struct Live {
+    sequence: LiveSequence,
+    senders: Vec<LiveSender>,
 }
 
 impl Sender {
@@ -86,31 +99,90 @@ impl Sender {
             flows: stream.flows.clone(),
             flow: 0,
             sent: Sent::default(),
+            live: None,
         }
     }
 
-    /// Queues what is due, a burst at the most; how many frames that were.
-    pub fn transmit(&mut self, ports: &mut impl Ports, budget: &Budget, elapsed_ns: u64, now_ns: u64) -> u64 {
-        let wanted = self.pacer.wanted(elapsed_ns).min(BURST_FRAMES_MAX as u64);
+    /// Lets the kernel make the frames from now on, and send them out of the interface of this index.
+    pub fn go_live(&mut self, interface_index: u32) -> Result<(), rings::Error> {
+        let sequence = LiveSequence::new()?;
+        let sender =
+            |template: &Template| LiveSender::new(interface_index, &template.live(&self.flows), &sequence);
+        let senders = self.templates.iter().map(sender).collect::<Result<_, _>>()?;
+        self.live = Some(Live { sequence, senders });
+        Ok(())
+    }
+
+    /// Whether the kernel makes the frames.
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Sends or queues what is due, a burst at the most; how many frames that were.
+    pub fn transmit(
+        &mut self,
+        ports: &mut impl Ports,
+        budget: &Budget,
+        elapsed_ns: u64,
+        now_ns: u64,
+    ) -> Result<u64, rings::Error> {
+        let most = if self.is_live() { LIVE_FRAMES_MAX } else { BURST_FRAMES_MAX as u64 };
+        let wanted = self.pacer.wanted(elapsed_ns).min(most);
         if wanted == 0 {
-            return 0;
+            return Ok(0);
         }
         let granted = budget.take(wanted);
-        let mut queued = 0;
-        while queued < granted {
+        let sent = match self.live.take() {
+            Some(live) => {
+                let sent = self.make_live(&live, granted);
+                self.live = Some(live);
+                sent?
+            }
+            None => self.queue(ports, granted, now_ns),
+        };
+        budget.give_back(granted - sent);
+        self.pacer.note_sent(sent);
+        Ok(sent)
+    }
+
+    fn queue(&mut self, ports: &mut impl Ports, count: u64, now_ns: u64) -> u64 {
+        for queued in 0..count {
             let template = &mut self.templates[self.sizes.of_frame(self.sent.packets)];
             template.patch(self.flows.source(self.flow), self.sent.packets as u32, now_ns);
             if !ports.inject(PORT, template.frame()) {
-                break;
+                return queued;
             }
-            queued += 1;
             self.sent.packets += 1;
-            self.sent.bytes += template.frame().len() as u64 + crate::sizes::FCS_BYTES as u64;
+            self.sent.bytes += (template.frame().len() + FCS_BYTES) as u64;
             self.flow = if self.flow + 1 < self.flows.count() { self.flow + 1 } else { 0 };
         }
-        budget.give_back(granted - queued);
-        self.pacer.note_sent(queued);
-        queued
+        count
+    }
+
+    /// Has the kernel make `count` frames, of a mix first all of the one size, then of the next.
+    fn make_live(&mut self, live: &Live, count: u64) -> Result<u64, rings::Error> {
+        let mut counts = [0u32; IMIX_BYTES.len()];
+        let first = self.sent.packets;
+        (first..first + count).for_each(|number| counts[self.sizes.of_frame(number)] += 1);
+        for ((sender, template), &count) in live.senders.iter().zip(&self.templates).zip(&counts) {
+            if count == 0 {
+                continue;
+            }
+            sender.send(count)?;
+            let made = live.sequence.count()? - self.sent.packets;
+            self.sent.packets += made;
+            self.sent.bytes += made * (template.frame().len() + FCS_BYTES) as u64;
+        }
+        Ok(self.sent.packets - first)
+    }
+
+    /// Notes that the interface dropped frames of a live stream.
+    pub fn note_refused(&mut self, frames: u64) {
+        let frames = frames.min(self.sent.packets);
+        let mean_bytes = self.sent.bytes.checked_div(self.sent.packets).unwrap_or(0);
+        self.sent.packets -= frames;
+        self.sent.bytes -= frames * mean_bytes;
+        self.sent.refused += frames;
     }
 
     /// Whether nothing will be due any more.

@@ -6,9 +6,11 @@
 
 use std::net::IpAddr;
 
+use rings::live::{LiveChecksum, LiveFrame};
 use wire::tcp::TcpFlags;
 use wire::{Mac, build, protocol};
 
+use crate::flows::Flows;
 use crate::profile::{Protocol, Stream};
 use crate::sizes::FCS_BYTES;
 use crate::stamp::{SEQUENCE_AT, STAMP_BYTES, Signature, TIME_AT, packet};
@@ -38,6 +40,7 @@ pub struct Template {
     pub(crate) network: Option<Partial>,
     pub(crate) transport: Partial,
     pub(crate) is_udp: bool,
+    headers_bytes: usize,
 }
 
 impl Template {
@@ -70,11 +73,15 @@ impl Template {
                 .payload(&payload)
                 .finish(),
         };
-        Self::over(build::padded(frame), stamped.then_some(stream.headers_bytes() + stamp_at))
+        Self::over(
+            build::padded(frame),
+            stream.headers_bytes(),
+            stamped.then_some(stream.headers_bytes() + stamp_at),
+        )
     }
 
     /// Finds the places in a frame that was just built, and takes the sums from its checksums.
-    fn over(frame: Vec<u8>, stamp_at: Option<usize>) -> Self {
+    fn over(frame: Vec<u8>, headers_bytes: usize, stamp_at: Option<usize>) -> Self {
         let places =
             packet(&frame).map(|packet| (packet.start, packet.payload, packet.is_ipv4, packet.protocol));
         // A frame that was built has an IP packet.
@@ -91,7 +98,28 @@ impl Template {
             network,
             transport: transport_checksum,
             is_udp,
+            headers_bytes,
             frame,
+        }
+    }
+
+    /// The same for the kernel, which then makes the frames of these flows itself.
+    pub fn live(&self, flows: &Flows) -> LiveFrame {
+        let checksum = |partial: Partial| LiveChecksum { at: partial.at, sum: partial.sum };
+        LiveFrame {
+            frame: self.frame.clone(),
+            headers_bytes: self.headers_bytes,
+            flows: flows.count(),
+            addresses: flows.addresses(),
+            address_first: flows.address_low(),
+            port_first: flows.port_first(),
+            address_at: self.address_at,
+            port_at: self.port_at,
+            sequence_at: self.sequence_at,
+            time_at: self.time_at,
+            network_checksum: self.network.map(checksum),
+            transport_checksum: checksum(self.transport),
+            zero_is_ones: self.is_udp,
         }
     }
 

@@ -69,6 +69,26 @@ pub fn find(name: &str) -> Result<Interface, Error> {
     })
 }
 
+/// Frames that the kernel counted as sent by an interface, and as dropped on their way to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transmitted {
+    /// Frames sent.
+    pub frames: u64,
+    /// Frames dropped.
+    pub dropped: u64,
+}
+
+/// What the kernel counted for frames that leave by the interface called `name`, in the network namespace of
+/// the calling thread; `None` when it lists no such interface.
+pub fn transmitted(name: &str) -> Option<Transmitted> {
+    // `/proc/net` would be the namespace of the process's first thread.
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").ok()?;
+    let columns = text.lines().filter_map(|line| line.split_once(':')).find(|(of, _)| of.trim() == name)?.1;
+    // Eight columns of receiving, then bytes, packets, errors and drops of sending.
+    let at = |index: usize| columns.split_whitespace().nth(index)?.parse().ok();
+    Some(Transmitted { frames: at(9)?, dropped: at(11)? })
+}
+
 /// Whether there is an interface called `name`.
 pub fn exists(name: &str) -> bool {
     Control::open(name).and_then(|control| control.ask(libc::SIOCGIFINDEX)).is_ok()

@@ -115,6 +115,7 @@ mod bpf;
 mod error;
 pub mod ethtool;
 pub mod interface;
+pub mod live;
 pub mod memory;
 pub mod namespace;
 mod open;

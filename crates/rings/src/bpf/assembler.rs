@@ -1,6 +1,6 @@
 //! An assembler for the kernel's BPF machine (RFC 9669), with labels that are resolved at the end.
 //!
-//! Only the instructions that steering uses. Every jump goes forward, so a program that assembles also ends.
+//! Only the instructions that the programs of this crate use. Every jump goes forward, so a program that assembles also ends.
 
 use super::Map;
 use std::os::fd::AsRawFd;
@@ -71,11 +71,18 @@ const STORE: u8 = 0x63;
 const JUMP: u8 = 0x05;
 const JUMP_32: u8 = 0x06;
 const JUMP_EQUAL_64: u8 = 0x15;
+const JUMP_ABOVE_REGISTER_64: u8 = 0x2d;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const ADD_IMMEDIATE: u8 = 0x07;
 const AND_IMMEDIATE: u8 = 0x57;
 const ADD_REGISTER: u8 = 0x0f;
+const ADD_IMMEDIATE_32: u8 = 0x04;
+const DIVIDE_IMMEDIATE: u8 = 0x37;
+const MODULO_IMMEDIATE: u8 = 0x97;
+const SHIFT_RIGHT_IMMEDIATE: u8 = 0x77;
+const XOR_IMMEDIATE: u8 = 0xa7;
+const MOVE_32: u8 = 0xbc;
 const TO_BIG_ENDIAN: u8 = 0xdc;
 const MOVE_IMMEDIATE: u8 = 0xb7;
 const MOVE: u8 = 0xbf;
@@ -142,6 +149,48 @@ impl Assembler {
         self.emit(TO_BIG_ENDIAN, register, 0, 0, 16);
     }
 
+    /// Turns the low bytes of `register`, as many as `width` says, from host to network byte order, or back,
+    /// and clears the rest. A single byte has no order.
+    pub fn swap_network(&mut self, width: Width, register: Register) {
+        let bits = match width {
+            Width::Byte => return,
+            Width::Half => 16,
+            Width::Word => 32,
+            Width::Double => 64,
+        };
+        self.emit(TO_BIG_ENDIAN, register, 0, 0, bits);
+    }
+
+    /// `destination = the low 32 bits of source`
+    pub fn copy_low(&mut self, destination: Register, source: Register) {
+        self.emit(MOVE_32, destination, source as u8, 0, 0);
+    }
+
+    /// `destination = the low 32 bits of destination + value`
+    pub fn add_low(&mut self, destination: Register, value: u32) {
+        self.emit(ADD_IMMEDIATE_32, destination, 0, 0, value as i32);
+    }
+
+    /// `destination /= value`, unsigned; zero is refused by the verifier.
+    pub fn divide(&mut self, destination: Register, value: i32) {
+        self.emit(DIVIDE_IMMEDIATE, destination, 0, 0, value);
+    }
+
+    /// `destination %= value`, unsigned; zero is refused by the verifier.
+    pub fn modulo(&mut self, destination: Register, value: i32) {
+        self.emit(MODULO_IMMEDIATE, destination, 0, 0, value);
+    }
+
+    /// `destination >>= bits`
+    pub fn shift_right(&mut self, destination: Register, bits: i32) {
+        self.emit(SHIFT_RIGHT_IMMEDIATE, destination, 0, 0, bits);
+    }
+
+    /// `destination ^= value`
+    pub fn xor(&mut self, destination: Register, value: i32) {
+        self.emit(XOR_IMMEDIATE, destination, 0, 0, value);
+    }
+
     /// `destination = base[offset]`
     pub fn load(&mut self, width: Width, destination: Register, base: Register, offset: i16) {
         self.emit(LOAD | width as u8, destination, base as u8, offset, 0);
@@ -179,6 +228,12 @@ impl Assembler {
     ) {
         self.open.push((self.instructions.len(), target));
         self.emit(JUMP_32 | comparison as u8 | FROM_REGISTER, register, other as u8, 0, 0);
+    }
+
+    /// Goes to `target` when the whole of `register` is above the whole of `other`: for ends of packets.
+    pub fn jump_if_above(&mut self, register: Register, other: Register, target: Label) {
+        self.open.push((self.instructions.len(), target));
+        self.emit(JUMP_ABOVE_REGISTER_64, register, other as u8, 0, 0);
     }
 
     /// Goes to `target` when the pointer in `register` is null.

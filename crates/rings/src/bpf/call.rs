@@ -11,7 +11,6 @@ pub(super) const MAP_LOOKUP_ELEM: u32 = 1;
 pub(super) const MAP_UPDATE_ELEM: u32 = 2;
 pub(super) const MAP_DELETE_ELEM: u32 = 3;
 pub(super) const PROG_LOAD: u32 = 5;
-#[cfg(test)]
 pub(super) const PROG_TEST_RUN: u32 = 10;
 pub(super) const OBJ_GET_INFO_BY_FD: u32 = 15;
 pub(super) const LINK_CREATE: u32 = 28;
@@ -60,7 +59,6 @@ pub(super) struct ProgLoad {
     pub expected_attach_type: u32,
 }
 
-#[cfg(test)]
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct ProgTestRun {
@@ -72,6 +70,14 @@ pub(super) struct ProgTestRun {
     pub data_out: u64,
     pub repeat: u32,
     pub duration: u32,
+    pub ctx_size_in: u32,
+    pub ctx_size_out: u32,
+    pub ctx_in: u64,
+    pub ctx_out: u64,
+    pub flags: u32,
+    pub cpu: u32,
+    pub batch_size: u32,
+    pub padding: u32,
 }
 
 #[repr(C)]

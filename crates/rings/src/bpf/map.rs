@@ -91,6 +91,17 @@ impl Map {
         }
     }
 
+    /// The eight bytes at `index` of an array of such values.
+    pub fn number(&self, index: u32) -> io::Result<u64> {
+        assert!(self.kind == MapKind::Array && self.value_bytes == 8, "not an array of eight-byte values");
+        let mut value = 0u64;
+        let key = index.to_ne_bytes();
+        let mut attribute = self.element(&key, std::ptr::from_mut(&mut value) as u64);
+        // SAFETY: the kernel writes the eight bytes of one value.
+        unsafe { call::bpf(call::MAP_LOOKUP_ELEM, &mut attribute) }?;
+        Ok(value)
+    }
+
     /// The sum over all CPUs of counter `index`, in a per-CPU array of eight-byte values.
     pub fn sum_over_cpus(&self, index: u32) -> io::Result<u64> {
         assert!(self.kind == MapKind::PerCpuArray && self.value_bytes == 8, "not a map of per-CPU counters");

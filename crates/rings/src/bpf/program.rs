@@ -3,7 +3,8 @@
 use super::Instruction;
 use super::call::{self, ProgLoad};
 use crate::Error;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Where a program can run, by the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,26 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs the program over `count` frames that begin as `frame` and go where it says, in batches of `batch`;
+    /// Linux 5.18. Blocks until all are sent or a signal comes. The kernel reuses the frames' memory: what the
+    /// program or a receiver wrote into one is in a later one.
+    pub fn run_live(&self, frame: &[u8], count: u32, batch: u32) -> io::Result<()> {
+        const LIVE_FRAMES: u32 = 1 << 1;
+        let mut attribute = call::ProgTestRun {
+            prog_fd: self.fd.as_raw_fd() as u32,
+            data_size_in: frame.len() as u32,
+            data_in: frame.as_ptr() as u64,
+            repeat: count,
+            flags: LIVE_FRAMES,
+            batch_size: batch,
+            ..call::ProgTestRun::default()
+        };
+        // SAFETY: `data_in` points at `data_size_in` borrowed bytes, and no output buffer is given.
+        unsafe { call::bpf(call::PROG_TEST_RUN, &mut attribute) }.map(|_| ())
+    }
+}
+
 /// Loads once more with a log and returns its end; `None` when the verifier was not even asked.
 fn refusal(attribute: &mut ProgLoad) -> Option<String> {
     let mut log = vec![0u8; LOG_BYTES];
@@ -83,7 +104,6 @@ fn refusal(attribute: &mut ProgLoad) -> Option<String> {
 impl Program {
     /// Runs the program once over `frame`, with no interface, and returns its verdict.
     pub fn test_run(&self, frame: &[u8]) -> std::io::Result<u32> {
-        use std::os::fd::AsRawFd;
         let mut attribute = call::ProgTestRun {
             prog_fd: self.fd.as_raw_fd() as u32,
             data_size_in: frame.len() as u32,

@@ -12,14 +12,14 @@ const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_MULTI_QUE
 
 /// A device with one queue or more.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(crate) struct Device {
     name: String,
     first: OwnedFd,
 }
 
 impl Device {
     /// Makes the device. Refuses a name that an interface has: whoever made that one still wants it.
-    pub(super) fn make(name: &str) -> Result<Self, Error> {
+    pub(crate) fn make(name: &str) -> Result<Self, Error> {
         let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(valid) {
             let what = format!("{name:?}: making a TAP device of this name");
@@ -42,6 +42,11 @@ impl Device {
         control.set_mtu(mtu)?;
         control.switch_on()?;
         control.index()
+    }
+
+    /// The interface's number.
+    pub(crate) fn index(&self) -> Result<u32, Error> {
+        Control::open(&self.name)?.index()
     }
 
     /// The first queue.

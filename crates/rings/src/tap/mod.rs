@@ -31,10 +31,10 @@ mod port;
 
 pub use self::port::TapStatistics;
 
+pub(crate) use self::device::Device;
 pub(crate) use self::port::TapPort;
 
 use crate::Error;
-use device::Device;
 
 /// Receives that pass over an idle device without asking it.
 pub const RECEIVES_BETWEEN_READS: u32 = 16;
