@@ -12,9 +12,11 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+mod bench;
 mod fwlb;
 mod lab;
 
+pub(crate) use bench::{Bench, BenchAction};
 pub(crate) use fwlb::Fwlb;
 pub(crate) use lab::{Driver, Encapsulation, Lab, Topology, Wiring};
 
@@ -256,6 +258,17 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 all was as expected, 1 something was not.
     Lab(Lab),
+
+    /// Measure the appliance beside what you would use instead, and write a report
+    ///
+    /// In namespaces of its own it puts one device after another between the two legs of a traffic generator, or between
+    /// real clients and servers, in rounds, so that all devices meet the same hour of the machine. The profile says which
+    /// devices, which trials and how many rounds. A device that is not installed is named as not measured.
+    ///
+    /// Writes DIR/report.html, which needs nothing else, and DIR/results.json; progress goes to standard error. Needs
+    /// root, iproute2, ethtool and util-linux, and of nftables, DPDK, HAProxy, nginx, wrk and iperf3 what is to be beside.
+    #[command(after_help = EXIT_STATUS)]
+    Bench(Bench),
 }
 
 /// Which appliance is meant.

@@ -1,4 +1,4 @@
-//! The appliance binary: run it, check its file, ask and steer a running one, build a lab.
+//! The appliance binary: run it, check its file, ask and steer a running one, build a lab, measure.
 //!
 //! `run` is the appliance; every other command is a short-lived program beside it. Exit status: 0 done, 1
 //! failed, 2 wrong input.
@@ -10,6 +10,7 @@ use arguments::{Arguments, Command, Fwlb};
 use clap::Parser;
 
 mod arguments;
+mod bench;
 mod check;
 mod explain;
 mod fwlb_verify;
@@ -56,5 +57,6 @@ fn main() -> ExitCode {
             fwlb_verify::verify(&outer, &inner, (flows, seed), json)
         }
         Command::Lab(lab) => labs::run(lab),
+        Command::Bench(wish) => bench::run(wish),
     }
 }

@@ -161,9 +161,9 @@ mod tests {
     fn the_examples_explain_every_key() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
         let files = std::fs::read_dir(folder).expect("configs/ exists");
-        // Folders hold profiles of other programs.
+        // Profiles of benches have a folder of their own below, and keys of their own.
         let examples: String = files
-            .map(|entry| entry.expect("an entry").path())
+            .map(|file| file.expect("an entry").path())
             .filter(|path| path.is_file())
             .map(|path| std::fs::read_to_string(path).expect("a text"))
             .collect();

@@ -4,7 +4,8 @@
 //! ([`NginxServer`], [`UdpEcho`], [`TcpHold`], [`MoodServer`], [`TransferServer`], [`Iperf3`],
 //! [`Decapsulator`], [`VlanSwitch`], [`DelayLine`], [`Firewall`], [`FtpServer`], [`Appliance`]), real clients call them ([`run_requests`],
 //! [`Calls`], [`transfer`], [`ask_udp`], [`ask_in_fragments`], [`HeldConnections`]), and a [`Capture`] shows what was on the wire. `jeoul lab`,
-//! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name.
+//! end-to-end tests and benches are made of these parts; [`topology`] holds the labs that have a name, [`device`] what a bench
+//! compares.
 //!
 //! Everything here blocks; none of it belongs on a worker. It refuses addresses outside 198.18.0.0/15 and
 //! 2001:db8::/32, never touches an interface that it did not make, and leaves nothing behind, also after a
@@ -18,6 +19,7 @@ mod address;
 mod appliance;
 mod capture;
 mod client;
+pub mod device;
 mod error;
 mod ledger;
 mod link;
@@ -38,9 +40,10 @@ pub use capture::{
 };
 pub use client::{
     Answer, BusyConnections, BusyDatagrams, Call, Called, Calls, Chatter, DatagramFlow, Datagrams, Echoed,
-    Failed, Failure, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged, Report, Rested,
-    Transferred, Way, ask_in_fragments, ask_udp, fragment_udp, http_get, per_server, ping_many, run_requests,
-    send_frames, transfer, udp_ask, udp_ask_sized,
+    Failed, Failure, FirstAnswer, FragmentedQuestion, HeldConnections, HeldState, Load, Order, Pinged,
+    Report, Rested, Transferred, Way, WrkReport, ask_in_fragments, ask_udp, first_answer, fragment_udp,
+    http_get, per_server, ping_many, round_trips, run_requests, run_wrk, send_frames, transfer, udp_ask,
+    udp_ask_sized,
 };
 pub use error::{Error, Result};
 pub use link::{Counters, Endpoint, Link};
@@ -50,7 +53,7 @@ pub use peer::{
     Filtering, Firewall, FirewallPolicy, FlowKey, FtpMode, FtpServer, GUE_PORT, INVALID, Iperf3,
     Iperf3Report, Misrouting, Mood, MoodServer, NginxServer, OPENED, PacketFilter, READY, RELATED, Speech,
     TcpHold, TrackedFlow, TransferServer, Translation, Tunnel, UNTRACKED, UdpEcho, VlanSwitch, ftp_fetch,
-    ftp_store, misroute_answers, rewrite_dscp, run_iperf3,
+    ftp_store, misroute_answers, rewrite_dscp, run_iperf3, run_iperf3_over,
 };
 pub use process::{Process, Signal};
 pub use program::find_program;

@@ -139,6 +139,14 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Has the kernel poll what comes in (NAPI), as it does with network cards: a veth does so only with an XDP program
+    /// or while it merges frames. Frames that a program redirects to the link are lost where their receiver does not
+    /// poll. UDP is not merged; TCP segments of one flow may be.
+    pub fn poll_receive(&self) -> Result<()> {
+        self.namespace.output("ethtool", &["-K", &self.interface, "gro", "on"])?;
+        Ok(())
+    }
+
     /// Takes IPv6 off the interface, so that the kernel says nothing there by itself.
     pub fn silence_ipv6(&self) -> Result<()> {
         self.namespace.set_parameter(&format!("net/ipv6/conf/{}/disable_ipv6", self.interface), "1")

@@ -110,6 +110,11 @@ impl Namespace {
         program::run(self.command(program)?.args(arguments), COMMAND_LIMIT)
     }
 
+    /// Runs a command made by [`Namespace::command`] to its end, however it ends; killed when it takes longer.
+    pub fn output_within(&self, mut command: Command, limit: Duration) -> Result<Output> {
+        program::output_within(&mut command, limit)
+    }
+
     /// `ip` with these words, on this namespace.
     pub(crate) fn ip(&self, words: &[&str]) -> Result<Output> {
         program::ip(&[&["-n", &self.name], words].concat())

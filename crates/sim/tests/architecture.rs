@@ -44,6 +44,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port"], &["libc"]),
+    ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
     (
         "generator",
         &["wire", "rings", "port", "metrics"],
@@ -151,8 +152,8 @@ fn check_source(source: &Source) -> Vec<String> {
     }
     let uses = |library: &str| source.code().any(|line| line.contains(&format!("{library}::")));
     for (library, homes) in [
-        ("serde", &["config", "control", "appliance", "generator"][..]),
-        ("toml", &["config", "generator"]),
+        ("serde", &["config", "control", "bench", "appliance", "generator"][..]),
+        ("toml", &["config", "bench", "generator"]),
         ("mio", &["control"]),
         ("libc", &["rings", "lab"]),
         ("pnet", &["control", "lab"]),

@@ -9,8 +9,10 @@ mod held;
 mod http;
 mod pings;
 mod report;
+mod round_trips;
 mod transfer;
 mod udp;
+mod wrk;
 
 pub use busy::{BusyConnections, Chatter, Rested};
 pub use calls::{Call, Called, Calls, per_server};
@@ -21,5 +23,7 @@ pub use held::{HeldConnections, HeldState};
 pub use http::{Load, http_get, run_requests};
 pub use pings::{Pinged, ping_many};
 pub use report::{Answer, Failed, Failure, Report};
+pub use round_trips::{FirstAnswer, first_answer, round_trips};
 pub use transfer::{Transferred, Way, transfer};
 pub use udp::{Echoed, ask_udp, udp_ask, udp_ask_sized};
+pub use wrk::{WrkReport, run_wrk};

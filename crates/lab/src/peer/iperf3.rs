@@ -61,10 +61,22 @@ pub fn run_iperf3(
     length_bytes: u64,
     limit: Duration,
 ) -> Result<Iperf3Report> {
+    run_iperf3_over(namespace, target, length_bytes, 1, limit)
+}
+
+/// The same over several connections at once, which share the bytes among them.
+pub fn run_iperf3_over(
+    namespace: &Namespace,
+    target: SocketAddr,
+    length_bytes: u64,
+    streams: u32,
+    limit: Duration,
+) -> Result<Iperf3Report> {
     let address = lab_address(target.ip())?.to_string();
     let (port, length) = (target.port().to_string(), length_bytes.to_string());
     let mut command = namespace.command("iperf3")?;
     command.args(["--client", &address, "--port", &port, "--bytes", &length, "--json"]);
+    command.args(["--parallel", &streams.to_string()]);
     let output = program::run(&mut command, limit)?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse_report(&text).ok_or_else(|| Error::unusable("iperf3's report", "it lacks the sums of both ends"))

@@ -21,7 +21,7 @@ pub use firewall::{
     RELATED, TrackedFlow, Translation, UNTRACKED, misroute_answers,
 };
 pub use ftp::{FtpMode, FtpServer, ftp_fetch, ftp_store};
-pub use iperf3::{Iperf3, Iperf3Report, run_iperf3};
+pub use iperf3::{Iperf3, Iperf3Report, run_iperf3, run_iperf3_over};
 pub use mood::{Mood, MoodServer, READY, Speech};
 pub use nginx::{Access, NginxServer};
 pub use packet_filter::{Discarded, PacketFilter};

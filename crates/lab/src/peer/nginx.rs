@@ -43,15 +43,24 @@ impl NginxServer {
     /// Starts it on `ports`, IPv4 and IPv6, and waits until it listens. The name, unique in the testbed, is
     /// also its directory's.
     pub fn start(namespace: &Namespace, name: &str, ports: &[u16]) -> Result<Self> {
+        Self::start_with(namespace, name, ports, &configuration_text(name, ports))
+    }
+
+    fn start_with(namespace: &Namespace, name: &str, ports: &[u16], text: &str) -> Result<Self> {
         let prefix = namespace.directory().join(name);
         fs::create_dir(&prefix).map_err(Error::system(format!("creating {}", prefix.display())))?;
         let configuration = prefix.join("nginx.conf");
-        fs::write(&configuration, configuration_text(name, ports))
+        fs::write(&configuration, text)
             .map_err(Error::system(format!("writing {}", configuration.display())))?;
         let (namespace, name, ports) = (namespace.clone(), name.into(), ports.into());
         let mut server = Self { name, namespace, ports, prefix, process: None };
         server.revive()?;
         Ok(server)
+    }
+
+    /// Starts it as a server to be measured with: it writes no log of requests, and has room for many at once.
+    pub fn start_for_load(namespace: &Namespace, name: &str, ports: &[u16]) -> Result<Self> {
+        Self::start_with(namespace, name, ports, &load_configuration_text(name, ports))
     }
 
     /// Its name, which is what it answers.
@@ -121,6 +130,13 @@ fn configuration_text(name: &str, ports: &[u16]) -> String {
     )
 }
 
+fn load_configuration_text(name: &str, ports: &[u16]) -> String {
+    configuration_text(name, ports)
+        .replace("access_log access.log lab;", "access_log off;")
+        .replace("worker_connections 1024;", "worker_connections 16384;")
+        .replace("daemon off;", "daemon off;\nworker_rlimit_nofile 32768;")
+}
+
 fn parse_access(line: &str) -> Option<Access> {
     let mut words = line.split(' ');
     let mut address = || {
@@ -134,6 +150,15 @@ fn parse_access(line: &str) -> Option<Access> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_for_load_writes_no_log_of_requests() {
+        let text = load_configuration_text("a", &[80]);
+        for words in ["access_log off;", "worker_connections 16384;", "worker_rlimit_nofile 32768;"] {
+            assert!(text.contains(words), "{words}");
+        }
+        assert!(!text.contains("access.log"));
+    }
 
     #[test]
     fn a_line_of_the_access_log() {

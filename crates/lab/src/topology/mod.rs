@@ -11,6 +11,7 @@ pub mod routed_two_ports;
 mod site;
 pub mod slb_groups;
 pub mod slb_routed;
+pub mod straight;
 pub mod transparent_inline;
 pub mod transparent_one_arm;
 pub mod traps;
