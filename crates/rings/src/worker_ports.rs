@@ -178,22 +178,28 @@ impl WorkerPorts {
         };
         let lane = port.lent_lane();
         let mut list = port.take_lent();
+        let mut frames = list.drain(..);
+        let mut verdicts = &verdicts[..verdicts.len().min(frames.len())];
         let mut settled = Settled::default();
-        for (index, mut held) in list.drain(..).enumerate() {
-            let Some(&Verdict::Transmit { port: egress, start, length }) = verdicts.get(index) else {
-                umem.give_back(held.chunk);
-                continue;
+        while let Some(&first) = verdicts.first() {
+            let run = run_length(first, verdicts);
+            let (now, later) = verdicts.split_at(run);
+            verdicts = later;
+            let held = now.iter().zip(frames.by_ref()).map(|(verdict, held)| held_now(verdict, held));
+            let egress = match first {
+                Verdict::Transmit { port, .. } => self.ports.get_mut(port.index()),
+                Verdict::Drop => None,
             };
-            (held.start, held.length) = (usize::from(start), usize::from(length));
-            let sent = match self.ports.get_mut(egress.index()) {
+            let refused = match egress {
                 Some(egress) => egress.take(umem, held, lane),
                 None => {
-                    umem.give_back(held.chunk);
-                    false
+                    held.for_each(|held| umem.give_back(held.chunk));
+                    if first == Verdict::Drop { 0 } else { run as u32 }
                 }
             };
-            settled.refused += u32::from(!sent);
+            settled.refused += refused;
         }
+        frames.for_each(|held| umem.give_back(held.chunk));
         if let Port::Xdp(port) = &mut self.ports[ingress] {
             port.keep_list(list);
         }
@@ -242,18 +248,38 @@ impl WorkerPorts {
     }
 }
 
+/// How many verdicts from the first on send to the same port, or drop.
+#[inline]
+fn run_length(first: Verdict, verdicts: &[Verdict]) -> usize {
+    let is_alike = |verdict: &&Verdict| match (first, verdict) {
+        (Verdict::Transmit { port: one, .. }, Verdict::Transmit { port: other, .. }) => one == *other,
+        (Verdict::Drop, Verdict::Drop) => true,
+        _ => false,
+    };
+    verdicts.iter().take_while(is_alike).count()
+}
+
+/// The frame where its verdict says that it lies.
+#[inline]
+fn held_now(verdict: &Verdict, held: Held) -> Held {
+    match *verdict {
+        Verdict::Transmit { start, length, .. } => Held { start, length, ..held },
+        Verdict::Drop => held,
+    }
+}
+
 impl Port {
-    /// Sends a frame that lies in the UMEM: by moving it, or by copying it once. Its chunk is taken care of
-    /// either way.
+    /// Sends frames that lie in the UMEM: by moving them, or by copying each once. Their chunks are taken care of
+    /// either way. Gives back how many were refused.
     #[inline]
-    fn take(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
+    fn take(&mut self, umem: &mut Umem, frames: impl ExactSizeIterator<Item = Held>, lane: usize) -> u32 {
         match self {
-            Self::Xdp(port) => port.transmit(umem, held, lane),
-            Self::Packet(_) | Self::Tap(_) => {
+            Self::Xdp(port) => port.transmit(umem, frames, lane),
+            Self::Packet(_) | Self::Tap(_) => frames.fold(0, |refused, held| {
                 let sent = umem.frame(&held).is_some_and(|frame| self.send_copy(None, frame));
                 umem.give_back(held.chunk);
-                sent
-            }
+                refused + u32::from(!sent)
+            }),
         }
     }
 

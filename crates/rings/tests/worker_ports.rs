@@ -222,6 +222,66 @@ fn a_frame_is_reflected_injected_refused_and_dropped() {
     }
 }
 
+/// Numbers of the next `count` frames that came to a peer, in order.
+fn arrivals(wire: &Wire, count: usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    eventually("frames at the peer", || {
+        while let Some(frame) = wire.receive() {
+            numbers.extend(number_of(&frame));
+        }
+        (numbers.len() >= count).then_some(())
+    });
+    numbers
+}
+
+#[test]
+fn a_burst_goes_where_each_of_its_verdicts_says() {
+    for kinds in [[NATIVE, NATIVE], [NATIVE, PACKET], [PACKET, NATIVE]] {
+        Lab::run(1, |lab| {
+            let (_steering, mut opened) = open_both(kinds, 1);
+            let ports = &mut opened.workers[0];
+            let left = lab.inside(&lab.left, || Wire::open("left0"));
+            let right = lab.inside(&lab.right, || Wire::open("right0"));
+            (0..10).for_each(|number| left.send(&udp(number, VIP, 100)));
+            // All ten lie in the ring before it is looked at: sending on a veth ends in its receiver.
+            let (start, length) = eventually("the burst", || {
+                let burst = ports.receive(LEFT);
+                (burst.len() == 10).then(|| (burst[0].start(), burst[0].length()))
+            });
+            let to = |port| Verdict::Transmit { port, start, length };
+            let outside = Verdict::Transmit { port: RIGHT, start: 2_000, length: 100 };
+            let (l, r, nowhere) = (to(LEFT), to(RIGHT), to(PortIndex(9)));
+            let verdicts = [r, r, Verdict::Drop, l, r, nowhere, nowhere, outside, r];
+            assert_eq!(ports.settle(LEFT, &verdicts).refused, 3, "{kinds:?}");
+            let moved =
+                [(kinds[0], 1), (kinds[1], 4)].map(|(kind, count)| usize::from(kind == NATIVE) * count);
+            assert_eq!(ports.umem_use().sending, moved[0] + moved[1], "{kinds:?}");
+            ports.flush();
+            assert_eq!(arrivals(&right, 4), [0, 1, 4, 8], "{kinds:?}");
+            assert_eq!(arrivals(&left, 1), [3], "{kinds:?}");
+            assert_all_chunks_at_rest(ports);
+        });
+    }
+}
+
+#[test]
+fn a_fill_ring_is_filled_by_the_burst_and_not_by_the_frame() {
+    const BURST: u32 = port::BURST_FRAMES_MAX as u32;
+    Lab::run(1, |lab| {
+        let (_steering, mut opened) = open_both([NATIVE, NATIVE], 1);
+        let ports = &mut opened.workers[0];
+        let left = lab.inside(&lab.left, || Wire::open("left0"));
+        let full = ports.umem_use().receiving;
+        assert_eq!(full, 2 * rings::RING_ENTRIES_DEFAULT as usize);
+        for number in 0..2 * BURST {
+            left.send(&udp(number, VIP, 60));
+            assert_eq!(next(ports, LEFT, &[]), (number, 0));
+            let missing = ((number + 1) % BURST) as usize;
+            assert_eq!(ports.umem_use().receiving, full - missing, "after frame {number}");
+        }
+    });
+}
+
 #[test]
 fn a_sleeping_worker_wakes_for_a_frame_and_for_its_waker() {
     for kinds in [[NATIVE, NATIVE], [GENERIC, PACKET]] {

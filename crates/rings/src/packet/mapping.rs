@@ -1,12 +1,11 @@
 //! The memory that a packet socket shares with the kernel, cut into slots.
 //!
-//! One mapping holds the receive ring and, behind it, the transmit ring. Only the worker that owns the port
-//! touches it; a slot belongs to the kernel or to us, and its first word says to whom.
+//! One mapping holds one ring. Only the worker that owns the port touches it; a slot belongs to the kernel or
+//! to us, and its first word says to whom.
 
 use crate::Error;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Bytes of one slot: header, head room and the longest frame, with four slots on two pages.
@@ -20,7 +19,7 @@ pub(super) const BLOCK_BYTES: usize = 65_536;
 /// Slots in one block.
 pub(super) const BLOCK_SLOTS: usize = BLOCK_BYTES / SLOT_BYTES;
 
-/// A mapping that ends with its last ring.
+/// A mapping that ends with its ring.
 #[derive(Debug)]
 pub(super) struct Mapping {
     base: NonNull<u8>,
@@ -29,12 +28,9 @@ pub(super) struct Mapping {
 
 // SAFETY: the mapping is plain memory, tied to no thread; who may touch which slot is the rings' business.
 unsafe impl Send for Mapping {}
-// SAFETY: a shared `Mapping` gives out addresses only; see `Slots`.
-unsafe impl Sync for Mapping {}
-
 impl Mapping {
-    /// Maps the rings of `socket`, which are `slots` long together.
-    pub(super) fn new(socket: BorrowedFd<'_>, slots: usize) -> Result<Arc<Self>, Error> {
+    /// Maps the ring of `socket`, all of it now.
+    fn new(socket: BorrowedFd<'_>, slots: usize) -> Result<Self, Error> {
         let bytes = slots * SLOT_BYTES;
         // SAFETY: a new mapping at an address of the kernel's choice; it overlays nothing.
         let address = unsafe {
@@ -42,38 +38,37 @@ impl Mapping {
                 std::ptr::null_mut(),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
                 socket.as_raw_fd(),
                 0,
             )
         };
         match NonNull::new(address.cast::<u8>()) {
-            Some(base) if address != libc::MAP_FAILED => Ok(Arc::new(Self { base, bytes })),
-            _ => Err(Error::last(format!("mapping {} MiB of packet rings", bytes >> 20))),
+            Some(base) if address != libc::MAP_FAILED => Ok(Self { base, bytes }),
+            _ => Err(Error::last(format!("mapping {} MiB of a packet ring", bytes >> 20))),
         }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `new`; the rings, which hold it by `Arc`, are gone.
+        // SAFETY: exactly the mapping made in `new`; nothing borrows from a value that is being dropped.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }
 
-/// The slots of one ring. Exactly one ring is made of each range of slots.
+/// The slots of one ring.
 #[derive(Debug)]
 pub(super) struct Slots {
-    mapping: Arc<Mapping>,
-    first: usize,
+    mapping: Mapping,
     count: usize,
 }
 
 impl Slots {
-    /// `count` slots from `first` on, which must all be inside the mapping.
-    pub(super) fn new(mapping: &Arc<Mapping>, first: usize, count: usize) -> Self {
-        assert!(count > 0 && (first + count) * SLOT_BYTES <= mapping.bytes, "slots outside their mapping");
-        Self { mapping: Arc::clone(mapping), first, count }
+    /// The ring of `socket`, which was made with `count` slots.
+    pub(super) fn new(socket: BorrowedFd<'_>, count: usize) -> Result<Self, Error> {
+        assert!(count > 0, "a ring without slots");
+        Ok(Self { mapping: Mapping::new(socket, count)?, count })
     }
 
     /// How many slots there are.
@@ -97,8 +92,8 @@ impl Slots {
     #[inline]
     pub(super) fn address(&self, index: usize) -> NonNull<u8> {
         assert!(index < self.count, "slot {index} of {}", self.count);
-        // SAFETY: `new` has checked that all `count` slots lie inside the mapping.
-        unsafe { self.mapping.base.add((self.first + index) * SLOT_BYTES) }
+        // SAFETY: the mapping holds `count` slots.
+        unsafe { self.mapping.base.add(index * SLOT_BYTES) }
     }
 
     /// The word that says whose slot it is.

@@ -9,6 +9,9 @@
 //!            └▶ the kernel's own stack, unless it is kept out at ingress
 //! ```
 //!
+//! Two sockets a port: one hears, one speaks. What is sent has a header in front that says how much of it the
+//! kernel copies (see the transmit ring), and an option of the whole socket asks for it both ways.
+//!
 //! TPACKET_V2, not V3: V3 hands over whole blocks and its timer, of a millisecond at the least, is felt in
 //! every round trip. An AF_PACKET socket *copies*: the kernel sees each frame too. Keeping it from answering
 //! or forwarding what the appliance claims is not done here but at the ingress hook, by the steering program
@@ -26,7 +29,7 @@ mod socket;
 mod transmit;
 
 use crate::{Error, interface};
-use mapping::{BLOCK_SLOTS, Mapping, Slots};
+use mapping::{BLOCK_SLOTS, Slots};
 use port::Burst;
 use receive::{RESERVE_BYTES, ReceiveRing};
 use socket::{Fanout, Socket};
@@ -53,8 +56,8 @@ pub struct PacketOptions<'a> {
     /// A loaded socket filter program: the port receives what it accepts and nothing before it is attached.
     /// `None` receives everything.
     pub filter: Option<BorrowedFd<'a>>,
-    /// Hands frames to the driver past the queueing discipline: cheaper, but a full driver queue drops, and
-    /// captures on this host do not see what is sent.
+    /// Hands frames to the driver past the queueing discipline: a full driver queue then drops, and captures on
+    /// this host do not see what is sent. Cheaper only where a discipline does some work; a veth has none.
     pub bypass_queueing: bool,
 }
 
@@ -103,6 +106,8 @@ pub struct PacketPort {
     receive: ReceiveRing,
     transmit: TransmitRing,
     socket: Socket,
+    /// Another one, since what frames to be sent have in front of them received ones would have too.
+    transmit_socket: Socket,
     index: u32,
     ring_full: u64,
 }
@@ -144,16 +149,19 @@ impl PacketPort {
         let transmit_slots = whole_blocks(interface, "transmit slots", options.transmit_slots)?;
         let index = interface::find(interface)?.index;
         let socket = Socket::new(interface)?;
-        socket.prepare(RESERVE_BYTES)?;
+        socket.prepare_to_receive(RESERVE_BYTES)?;
+        socket.make_ring(libc::PACKET_RX_RING, receive_slots)?;
+        let receive = ReceiveRing::new(Slots::new(socket.descriptor(), receive_slots)?);
+        socket.bind(index, libc::ETH_P_ALL)?;
+        let transmit_socket = Socket::new(interface)?;
+        transmit_socket.prepare_to_transmit()?;
         if options.bypass_queueing {
-            socket.bypass_queueing()?;
+            transmit_socket.bypass_queueing()?;
         }
-        socket.make_rings(receive_slots, transmit_slots)?;
-        let mapping = Mapping::new(socket.descriptor(), receive_slots + transmit_slots)?;
-        let receive = ReceiveRing::new(Slots::new(&mapping, 0, receive_slots));
-        let transmit = TransmitRing::new(Slots::new(&mapping, receive_slots, transmit_slots));
-        socket.bind(index)?;
-        Ok(Self { receive, transmit, socket, index, ring_full: 0 })
+        transmit_socket.make_ring(libc::PACKET_TX_RING, transmit_slots)?;
+        let transmit = TransmitRing::new(Slots::new(transmit_socket.descriptor(), transmit_slots)?);
+        transmit_socket.bind(index, 0)?;
+        Ok(Self { receive, transmit, socket, transmit_socket, index, ring_full: 0 })
     }
 
     /// Lends the frames that have come, at most [`port::BURST_FRAMES_MAX`], in place. Never blocks. What the
@@ -196,7 +204,7 @@ impl PacketPort {
     /// queued.
     #[inline]
     pub fn flush(&mut self) {
-        self.transmit.flush(self.socket.descriptor());
+        self.transmit.flush(self.transmit_socket.descriptor());
     }
 
     /// The socket, readable when frames wait.
@@ -207,6 +215,7 @@ impl PacketPort {
     /// How the link is. Two or three system calls: for the slow part of a worker's life, not for each turn.
     pub fn health(&self) -> LinkHealth {
         self.socket.clear_error();
+        self.transmit_socket.clear_error();
         if !self.socket.is_bound() {
             return LinkHealth::Removed;
         }

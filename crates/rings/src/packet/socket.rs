@@ -47,15 +47,25 @@ impl Socket {
         self.descriptor.as_fd()
     }
 
-    /// All that must be set before the rings are made.
-    pub(super) fn prepare(&self, reserve_bytes: u32) -> Result<(), Error> {
-        let version = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
-        self.set_packet(libc::PACKET_VERSION, &version, "choosing TPACKET_V2")?;
+    /// All that must be set before the receive ring is made.
+    pub(super) fn prepare_to_receive(&self, reserve_bytes: u32) -> Result<(), Error> {
+        self.choose_version()?;
         self.set_packet(libc::PACKET_RESERVE, &reserve_bytes, "reserving head room")?;
+        self.set_packet(libc::PACKET_IGNORE_OUTGOING, &1, "ignoring outgoing frames (Linux 4.20)")
+    }
+
+    /// All that must be set before the transmit ring is made.
+    pub(super) fn prepare_to_transmit(&self) -> Result<(), Error> {
+        self.choose_version()?;
         // A frame that the kernel finds malformed is skipped; without this it would stall the ring for ever.
         self.set_packet(libc::PACKET_LOSS, &1, "skipping malformed frames")?;
-        self.set_packet(libc::PACKET_IGNORE_OUTGOING, &1, "ignoring outgoing frames (Linux 4.20)")?;
+        self.set_packet(libc::PACKET_VNET_HDR, &1, "taking headers that say how much to copy")?;
         self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_BYTES, "sizing the send buffer")
+    }
+
+    fn choose_version(&self) -> Result<(), Error> {
+        let version = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
+        self.set_packet(libc::PACKET_VERSION, &version, "choosing TPACKET_V2")
     }
 
     /// Hands frames to the driver past the queueing discipline.
@@ -63,24 +73,23 @@ impl Socket {
         self.set_packet(libc::PACKET_QDISC_BYPASS, &1, "bypassing the queueing discipline")
     }
 
-    /// Makes both rings.
-    pub(super) fn make_rings(&self, receive_slots: usize, transmit_slots: usize) -> Result<(), Error> {
-        let ring = |slots: usize| libc::tpacket_req {
+    /// Makes a ring of `slots`: [`libc::PACKET_RX_RING`] or [`libc::PACKET_TX_RING`].
+    pub(super) fn make_ring(&self, option: libc::c_int, slots: usize) -> Result<(), Error> {
+        let ring = libc::tpacket_req {
             tp_block_size: BLOCK_BYTES as u32,
             tp_block_nr: (slots / BLOCK_SLOTS) as u32,
             tp_frame_size: SLOT_BYTES as u32,
             tp_frame_nr: slots as u32,
         };
-        self.set_packet(libc::PACKET_RX_RING, &ring(receive_slots), "making the receive ring")?;
-        self.set_packet(libc::PACKET_TX_RING, &ring(transmit_slots), "making the transmit ring")
+        self.set_packet(option, &ring, "making a ring")
     }
 
-    /// Ties the socket to its interface.
-    pub(super) fn bind(&self, index: u32) -> Result<(), Error> {
+    /// Ties the socket to its interface, to be given frames of `protocol`; none with 0.
+    pub(super) fn bind(&self, index: u32, protocol: libc::c_int) -> Result<(), Error> {
         // SAFETY: all zeroes is a valid address.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_protocol = (protocol as u16).to_be();
         address.sll_ifindex = index as i32;
         // SAFETY: the address outlives the call and its true size is passed.
         let status = unsafe {

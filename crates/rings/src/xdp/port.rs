@@ -10,6 +10,10 @@ use std::os::fd::BorrowedFd;
 /// chunk.
 pub(super) const FRAME_BYTES_MIN: usize = 14;
 
+/// Chunks that have to be missing in a fill ring before it is filled up: a burst, so that a full load fills it once
+/// a turn and a trickle once in many. Of a short ring, half.
+const REFILL_FRAMES: u32 = BURST_FRAMES_MAX as u32;
+
 /// What an AF_XDP port counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpStatistics {
@@ -138,25 +142,40 @@ impl XdpPort {
         }
     }
 
-    /// Queues a frame on `lane` without copying it. False, and the chunk freed, when the ring is full or
-    /// these are no sendable bytes of a chunk.
+    /// Queues frames on `lane` without copying them, each with where it lies in its chunk now; gives back how many
+    /// were refused, their chunks freed: there was no room, or these are no sendable bytes of a chunk.
     #[inline]
-    pub(crate) fn transmit(&mut self, umem: &mut Umem, held: Held, lane: usize) -> bool {
+    pub(crate) fn transmit(
+        &mut self,
+        umem: &mut Umem,
+        frames: impl ExactSizeIterator<Item = Held>,
+        lane: usize,
+    ) -> u32 {
         let count = self.lanes.len();
         // No division where the ports have as many queues, which is the rule.
         let lane = &mut self.lanes[if lane < count { lane } else { lane % count }];
-        let sendable = held.length >= FRAME_BYTES_MIN && held.start + held.length <= CHUNK_BYTES;
-        if lane.sending >= self.entries {
+        if lane.sending as usize + frames.len() > self.entries as usize {
             lane.reclaim(umem, &mut self.refusals);
         }
-        if !sendable || lane.sending >= self.entries {
-            self.transmit_refused += 1;
-            umem.give_back(held.chunk);
-            return false;
+        let (room, mut sent, mut refused) = (self.entries.saturating_sub(lane.sending), 0, 0);
+        for held in frames {
+            let end = usize::from(held.start) + usize::from(held.length);
+            let is_sendable = usize::from(held.length) >= FRAME_BYTES_MIN && end <= CHUNK_BYTES;
+            if is_sendable && sent < room {
+                let queued = u32::from(lane.queue(umem, held));
+                sent += queued;
+                refused += 1 - queued;
+            } else {
+                umem.give_back(held.chunk);
+                refused += 1;
+            }
         }
-        let sent = lane.send(umem, held);
-        self.transmit_refused += u64::from(!sent);
-        sent
+        if sent > 0 {
+            lane.sending += sent;
+            lane.socket.mark_unsent();
+        }
+        self.transmit_refused += u64::from(refused);
+        refused
     }
 
     /// Queues a copy of `frame`. False when there is no room for it.
@@ -171,7 +190,8 @@ impl XdpPort {
             return false;
         };
         umem.bytes_mut(&mut chunk)[start..start + frame.len()].copy_from_slice(frame);
-        self.transmit(umem, Held { chunk, start, length: frame.len() }, lane)
+        let held = Held { chunk, start: start as u16, length: frame.len() as u16 };
+        self.transmit(umem, std::iter::once(held), lane) == 0
     }
 
     #[inline]
@@ -214,51 +234,56 @@ impl XdpPort {
 }
 
 impl Lane {
-    /// Gives the kernel as many chunks to receive into as its rings hold.
+    /// Gives the kernel as many chunks to receive into as its rings hold, a batch or more at once.
     #[inline]
     fn refill(&mut self, umem: &mut Umem, entries: u32) {
-        if self.receiving >= entries {
+        let wanted = entries.saturating_sub(self.receiving);
+        if wanted < REFILL_FRAMES.min(entries / 2) {
             return;
         }
-        while self.receiving < entries {
+        let mut filled = 0;
+        while filled < wanted {
             let Some(chunk) = umem.take() else { break };
             let address = umem.hand_over(chunk, Holder::Receive);
             if !self.socket.fill.push(address) {
                 umem.withdraw(address, Holder::Receive);
                 break;
             }
-            self.receiving += 1;
+            filled += 1;
         }
+        self.receiving += filled;
         self.socket.fill.publish();
     }
 
     /// Moves up to a burst of received frames to `lent`.
     #[inline]
     fn collect(&mut self, umem: &mut Umem, lent: &mut Vec<Held>, refusals: &mut Refusals) {
-        let mut seen = 0;
-        while seen < BURST_FRAMES_MAX
-            && let Some(descriptor) = self.socket.receive.pop()
-        {
-            seen += 1;
+        let taken = self.socket.receive.take(BURST_FRAMES_MAX as u32);
+        if taken.len() == 0 {
+            return;
+        }
+        let mut received = 0;
+        for descriptor in taken {
             let Some((chunk, start)) = umem.take_over(descriptor.address, Holder::Receive) else {
                 refusals.bad_descriptors += 1;
                 continue;
             };
-            self.receiving = self.receiving.saturating_sub(1);
+            received += 1;
             let length = descriptor.length as usize;
-            if descriptor.options != 0 || length > CHUNK_BYTES - start {
+            let room = CHUNK_BYTES - usize::from(start);
+            if descriptor.options == 0 && length <= FRAME_BYTES_MAX.min(room) {
+                lent.push(Held { chunk, start, length: length as u16 });
+                continue;
+            }
+            umem.give_back(chunk);
+            if descriptor.options != 0 || length > room {
                 refusals.bad_descriptors += 1;
-                umem.give_back(chunk);
-            } else if length > FRAME_BYTES_MAX {
-                refusals.oversize += 1;
-                umem.give_back(chunk);
             } else {
-                lent.push(Held { chunk, start, length });
+                refusals.oversize += 1;
             }
         }
-        if seen > 0 {
-            self.socket.receive.release();
-        }
+        self.receiving = self.receiving.saturating_sub(received);
+        self.socket.receive.release();
     }
 
     /// Frees the chunks that the kernel has sent.
@@ -267,34 +292,34 @@ impl Lane {
         if self.sending == 0 {
             return;
         }
-        let mut seen = false;
-        while let Some(address) = self.socket.completion.pop() {
-            seen = true;
+        let taken = self.socket.completion.take(u32::MAX);
+        if taken.len() == 0 {
+            return;
+        }
+        let mut freed = 0;
+        for address in taken {
             match umem.take_over(address, Holder::Transmit) {
                 Some((chunk, _)) => {
                     umem.give_back(chunk);
-                    self.sending = self.sending.saturating_sub(1);
+                    freed += 1;
                 }
                 None => refusals.bad_descriptors += 1,
             }
         }
-        if seen {
-            self.socket.completion.release();
-        }
+        self.sending = self.sending.saturating_sub(freed);
+        self.socket.completion.release();
     }
 
     /// Queues a frame; false, and the chunk freed, when the ring is full. With at most `entries` chunks at
     /// the kernel that is a moment at which the kernel has completed a frame and not yet released its slot.
     #[inline]
-    fn send(&mut self, umem: &mut Umem, held: Held) -> bool {
-        let address = umem.hand_over(held.chunk, Holder::Transmit) + held.start as u64;
-        let descriptor = Descriptor { address, length: held.length as u32, options: 0 };
-        if !self.socket.transmit.push(descriptor) {
+    fn queue(&mut self, umem: &mut Umem, held: Held) -> bool {
+        let address = umem.hand_over(held.chunk, Holder::Transmit) + u64::from(held.start);
+        let descriptor = Descriptor { address, length: u32::from(held.length), options: 0 };
+        let queued = self.socket.transmit.push(descriptor);
+        if !queued {
             umem.withdraw(address, Holder::Transmit);
-            return false;
         }
-        self.sending += 1;
-        self.socket.mark_unsent();
-        true
+        queued
     }
 }

@@ -1,7 +1,7 @@
 //! Our halves of the four rings that an AF_XDP socket shares with the kernel.
 //!
 //! Each ring has one producer and one consumer, each of which writes one index and reads the other's. The
-//! types keep the roles apart: only a [`Producer`] can push and only a [`Consumer`] can pop, and a ring of
+//! types keep the roles apart: only a [`Producer`] can push and only a [`Consumer`] can take, and a ring of
 //! addresses is another type than a ring of descriptors. Indices run freely and wrap; the other side's index
 //! is read only when the cached one says that there is nothing to do.
 
@@ -70,7 +70,7 @@ struct Words<T> {
 }
 
 // SAFETY: the pointers lead into the mapping, which is owned here and belongs to the process; this half is
-// used by one thread at a time, since pushing and popping need `&mut`.
+// used by one thread at a time, since pushing and taking need `&mut`.
 unsafe impl<T: Entry> Send for Words<T> {}
 
 impl<T: Entry> Words<T> {
@@ -91,22 +91,26 @@ impl<T: Entry> Words<T> {
         })
     }
 
+    #[inline]
     fn producer(&self) -> &AtomicU32 {
         // SAFETY: an aligned word inside the mapping, which lives as long as `self`; both sides use it
         // atomically.
         unsafe { self.producer.as_ref() }
     }
 
+    #[inline]
     fn consumer(&self) -> &AtomicU32 {
         // SAFETY: as for the producer's index.
         unsafe { self.consumer.as_ref() }
     }
 
+    #[inline]
     fn flags(&self) -> &AtomicU32 {
         // SAFETY: as for the producer's index.
         unsafe { self.flags.as_ref() }
     }
 
+    #[inline]
     fn entry(&self, index: u32) -> NonNull<T> {
         // SAFETY: the masked index is below `count`, and `count` entries lie inside the mapping.
         unsafe { self.entries.add((index & (self.count - 1)) as usize) }
@@ -172,7 +176,7 @@ impl<T: Entry> Producer<T> {
 #[derive(Debug)]
 pub(super) struct Consumer<T> {
     words: Words<T>,
-    /// Our index, ahead of the published one by what was popped since.
+    /// Our index, ahead of the published one by what was taken since.
     index: u32,
     /// The kernel's index when it was last read.
     produced: u32,
@@ -185,33 +189,62 @@ impl<T: Entry> Consumer<T> {
         Ok(Self { words, index, produced: index })
     }
 
-    /// Takes the oldest entry; its slot stays ours until [`Consumer::release`].
+    /// Takes the oldest entries, at most `most`; their slots stay ours until [`Consumer::release`]. What the
+    /// caller does not look at is gone all the same.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<T> {
-        if self.index == self.produced {
+    pub(super) fn take(&mut self, most: u32) -> Taken<'_, T> {
+        let mut known = self.produced.wrapping_sub(self.index);
+        if known < most {
             let produced = self.words.producer().load(Ordering::Acquire);
             // An index that runs ahead of what the ring can hold is not believed.
-            if produced.wrapping_sub(self.index) > self.words.count {
-                return None;
-            }
-            self.produced = produced;
-            if self.index == produced {
-                return None;
+            if produced.wrapping_sub(self.index) <= self.words.count {
+                self.produced = produced;
+                known = produced.wrapping_sub(self.index);
             }
         }
-        // SAFETY: a slot inside the mapping, written before the index that was read with acquire; any bytes
-        // are a `T`.
-        let entry = unsafe { self.words.entry(self.index).read_volatile() };
-        self.index = self.index.wrapping_add(1);
-        Some(entry)
+        let count = known.min(most);
+        let next = self.index;
+        self.index = next.wrapping_add(count);
+        Taken { words: &self.words, next, end: self.index }
     }
 
-    /// Gives the slots of all popped entries back to the kernel.
+    /// Gives the slots of all taken entries back to the kernel.
     #[inline]
     pub(super) fn release(&mut self) {
         self.words.consumer().store(self.index, Ordering::Release);
     }
 }
+
+/// Entries that were taken out of a ring, oldest first.
+pub(super) struct Taken<'a, T> {
+    words: &'a Words<T>,
+    next: u32,
+    end: u32,
+}
+
+impl<T: Entry> Iterator for Taken<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.next == self.end {
+            return None;
+        }
+        // SAFETY: a slot inside the mapping, written before the index that was read with acquire; any bytes
+        // are a `T`.
+        let entry = unsafe { self.words.entry(self.next).read_volatile() };
+        self.next = self.next.wrapping_add(1);
+        Some(entry)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.end.wrapping_sub(self.next) as usize;
+        (left, Some(left))
+    }
+}
+
+impl<T: Entry> ExactSizeIterator for Taken<'_, T> {}
 
 #[cfg(test)]
 mod tests {
@@ -244,13 +277,13 @@ mod tests {
                 assert!(producer.push(round * 4 + entry));
             }
             assert!(!producer.push(99), "a fifth entry in a ring of four");
-            assert_eq!(consumer.pop(), None, "seen before it was published");
+            assert_eq!(consumer.take(4).len(), 0, "seen before it was published");
             producer.publish();
             assert_eq!(producer.pending(), 4);
-            for entry in 0..4 {
-                assert_eq!(consumer.pop(), Some(round * 4 + entry));
-            }
-            assert_eq!(consumer.pop(), None);
+            let first = round * 4;
+            assert_eq!(consumer.take(3).collect::<Vec<_>>(), [first, first + 1, first + 2]);
+            assert_eq!(consumer.take(3).collect::<Vec<_>>(), [first + 3]);
+            assert_eq!(consumer.take(3).len(), 0);
             assert!(!producer.push(99), "a slot that was not released yet");
             consumer.release();
             assert_eq!(producer.pending(), 0);
@@ -261,9 +294,11 @@ mod tests {
     fn an_index_beyond_the_ring_is_not_believed() {
         let (producer, mut consumer) = pair(4, 0);
         producer.words.producer().store(5, Ordering::Release);
-        assert_eq!(consumer.pop(), None);
+        assert_eq!(consumer.take(64).len(), 0);
         producer.words.producer().store(u32::MAX, Ordering::Release);
-        assert_eq!(consumer.pop(), None);
+        assert_eq!(consumer.take(64).len(), 0);
+        producer.words.producer().store(4, Ordering::Release);
+        assert_eq!(consumer.take(64).len(), 4);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use super::mapping::Mapping;
 use super::ring::{Consumer, Descriptor, Entry, Offsets, Producer};
-use super::umem::{CHUNK_BYTES, Umem};
+use super::umem::{CHUNK_BYTES, CHUNK_HEAD_ROOM_BYTES, Umem};
 use crate::Error;
-use port::HEAD_ROOM_BYTES;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -248,7 +247,7 @@ struct UmemRegistration {
 
 fn register(socket: BorrowedFd<'_>, umem: &Umem) -> io::Result<()> {
     let (start, bytes) = umem.region();
-    let (chunk_bytes, head_room_bytes) = (CHUNK_BYTES as u32, HEAD_ROOM_BYTES as u32);
+    let (chunk_bytes, head_room_bytes) = (CHUNK_BYTES as u32, CHUNK_HEAD_ROOM_BYTES as u32);
     let registration = UmemRegistration { start, bytes, chunk_bytes, head_room_bytes, flags: 0, padding: 0 };
     set(socket, libc::XDP_UMEM_REG, &registration)
 }

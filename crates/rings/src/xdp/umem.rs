@@ -15,7 +15,15 @@ pub(super) const CHUNK_BYTES: usize = 2_048;
 
 /// What the kernel keeps free in front of each received frame, besides the head room that was asked for.
 const KERNEL_HEAD_ROOM_BYTES: usize = 256;
-const _: () = assert!(KERNEL_HEAD_ROOM_BYTES + HEAD_ROOM_BYTES + FRAME_BYTES_MAX <= CHUNK_BYTES);
+
+/// Bytes of a cache line where it matters.
+const LINE_BYTES: usize = 64;
+
+/// The head room that is asked for: a whole number of cache lines, so that the headers of IPv4 and TCP lie in one
+/// line with the Ethernet header and not in two.
+pub(super) const CHUNK_HEAD_ROOM_BYTES: usize = HEAD_ROOM_BYTES.next_multiple_of(LINE_BYTES);
+const _: () = assert!(KERNEL_HEAD_ROOM_BYTES + CHUNK_HEAD_ROOM_BYTES + FRAME_BYTES_MAX <= CHUNK_BYTES);
+const _: () = assert!(CHUNK_BYTES <= u16::MAX as usize);
 
 /// A chunk that this process holds.
 #[derive(Debug)]
@@ -25,8 +33,8 @@ pub(crate) struct Chunk(u32);
 #[derive(Debug)]
 pub(crate) struct Held {
     pub chunk: Chunk,
-    pub start: usize,
-    pub length: usize,
+    pub start: u16,
+    pub length: u16,
 }
 
 /// Who holds a chunk.
@@ -44,8 +52,10 @@ pub(super) enum Holder {
 pub(crate) struct Umem {
     memory: Mapping,
     holders: Box<[Holder]>,
-    /// The most recently freed chunk is the first to be used again: it is still in the cache.
-    free: Vec<Chunk>,
+    /// Numbers of the free chunks, the first `free_count` of these. The most recently freed one is the first to
+    /// be used again: it is still in the cache.
+    free: Box<[u32]>,
+    free_count: usize,
 }
 
 impl std::fmt::Debug for Umem {
@@ -67,7 +77,8 @@ impl Umem {
         Ok(Self {
             memory,
             holders: vec![Holder::Us; chunks as usize].into_boxed_slice(),
-            free: (0..chunks).rev().map(Chunk).collect(),
+            free: (0..chunks).rev().collect(),
+            free_count: chunks as usize,
         })
     }
 
@@ -83,17 +94,22 @@ impl Umem {
 
     /// Chunks that hold no frame and are with nobody.
     pub(crate) fn free_chunks(&self) -> usize {
-        self.free.len()
+        self.free_count
     }
 
     #[inline]
     pub(super) fn take(&mut self) -> Option<Chunk> {
-        self.free.pop()
+        let last = self.free_count.checked_sub(1)?;
+        let number = *self.free.get(last)?;
+        self.free_count = last;
+        Some(Chunk(number))
     }
 
     #[inline]
     pub(crate) fn give_back(&mut self, chunk: Chunk) {
-        self.free.push(chunk);
+        // There is a place for every chunk, and no chunk is there twice.
+        self.free[self.free_count] = chunk.0;
+        self.free_count += 1;
     }
 
     /// Hands a chunk to the kernel; what comes out is its address.
@@ -114,14 +130,15 @@ impl Umem {
     /// Takes back the chunk at `address`, and the address's offset in it; `None` when the kernel did not hold
     /// it so.
     #[inline]
-    pub(super) fn take_over(&mut self, address: u64, holder: Holder) -> Option<(Chunk, usize)> {
-        let index = u32::try_from(address / CHUNK_BYTES as u64).ok()?;
-        let held = self.holders.get_mut(index as usize)?;
+    pub(super) fn take_over(&mut self, address: u64, holder: Holder) -> Option<(Chunk, u16)> {
+        let index = usize::try_from(address / CHUNK_BYTES as u64).ok()?;
+        let held = self.holders.get_mut(index)?;
         if *held != holder || holder == Holder::Us {
             return None;
         }
         *held = Holder::Us;
-        Some((Chunk(index), (address % CHUNK_BYTES as u64) as usize))
+        // There are as many holders as chunks, and a chunk's number has 32 bits.
+        Some((Chunk(index as u32), (address % CHUNK_BYTES as u64) as u16))
     }
 
     #[inline]
@@ -144,7 +161,8 @@ impl Umem {
         // SAFETY: inside the mapping (`start_of`); the chunk is ours and nothing writes it while it is
         // borrowed.
         let bytes = unsafe { std::slice::from_raw_parts(self.start_of(&held.chunk), CHUNK_BYTES) };
-        bytes.get(held.start..held.start.checked_add(held.length)?)
+        let start = usize::from(held.start);
+        bytes.get(start..start + usize::from(held.length))
     }
 
     /// Lends the held frames, with all of their chunks as room around them.
@@ -158,7 +176,7 @@ impl Umem {
                 // they live.
                 let bytes =
                     unsafe { std::slice::from_raw_parts_mut(self.start_of(&held.chunk), CHUNK_BYTES) };
-                Frame::new(bytes, held.start, held.length)
+                Frame::new(bytes, usize::from(held.start), usize::from(held.length))
             })
             .collect()
     }
@@ -188,7 +206,7 @@ mod tests {
     fn lent_frames_do_not_overlap() {
         let mut umem = Umem::new(2).unwrap();
         let mut held: Vec<Held> = (0..2)
-            .map(|_| Held { chunk: umem.take().unwrap(), start: 96, length: CHUNK_BYTES - 96 })
+            .map(|_| Held { chunk: umem.take().unwrap(), start: 96, length: CHUNK_BYTES as u16 - 96 })
             .collect();
         let mut burst = umem.lend(&mut held);
         burst[0].bytes_mut().fill(1);

@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long no answer counts as none.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// What the oracle keeps of frames that nobody has asked for yet: a few batches of the longest, each charged with
+/// the buffer that it came in.
+const RECEIVE_BUFFER_BYTES: libc::c_int = 4 << 20;
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Lab {
@@ -172,6 +176,10 @@ impl Wire {
             let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
             let raw = libc::socket(libc::AF_PACKET, kind, 0);
             assert!(raw >= 0, "{}", io::Error::last_os_error());
+            let level = libc::SOL_SOCKET;
+            let room = RECEIVE_BUFFER_BYTES;
+            let (value, size) = ((&raw const room).cast(), size_of_val(&room) as u32);
+            assert_eq!(libc::setsockopt(raw, level, libc::SO_RCVBUFFORCE, value, size), 0);
             let mut address: libc::sockaddr_ll = std::mem::zeroed();
             address.sll_family = libc::AF_PACKET as u16;
             address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();

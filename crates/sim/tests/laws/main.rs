@@ -5,6 +5,7 @@
 mod bridge;
 mod chaos;
 mod traffic;
+mod ways;
 
 use control::facts::Facts;
 use control::members::{Health, ServerKey, Wish};
@@ -25,6 +26,8 @@ const PORTS: &str =
 /// A VIP that is its own source-NAT pool, and the ports that a service of it takes.
 const TRANSLATED: &str = "198.18.0.20";
 const TAKEN: std::ops::RangeInclusive<u16> = 1_024..=40_000;
+/// Before the last octet of every MAC address inside.
+const INSIDE_MACS: &str = "02:00:00:00:02:";
 const SERVERS: usize = 4;
 const WORKERS: usize = 3;
 const BUFFERS: usize = 1_024;
@@ -115,7 +118,7 @@ fn facts() -> Facts {
     }
     for server in 1..=SERVERS {
         for network in ["198.18.1.1", "2001:db8:0:2::1"] {
-            apply(&format!("neighbour eth2 {network}{server} 02:00:00:00:02:1{server}"));
+            apply(&format!("neighbour eth2 {network}{server} {INSIDE_MACS}1{server}"));
         }
     }
     facts

@@ -83,7 +83,7 @@ pub fn look(frame: &[u8]) -> Option<Seen> {
 }
 
 /// Builds what `seen` describes, on its way into `side`.
-fn make(side: usize, seen: &Seen) -> Vec<u8> {
+pub fn make(side: usize, seen: &Seen) -> Vec<u8> {
     let link = build::ethernet(PEER_MACS[side], PORT_MACS[side]);
     let ip = match (seen.source.0, seen.destination.0) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
