@@ -275,7 +275,6 @@ fn can_take_part(device: DeviceKind, kind: TrialKind) -> bool {
                 | TrialKind::ConcurrentConnections
                 | TrialKind::Ramp
                 | TrialKind::Transfer
-                | TrialKind::Idle
         )
 }
 

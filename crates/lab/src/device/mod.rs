@@ -244,6 +244,10 @@ impl Plan {
         if far_ends == FarEnds::Generator {
             [outside, inside].iter().try_for_each(|end| end.poll_receive())?;
         }
+        // What an XDP program redirects is taken only by an end that polls, and programs at the far ends do not.
+        if self.kind == Kind::XdpRedirect {
+            [&straight.clients, &straight.servers].iter().try_for_each(|end| end.poll_receive())?;
+        }
         let destination = destination.unwrap_or_else(|| straight.next_hop());
         Ok(Device { straight, destination, commands, configuration, mode, running })
     }

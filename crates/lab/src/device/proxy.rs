@@ -18,8 +18,8 @@ use crate::program::{find_program, wait_until};
 /// What they balance.
 const PORT: u16 = 80;
 
-/// Connections at once: more than any trial opens.
-const CONNECTIONS_MAX: u32 = 20_000;
+/// Connections at once: more than any trial opens, and twice as many files are within what a process may open anywhere.
+const CONNECTIONS_MAX: u32 = 2_000;
 
 /// Where distributions put nginx's modules.
 const MODULE_DIRECTORIES: [&str; 3] =
@@ -100,7 +100,7 @@ fn nginx_text(module: &Path) -> String {
     for (vip, family) in VIPS.into_iter().zip(["v4", "v6"]) {
         append(&mut text, format_args!("  upstream {family} {{\n"));
         for server in servers(vip) {
-            append(&mut text, format_args!("    server {};\n", at(server)));
+            append(&mut text, format_args!("    server {} max_fails=0;\n", at(server)));
         }
         append(
             &mut text,
