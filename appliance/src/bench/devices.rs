@@ -58,7 +58,7 @@ pub(super) fn plan(device: &Device, trial: &Trial, setting: Setting, cpus: Cpus)
         },
         busy: device.polling == Some(Polling::Busy),
         job: job(trial.job),
-        source_nat: false,
+        source_nat: translates_sources(device, trial),
         flows: flows(&trial.method, setting),
         ipv6: setting.family == Family::Ipv6,
         cpu: cpus.device,
@@ -101,6 +101,14 @@ fn job(job: Job) -> device::Job {
         Job::Routing => device::Job::Routing,
         Job::Switching => device::Job::Switching,
     }
+}
+
+/// Whether a device changes both ends of a flow: the appliance does where frames are all that counts, which is the most
+/// that it ever does to one. Peers do as little as balances at all.
+fn translates_sources(device: &Device, trial: &Trial) -> bool {
+    device.kind == DeviceKind::Jeoul
+        && trial.job == Job::SlbRouted
+        && super::rounds::sends_frames(&trial.method)
 }
 
 /// Whether its CPU is busy whatever it does, so that its load says nothing.

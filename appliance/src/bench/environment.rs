@@ -33,7 +33,7 @@ pub(super) fn environment(cpus: Cpus) -> Environment {
         cores: u32::try_from(cores).unwrap_or(0),
         memory_bytes: memory_kib * 1024,
         virtualisation: if is_guest { "a virtual machine" } else { "none" }.into(),
-        jeoul: env!("CARGO_PKG_VERSION").into(),
+        jeoul: concat!("jeoul ", env!("CARGO_PKG_VERSION")).into(),
         link: "veth pairs in network namespaces, one queue, offloads off; no network card".into(),
         topology: TOPOLOGY.into(),
         pinning: vec![

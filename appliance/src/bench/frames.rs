@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::bench::profile::{LatencyRate, Method, Setting};
+use ::bench::profile::{DeviceKind, LatencyRate, Method, Setting};
 use ::bench::results::{Detail, FigureKey, LoadFacts, Quantity, Repetition, limit};
 use ::bench::search::{
     BackToBack, BackToBackSettings, BurstOutcome, LossCurve, Throughput, ThroughputSettings, Trial,
@@ -119,13 +119,14 @@ impl FrameTrial<'_, '_, '_> {
             offered_pps: outcome.reached_pps,
             delivered_pps: outcome.delivered_pps(),
             generator_limit_pps: self.bench.limit(self.setting()),
-            generator_fell_short: fell_short,
+            // What a wire loses, the generator itself could not take.
+            generator_fell_short: fell_short || self.turn.device.kind == DeviceKind::Direct,
             device_cpu_percent: observed.device_percent,
             device_polls: polls,
             generator_cpu_percent: observed.generator_percent,
             shares_cpu: self.bench.cpus.are_shared(),
-            // On a veth there is nowhere else to lose a frame.
-            ring_drops: if polls { lost } else { 0 },
+            // On a veth there is nowhere else to lose a frame than before the device.
+            ring_drops: lost,
             ..LoadFacts::default()
         })
         .to_string()

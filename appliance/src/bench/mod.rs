@@ -14,10 +14,11 @@ mod peers;
 mod rounds;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ::bench::{Comparison, Profile, Results, Schedule, report};
+use ::bench::{Comparison, Profile, Results, Schedule, Summary, report};
 
 use crate::arguments::{Bench, BenchAction};
 use crate::{FAILED, WRONG_INPUT};
@@ -52,8 +53,8 @@ fn measure(file: &Path, output: &Path, quick: bool) -> ExitCode {
             for missing in &results.not_measured {
                 eprintln!("not measured: {}: {}", missing.what, missing.why);
             }
-            paths.iter().for_each(|path| println!("{}", path.display()));
-            ExitCode::SUCCESS
+            let [report, raw] = paths.map(|path| path.display().to_string());
+            print(&format!("{}\nreport: {report}\nraw results: {raw}\n", Summary(&results)))
         }
         Err(error) => {
             eprintln!("jeoul: writing to {}: {error}", output.display());
@@ -92,17 +93,25 @@ fn write(results: &Results, output: &Path) -> Result<[PathBuf; 2], Stopped> {
 fn compare(a: &Path, b: &Path, json: bool) -> ExitCode {
     let (Some(a), Some(b)) = (read_results(a), read_results(b)) else { return ExitCode::from(WRONG_INPUT) };
     let comparison = Comparison::of(&a, &b);
-    match json {
-        false => println!("{comparison}"),
-        true => match comparison.to_json() {
-            Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("jeoul: {error}");
-                return ExitCode::from(FAILED);
-            }
-        },
+    match if json { comparison.to_json() } else { Ok(comparison.to_string()) } {
+        Ok(text) => print(&text),
+        Err(error) => {
+            eprintln!("jeoul: {error}");
+            ExitCode::from(FAILED)
+        }
     }
-    ExitCode::SUCCESS
+}
+
+/// Writes to standard output. A reader who has seen enough, as `head` has, is no error.
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("jeoul: writing to standard output: {error}");
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn read_results(file: &Path) -> Option<Results> {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ::bench::profile::{Family, Method};
-use ::bench::results::{FigureKey, Latency, Quantity, Repetition};
+use ::bench::results::{FigureKey, Latency, LoadFacts, Quantity, Repetition, limit_of_peers};
 use core_affinity::CoreId;
 use lab::device::Device;
 use lab::topology::straight::{self, VIPS};
@@ -15,6 +15,7 @@ use lab::{Iperf3, NginxServer, UdpEcho, first_answer, round_trips, run_iperf3_ov
 
 use super::Stopped;
 use super::cpu::{ProcessWatch, Watch};
+use super::devices::{self, Cpus};
 use super::rounds::{Bench, Turn};
 
 /// Where all servers listen: the one port that the proxies balance.
@@ -29,13 +30,25 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Has a turn's trial done; what came of it in a few words.
 pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) -> Result<String, Stopped> {
     let cpu = bench.cpus.peers;
-    let trial = PeerTrial { turn, device, vip: VIPS[usize::from(turn.step.setting.family == Family::Ipv6)] };
-    let device_cpu = bench.cpus.device;
+    let vip = VIPS[usize::from(turn.step.setting.family == Family::Ipv6)];
+    let trial = PeerTrial { turn, device, vip, cpus: bench.cpus };
+    let cpus = bench.cpus;
+    let limited_by = |busy: &[Option<f64>]| {
+        let busy = |index: usize| busy.get(index).copied().flatten();
+        let facts = LoadFacts {
+            generator_cpu_percent: busy(0),
+            device_cpu_percent: busy(1),
+            device_polls: devices::polls(turn.device),
+            shares_cpu: cpus.are_shared(),
+            ..LoadFacts::default()
+        };
+        limit_of_peers(&facts).to_string()
+    };
     // What a thread starts stays on the thread's CPU.
     let measured = thread::scope(|scope| {
         let pinned = scope.spawn(|| {
             core_affinity::set_for_current(CoreId { id: cpu.into() });
-            trial.figures(device_cpu).map_err(|error| error.to_string())
+            trial.figures().map_err(|error| error.to_string())
         });
         pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
@@ -45,6 +58,11 @@ pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) ->
             Found::Value(quantity, value) => {
                 let key = FigureKey::of(turn.trial, turn.device, turn.step.setting, quantity);
                 bench.results.record(key, Repetition::new(turn.step.round, value));
+            }
+            Found::UnderLoad(quantity, value, busy) => {
+                let key = FigureKey::of(turn.trial, turn.device, turn.step.setting, quantity);
+                let repetition = Repetition::new(turn.step.round, value).limited_by(limited_by(&busy));
+                bench.results.record(key, repetition);
             }
             Found::Latency(latency) => {
                 let key = FigureKey::of(turn.trial, turn.device, turn.step.setting, Quantity::LatencyP50);
@@ -58,6 +76,8 @@ pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) ->
 /// What a trial found.
 enum Found {
     Value(Quantity, f64),
+    /// With how busy the peers' CPU and the device's were.
+    UnderLoad(Quantity, f64, Vec<Option<f64>>),
     Latency(Latency),
 }
 
@@ -65,6 +85,7 @@ struct PeerTrial<'t> {
     turn: Turn<'t>,
     device: &'t Device,
     vip: IpAddr,
+    cpus: Cpus,
 }
 
 impl PeerTrial<'_> {
@@ -72,21 +93,27 @@ impl PeerTrial<'_> {
         (self.vip, PORT).into()
     }
 
-    fn figures(&self, device_cpu: u16) -> Result<(Vec<Found>, String), Stopped> {
+    fn figures(&self) -> Result<(Vec<Found>, String), Stopped> {
         match &self.turn.trial.method {
             Method::ConnectionRate(search) => self.connections(search.parallel, search.phases.sustain),
             Method::RoundTrip { duration } => self.round_trips(*duration),
             Method::Transfer { bytes, streams } => self.transfer(*bytes, *streams),
-            Method::Idle { duration } => self.idle(*duration, device_cpu),
+            Method::Idle { duration } => self.idle(*duration),
             other => Err(format!("{:?} is no trial with clients and servers", other.kind()).into()),
         }
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::begin(&[self.cpus.peers, self.cpus.device])
     }
 
     /// wrk against nginx, a connection for every request.
     fn connections(&self, parallel: u32, duration: Duration) -> Result<(Vec<Found>, String), Stopped> {
         let straight = self.device.straight();
         let _server = NginxServer::start_for_load(straight.servers.namespace(), "web", &[PORT])?;
+        let watch = self.watch();
         let report = run_wrk(straight.clients.namespace(), self.target(), parallel, duration)?;
+        let busy = watch.busy_percent();
         if report.requests == 0 {
             return Err("no request was answered".into());
         }
@@ -94,7 +121,7 @@ impl PeerTrial<'_> {
         if report.failed > 0 {
             said += &format!(", {} failed", report.failed);
         }
-        Ok((vec![Found::Value(Quantity::ConnectionRate, report.requests_per_s)], said))
+        Ok((vec![Found::UnderLoad(Quantity::ConnectionRate, report.requests_per_s, busy)], said))
     }
 
     /// Servers on every address that may be called.
@@ -118,24 +145,26 @@ impl PeerTrial<'_> {
     fn transfer(&self, bytes: u64, streams: u32) -> Result<(Vec<Found>, String), Stopped> {
         let straight = self.device.straight();
         let _server = Iperf3::start(straight.servers.namespace(), "transfer", PORT)?;
+        let watch = self.watch();
         let report =
             run_iperf3_over(straight.clients.namespace(), self.target(), bytes, streams, TRANSFER_LIMIT)?;
+        let busy = watch.busy_percent();
         let bits_per_s = report.received_bps;
-        Ok((vec![Found::Value(Quantity::Goodput, bits_per_s)], Quantity::Goodput.show(bits_per_s)))
+        let found = Found::UnderLoad(Quantity::Goodput, bits_per_s, busy);
+        Ok((vec![found], Quantity::Goodput.show(bits_per_s)))
     }
 
     /// What the device costs without traffic, and how late the answer to the first question is then.
-    fn idle(&self, duration: Duration, device_cpu: u16) -> Result<(Vec<Found>, String), Stopped> {
+    fn idle(&self, duration: Duration) -> Result<(Vec<Found>, String), Stopped> {
         let _echo = self.echo()?;
         let client = self.device.straight().clients.namespace();
         // The path is known to work, and everything that learns has learned.
         first_answer(client, self.target())?.second.ok_or("no question was answered")?;
         thread::sleep(SETTLE);
-        let (cpu, process) =
-            (Watch::begin(&[device_cpu]), self.device.process_id().and_then(ProcessWatch::begin));
+        let process =
+            self.device.process_id().and_then(ProcessWatch::begin).ok_or("it has no process to watch")?;
         thread::sleep(duration);
-        let of_cpu = || cpu.busy_percent().into_iter().next().flatten();
-        let busy = process.map_or_else(of_cpu, |process| process.busy_percent());
+        let busy = process.busy_percent();
         let first =
             first_answer(client, self.target())?.first.ok_or("the first question after idle was lost")?;
         let first_ns = first.as_secs_f64() * 1e9;

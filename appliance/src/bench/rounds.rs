@@ -247,6 +247,11 @@ impl<'a> Bench<'a> {
                     .into(),
             );
         }
+        notes.push(
+            "In trials of frames the appliance translates source and destination, with a port of its own for every flow; \
+             nftables translates the destination alone, and plain forwarders nothing."
+                .into(),
+        );
         self.results.notes = notes;
         let missing = [
             ("zero-copy AF_XDP", "a network card whose driver has it, and a second machine to send from"),
@@ -259,7 +264,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Whether a trial is done by the generator.
-fn sends_frames(method: &Method) -> bool {
+pub(super) fn sends_frames(method: &Method) -> bool {
     match method {
         Method::ConnectionRate(search) => search.client == ::bench::profile::Client::Generator,
         Method::RoundTrip { .. } | Method::Transfer { .. } | Method::Idle { .. } => false,

@@ -167,6 +167,12 @@ fn every_finding_has_its_place_and_its_cure() {
             "p.toml:10:12: error: haproxy sees no frames of a generator that opens no connections (it cannot take part in throughput)",
         ),
         (
+            SMALL
+                .replace("throughput", "idle")
+                .replace("frame_bytes = [64, \"imix\"]", "devices = [\"haproxy\"]"),
+            "p.toml:9:12: error: haproxy has no process that waits for frames (it cannot take part in idle)",
+        ),
+        (
             format!("{SMALL}devices = [\"nginx\"]"),
             "p.toml:10:12: error: no device is called \"nginx\" (known: jeoul/af_xdp, haproxy)",
         ),

@@ -143,3 +143,19 @@ fn odd_values_are_drawn_within_the_plot() {
     let report = html(&results);
     assert!(!report.contains("NaN") && !report.contains("=\"inf") && !report.contains("=\"-"));
 }
+
+#[test]
+fn a_summary_holds_every_figure_with_its_ratio_and_ours_beside_each_peer() {
+    let results = sample::results();
+    let summary = bench::Summary(&results).to_string();
+    for figure in &results.figures {
+        assert!(summary.contains(&figure.key.trial) && summary.contains(figure.key.quantity.title()));
+    }
+    let row = summary.lines().find(|line| line.starts_with("  nftables ")).unwrap();
+    let ratio = results.ratios.iter().find(|ratio| ratio.key.device == "nftables").unwrap();
+    assert!(row.contains(&format!(" {:.3} ", ratio.median().unwrap())), "{row}");
+    let beside = summary.lines().find(|line| line.starts_with("  jeoul/af_xdp is ")).unwrap();
+    assert!(beside.contains("of testpmd/af_xdp") && beside.contains("of nftables"), "{beside}");
+    assert!(!beside.contains("of jeoul/af_packet"), "{beside}");
+    assert!(summary.lines().any(|line| line.ends_with("  the device's core")), "{summary}");
+}

@@ -7,7 +7,7 @@ use bench::compare::Verdict;
 use bench::profile::{Family, FrameSize, Setting, TrialKind};
 use bench::results::{
     Environment, FORMAT, Figure, FigureKey, Latency, Limit, LoadFacts, Quantity, ReadError, Repetition,
-    Results, Spread, limit,
+    Results, Spread, limit, limit_of_peers,
 };
 use bench::{Comparison, Profile};
 use proptest::prelude::*;
@@ -151,7 +151,7 @@ fn limits_follow_from_facts() {
         (LoadFacts { generator_fell_short: true, ..lossy }, Limit::Generator),
         (LoadFacts { generator_limit_pps: Some(1.02e6), ..whole }, Limit::Generator),
         (LoadFacts { generator_limit_pps: Some(1.02e6), ..lossy }, Limit::Unknown),
-        (LoadFacts { generator_cpu_percent: Some(99.0), ..whole }, Limit::Generator),
+        (whole, Limit::Generator),
         (LoadFacts { asked_pps: Some(1e6), generator_cpu_percent: Some(99.0), ..whole }, Limit::Asked),
         (LoadFacts { link_bits_per_s: Some(1e9), delivered_bits_per_s: Some(0.99e9), ..lossy }, Limit::Link),
         (LoadFacts { shares_cpu: true, device_cpu_percent: Some(100.0), ..lossy }, Limit::SharedCpu),
@@ -285,4 +285,22 @@ proptest! {
 fn without_numbers_there_is_no_spread() {
     assert_eq!(Spread::of(&[]), None);
     assert_eq!(Spread::of(&[f64::NAN, f64::INFINITY]), None);
+}
+
+#[test]
+fn who_waits_for_whom_follows_from_the_cpus() {
+    let both = LoadFacts {
+        generator_cpu_percent: Some(99.0),
+        device_cpu_percent: Some(99.0),
+        ..LoadFacts::default()
+    };
+    let device = LoadFacts { generator_cpu_percent: Some(60.0), ..both };
+    for (facts, limit) in [
+        (both, Limit::Peers),
+        (device, Limit::DeviceCpu),
+        (LoadFacts { device_polls: true, ..device }, Limit::Way),
+        (LoadFacts { shares_cpu: true, ..both }, Limit::SharedCpu),
+    ] {
+        assert_eq!(limit_of_peers(&facts), limit, "{facts:?}");
+    }
 }

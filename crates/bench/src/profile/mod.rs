@@ -107,6 +107,11 @@ impl DeviceKind {
         matches!(self, DeviceKind::Jeoul | DeviceKind::BareForwarder | DeviceKind::Testpmd)
     }
 
+    /// Whether it is a process that waits for frames, so that idle time costs it something.
+    pub fn waits(self) -> bool {
+        self.takes_driver()
+    }
+
     /// Whether it ends connections itself, and so sees no frames of a generator that opens none.
     pub fn is_proxy(self) -> bool {
         matches!(self, DeviceKind::Haproxy | DeviceKind::NginxStream)

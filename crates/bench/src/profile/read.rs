@@ -252,8 +252,12 @@ fn devices_of(fields: Fields<'_>, kind: TrialKind, devices: &[Device]) -> Vec<us
     for item in value.items() {
         let Some(index) = device_index(&item, devices) else { continue };
         if !can_take_part(devices[index].kind, kind) {
-            let message =
-                format!("{} sees no frames of a generator that opens no connections", devices[index].kind);
+            let message = match kind {
+                TrialKind::Idle => format!("{} has no process that waits for frames", devices[index].kind),
+                _ => {
+                    format!("{} sees no frames of a generator that opens no connections", devices[index].kind)
+                }
+            };
             item.refuse(message, format!("it cannot take part in {kind}"));
         }
         indices.push(index);
@@ -266,16 +270,16 @@ fn devices_of(fields: Fields<'_>, kind: TrialKind, devices: &[Device]) -> Vec<us
     indices
 }
 
-/// A proxy ends connections, so it needs whole ones.
+/// A proxy ends connections, so it needs whole ones; what has no process costs nothing while it is idle.
 fn can_take_part(device: DeviceKind, kind: TrialKind) -> bool {
-    !device.is_proxy()
-        || matches!(
-            kind,
-            TrialKind::ConnectionRate
-                | TrialKind::ConcurrentConnections
-                | TrialKind::Ramp
-                | TrialKind::Transfer
-        )
+    match kind {
+        TrialKind::ConnectionRate
+        | TrialKind::ConcurrentConnections
+        | TrialKind::Ramp
+        | TrialKind::Transfer => true,
+        TrialKind::Idle => device.waits(),
+        _ => !device.is_proxy(),
+    }
 }
 
 fn settings(fields: Fields<'_>, known: &[&str], defaults: &Defaults) -> Vec<Setting> {

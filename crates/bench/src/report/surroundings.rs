@@ -56,7 +56,7 @@ fn environment(html: &mut Html, results: &Results) {
     html.leaf("h2", "", "Environment");
     let mut facts: Vec<Fact> =
         environment.identity().into_iter().map(|(name, value)| Fact::new(name, value)).collect();
-    facts.push(Fact::new("jeoul", &environment.jeoul));
+    facts.push(Fact::new("version", &environment.jeoul));
     facts.extend(environment.pinning.iter().chain(&environment.facts).cloned());
     facts_list(html, &facts);
     if !environment.topology.is_empty() {

@@ -29,11 +29,11 @@ pub struct LoadFacts {
     pub device_cpu_percent: Option<f64>,
     /// The device polls: its CPU is always busy and says nothing.
     pub device_polls: bool,
-    /// The generator's busiest CPU, in percent of one.
+    /// The busiest CPU of the generator, or of clients and servers, in percent of one.
     pub generator_cpu_percent: Option<f64>,
     /// Generator and device share a CPU.
     pub shares_cpu: bool,
-    /// Packets that the device's rings dropped before it saw them.
+    /// Packets that the device's rings, or the kernel's queues before it, dropped.
     pub ring_drops: u64,
     /// Packets that the device saw and refused.
     pub refused: u64,
@@ -56,12 +56,17 @@ pub enum Limit {
     Refused,
     /// The rate that was asked for.
     Asked,
+    /// The CPU of clients and servers has no time left.
+    Peers,
+    /// Clients and servers wait for each other with time to spare.
+    Way,
     /// Loss that no fact explains.
     Unknown,
 }
 
 /// The first of these that the facts bear out: the generator, the link, a CPU that both want, the device's CPU, its rings,
-/// its refusals, the rate that was asked for. What limits comes before what merely was full.
+/// its refusals, the rate that was asked for. What limits comes before what merely was full. A device that loses nothing
+/// has done all that the generator asked of it, so then it is the generator.
 pub fn limit(facts: &LoadFacts) -> Limit {
     let lost = facts.offered_pps - facts.delivered_pps;
     let loses = lost > facts.offered_pps * 0.001;
@@ -89,10 +94,21 @@ pub fn limit(facts: &LoadFacts) -> Limit {
     if facts.refused > 0 {
         return Limit::Refused;
     }
-    if !loses && facts.generator_cpu_percent.is_some_and(is_busy) {
-        return Limit::Generator;
+    if loses { Limit::Unknown } else { Limit::Generator }
+}
+
+/// The same for clients and servers that wait for answers: their CPU, the device's, or the way through it.
+pub fn limit_of_peers(facts: &LoadFacts) -> Limit {
+    let is_busy = |percent: f64| percent >= BUSY_PERCENT;
+    if facts.shares_cpu {
+        Limit::SharedCpu
+    } else if facts.generator_cpu_percent.is_some_and(is_busy) {
+        Limit::Peers
+    } else if !facts.device_polls && facts.device_cpu_percent.is_some_and(is_busy) {
+        Limit::DeviceCpu
+    } else {
+        Limit::Way
     }
-    Limit::Unknown
 }
 
 impl fmt::Display for Limit {
@@ -100,13 +116,15 @@ impl fmt::Display for Limit {
         match self {
             Limit::Generator => formatter.write_str("the generator, which could not send more: the device may do better"),
             Limit::Link => formatter.write_str("the link, which was full"),
-            Limit::SharedCpu => formatter.write_str("the CPU that generator and device share"),
+            Limit::SharedCpu => formatter.write_str("the CPU that both sides share"),
             Limit::DeviceCpu => formatter.write_str("the device's CPU, which had no time left"),
             Limit::DeviceRings => formatter.write_str(
-                "the device's core: packets were dropped at its rings because it, or the kernel below it, had no time left",
+                "the device's core: packets were dropped before it because it, or the kernel below it, had no time left",
             ),
             Limit::Refused => formatter.write_str("the device, which refused packets that it saw"),
             Limit::Asked => formatter.write_str("the rate that was asked for"),
+            Limit::Peers => formatter.write_str("clients and servers, whose CPU had no time left: the device may do better"),
+            Limit::Way => formatter.write_str("the way through the device, for which clients and servers waited"),
             Limit::Unknown => formatter.write_str("not known: no CPU was full and no ring ran over"),
         }
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::{DeviceFacts, Environment, Fact};
 pub use figure::{Bucket, Detail, Figure, FigureKey, Latency, Quantity, Repetition, SecondPoint};
-pub use limit::{Limit, LoadFacts, limit};
+pub use limit::{Limit, LoadFacts, limit, limit_of_peers};
 pub use ratio::Ratio;
 pub use spread::Spread;
 
