@@ -12,6 +12,7 @@ use lab::Testbed;
 use lab::device::{self, Plan, Tools};
 use lab::topology::straight::FarEnds;
 
+use super::cpu::Watch;
 use super::devices::{self, Cpus};
 use super::generator::{Generator, Order, Outcome, Send};
 use super::{Stopped, environment, frames, peers};
@@ -19,6 +20,12 @@ use crate::check::available_cpus;
 
 /// How long the generator's own limit is measured.
 const LIMIT_DURATION: Duration = Duration::from_millis(800);
+
+/// After a turn, the kernel ends its namespaces on whatever CPU it likes: a million connections, some hundred MiB of rings.
+/// The next turn begins once both CPUs are as idle as this, in percent, or after so long: others may be at work too.
+const QUIET_PERCENT: f64 = 25.0;
+const QUIET_LIMIT: Duration = Duration::from_secs(1);
+const QUIET_STEP: Duration = Duration::from_millis(80);
 
 /// Where a machine says how many connections its kernel tracks.
 const TRACKED_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
@@ -158,6 +165,7 @@ impl<'a> Bench<'a> {
         if let Some(why) = self.unavailable(&plan) {
             return self.results.not_measured(format!("{}, {}", turn.device.name, turn.trial.name), why);
         }
+        self.wait_for_quiet();
         let before = Instant::now();
         match self.measure(turn, &plan) {
             Ok(said) => eprintln!(
@@ -170,6 +178,16 @@ impl<'a> Bench<'a> {
                 eprintln!("round {}/{}: {what}: {error}", step.round, self.profile.rounds);
                 self.results.not_measured(format!("{what}, round {}", step.round), error.to_string());
             }
+        }
+    }
+
+    fn wait_for_quiet(&self) {
+        let began = Instant::now();
+        let mut is_quiet = false;
+        while !is_quiet && began.elapsed() < QUIET_LIMIT {
+            let watch = Watch::begin(&[self.cpus.peers, self.cpus.device]);
+            std::thread::sleep(QUIET_STEP);
+            is_quiet = watch.busy_percent().into_iter().flatten().all(|busy| busy <= QUIET_PERCENT);
         }
     }
 

@@ -41,14 +41,11 @@ impl Summary<'_> {
         let figures: Vec<&Figure> = self.0.figures.iter().filter(|figure| is_wanted(&figure.key)).collect();
         let Some(reference) = self.reference(&figures) else { return Ok(()) };
         let name = &reference.key.device;
-        writeln!(formatter, "\n{trial}: {}, {setting}", quantity.title())?;
+        writeln!(formatter, "\n{trial}: {}, {setting}; ratios to {name}", quantity.title())?;
         writeln!(
             formatter,
             "  {:<24} {:>11} {:>8} {:>9}  limited by",
-            "device",
-            "median",
-            "spread",
-            format!("of {name}").chars().take(9).collect::<String>()
+            "device", "median", "spread", "ratio"
         )?;
         figures.iter().try_for_each(|figure| row(formatter, figure, reference))?;
         let ours = figures.iter().filter(|figure| self.0.is_ours(&figure.key.device));
@@ -72,7 +69,7 @@ impl Summary<'_> {
         let peers = figures.iter().filter(|other| !self.0.is_ours(&other.key.device));
         let ratio = |other: &&Figure| {
             let median = Ratio::of(figure, other).median()?;
-            Some(format!("{} of {}", units::three_digits(median), other.key.device))
+            Some(format!("{} of {}", shown(median), other.key.device))
         };
         let ratios: Vec<String> = peers.filter_map(ratio).collect();
         if ratios.is_empty() {
@@ -93,7 +90,12 @@ fn row(formatter: &mut fmt::Formatter<'_>, figure: &Figure, reference: &Figure) 
         figure.key.device,
         figure.key.quantity.show(spread.median),
         format!("{:.0} %", spread.spread * 100.0),
-        ratio.map_or_else(|| NOTHING.to_owned(), units::three_digits),
+        ratio.map_or_else(|| NOTHING.to_owned(), shown),
         limited_by.unwrap_or(NOTHING)
     )
+}
+
+/// A ratio, without the powers of ten of other figures.
+fn shown(ratio: f64) -> String {
+    if ratio.abs() < 0.1 { format!("{ratio:.3}") } else { units::three_digits(ratio) }
 }

@@ -153,7 +153,7 @@ fn a_summary_holds_every_figure_with_its_ratio_and_ours_beside_each_peer() {
     }
     let row = summary.lines().find(|line| line.starts_with("  nftables ")).unwrap();
     let ratio = results.ratios.iter().find(|ratio| ratio.key.device == "nftables").unwrap();
-    assert!(row.contains(&format!(" {:.3} ", ratio.median().unwrap())), "{row}");
+    assert!(row.contains(&format!(" {:.2} ", ratio.median().unwrap())), "{row}");
     let beside = summary.lines().find(|line| line.starts_with("  jeoul/af_xdp is ")).unwrap();
     assert!(beside.contains("of testpmd/af_xdp") && beside.contains("of nftables"), "{beside}");
     assert!(!beside.contains("of jeoul/af_packet"), "{beside}");

@@ -147,13 +147,15 @@ impl LiveSender {
         Ok(Self { program, frame: plan.frame.clone(), _keeper: keeper })
     }
 
-    /// Makes and sends `count` frames, at least 1. Blocks meanwhile; a signal may end it early, which the
-    /// sequence tells.
+    /// Makes and sends `count` frames, at least 1. Blocks meanwhile; a signal may end it early, and so may a
+    /// receiver that wrote where the kernel keeps its own words before a frame. The sequence tells.
     pub fn send(&self, count: u32) -> Result<(), Error> {
         match self.program.run_live(&self.frame, count.max(1), BATCH_FRAMES) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 let what = "sending live frames".to_owned();
                 match error.raw_os_error() {
+                    // `xdp_update_frame_from_buff`; the next run has pages of its own.
+                    Some(libc::ENOSPC) => Ok(()),
                     Some(libc::EINVAL) => Err(Error::Unsupported { what, needs: "Linux 5.18" }),
                     _ => Err(Error::privileged(what, "CAP_BPF and CAP_NET_ADMIN", error)),
                 }
