@@ -13,9 +13,11 @@ const IDLE_COLUMNS: [usize; 2] = [3, 4];
 #[derive(Debug)]
 pub(super) struct Watch {
     cpus: Vec<u16>,
-    /// Busy and all ticks of each.
-    before: Vec<Option<(u64, u64)>>,
+    before: Vec<Option<Ticks>>,
 }
+
+/// Busy and all ticks of a CPU.
+type Ticks = (u64, u64);
 
 impl Watch {
     /// Begins to watch.
@@ -26,7 +28,7 @@ impl Watch {
 
     /// How busy each was since, in its order; none where the kernel keeps no books on it.
     pub(super) fn busy_percent(&self) -> Vec<Option<f64>> {
-        let share = |(before, after): (&Option<(u64, u64)>, Option<(u64, u64)>)| {
+        let share = |(before, after): (&Option<Ticks>, Option<Ticks>)| {
             let ((busy_before, all_before), (busy, all)) = ((*before)?, after?);
             let elapsed = all.saturating_sub(all_before);
             (elapsed > 0).then(|| busy.saturating_sub(busy_before) as f64 * 100.0 / elapsed as f64)
@@ -35,12 +37,12 @@ impl Watch {
     }
 }
 
-fn ticks(cpus: &[u16]) -> Vec<Option<(u64, u64)>> {
+fn ticks(cpus: &[u16]) -> Vec<Option<Ticks>> {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     cpus.iter().map(|cpu| ticks_of(&text, *cpu)).collect()
 }
 
-fn ticks_of(text: &str, cpu: u16) -> Option<(u64, u64)> {
+fn ticks_of(text: &str, cpu: u16) -> Option<Ticks> {
     let name = format!("cpu{cpu} ");
     let columns: Vec<u64> = text
         .lines()

@@ -21,7 +21,7 @@ const SPIN: Duration = Duration::from_micros(50);
 /// How long a sleeping worker stays away at the most: sessions must age even when nothing comes.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// How long a worker that waits for a neighbour sleeps at the most.
+/// How long a worker that waits for a neighbour, or for room in a ring, sleeps at the most.
 const SLEEP_UNFINISHED: Duration = Duration::from_millis(1);
 
 /// How often the rings are asked for what they lost: system calls that have no place in a turn.
@@ -126,6 +126,7 @@ impl Thread {
             now = end;
             if self.polling == Polling::Adaptive
                 && end.duration_since(last_busy) > SPIN
+                && !turn.hurries
                 && !worker.has_orders()
             {
                 let longest = if turn.unfinished { SLEEP_UNFINISHED } else { SLEEP_MAX };

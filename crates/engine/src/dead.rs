@@ -20,15 +20,16 @@ impl<F, const KEY: usize, const PAYLOAD: usize, const LINES: usize> Path<'_, F, 
 where
     F: Family + Fits<KEY, PAYLOAD>,
 {
-    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers. False when a reset
-    /// found no room; with `insist` its session is left as it was, to be reset by the next call.
+    /// Resets, in `sets`, every TCP session whose server is dead, and ends the others of such servers. Gives back whether
+    /// every reset found room, and how many sessions it took a hand to; with `insist` a session whose reset found none is left
+    /// as it was, to be reset by the next call.
     pub fn reset_dead<P: Ports>(
         &self,
         sets: Range<usize>,
         (ports, scratch): (&mut P, &mut Scratch),
         insist: bool,
-    ) -> bool {
-        let mut told_all = true;
+    ) -> (bool, u32) {
+        let (mut told_all, mut resets) = (true, 0);
         let decide = |session: &Session<KEY, PAYLOAD>| {
             let [request, reply] = [&session.client.payload, &session.server.payload].map(F::translation);
             let is_dead = self.world.plan.member_state(request.member) == MemberState::Dead;
@@ -41,6 +42,7 @@ where
                     if insist && !told_all {
                         return Visit::Keep;
                     }
+                    resets += 1;
                     told_all &= self.reset_both_ends(session, ports, scratch);
                     if insist && !told_all {
                         return Visit::Keep;
@@ -52,11 +54,14 @@ where
                     }
                     Visit::Keep
                 }
-                _ => Visit::End,
+                _ => {
+                    resets += 1;
+                    Visit::End
+                }
             }
         };
         self.table.visit(sets, self.world.tick, decide, |ended| self.release(ended));
-        told_all
+        (told_all, resets)
     }
 
     /// Tells both ends; false when one of them found no room.

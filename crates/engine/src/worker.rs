@@ -7,7 +7,7 @@ use crate::path::{Answer, Step, World};
 use crate::reason::DropReason;
 use crate::scratch::Scratch;
 use crate::shared::{Orders, Shared};
-use crate::sweep::Sweep;
+use crate::sweep::{Resets, Sweep};
 use plan::{Plan, Subscriber};
 use port::{Frame, HEAD_ROOM_BYTES, PortIndex, Ports};
 use session::tick_from_ns;
@@ -24,7 +24,9 @@ const CARRIES_PER_TURN: usize = 16;
 pub struct Turn {
     /// Frames received.
     pub received: u32,
-    /// Whether there is more to do even if no frame comes: a sweep that is not through, frames that wait.
+    /// Whether there is more to do at once even if no frame comes: sessions that end by the thousand.
+    pub hurries: bool,
+    /// Whether something waits that no frame may announce: parked frames, room for resets.
     pub unfinished: bool,
 }
 
@@ -93,9 +95,10 @@ impl<P: Ports> Worker<P> {
             world.retry_parked(ports, scratch, plan_changed);
         }
         counters.parked.set(scratch.park.len() as u64);
-        sweep.age(&world, turn.received > 0);
-        let resetting = sweep.reset(&world, ports, scratch);
-        turn.unfinished = resetting || scratch.park.len() > 0;
+        let ages_on = sweep.age(&world, turn.received > 0);
+        let resets = sweep.reset(&world, ports, scratch);
+        turn.hurries = ages_on || resets == Resets::GoOn;
+        turn.unfinished = resets == Resets::Stalled || scratch.park.len() > 0;
         ports.flush();
         turn
     }
