@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ::bench::profile::{Device, DeviceKind, Driver, Family, Job, Method, Polling, Setting, Trial};
+use ::bench::profile::{Client, Device, DeviceKind, Driver, Family, Job, Method, Polling, Setting, Trial};
 use ::bench::results::DeviceFacts;
 use lab::device::{self, Kind, Plan, Tools};
 
@@ -13,6 +13,9 @@ const NEW_FLOWS_PER_SECOND_MAX: u64 = 1_500_000;
 
 /// Flows of trials that open their own: connections and questions.
 const FLOWS_OF_PEERS: u32 = 200_000;
+
+/// Flows of connections that the generator opens: none begins again while its last one is remembered.
+pub(super) const FLOWS_OF_CONNECTIONS: u32 = 1_000_000;
 
 /// Longer than any turn of any trial; a device is ended with its turn.
 const BOUND: Duration = Duration::from_secs(3_600);
@@ -72,6 +75,7 @@ fn flows(method: &Method, setting: Setting) -> u32 {
     let flows = match method {
         Method::NewFlows { duration, .. } => duration.as_secs().max(1) * NEW_FLOWS_PER_SECOND_MAX,
         Method::ConcurrentConnections(concurrency) => concurrency.connections,
+        Method::ConnectionRate(search) if search.client == Client::Generator => FLOWS_OF_CONNECTIONS.into(),
         _ => setting.flows.unwrap_or(FLOWS_OF_PEERS.into()),
     };
     u32::try_from(flows).unwrap_or(u32::MAX)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ::bench::profile::{DeviceKind, LatencyRate, Method, Setting};
+use ::bench::profile::{self, DeviceKind, LatencyRate, Method, Setting};
 use ::bench::results::{Detail, FigureKey, LoadFacts, Quantity, Repetition, limit};
 use ::bench::search::{
-    BackToBack, BackToBackSettings, BurstOutcome, LossCurve, Throughput, ThroughputSettings, Trial,
+    BackToBack, BackToBackSettings, BurstOutcome, ConnectionOutcome, ConnectionRate, ConnectionRateSettings,
+    LossCurve, Throughput, ThroughputSettings, Trial,
 };
 use lab::device::Device;
 
@@ -43,7 +44,7 @@ struct Observed {
 /// Has a turn's trial done; what came of it in a few words.
 pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) -> Result<String, Stopped> {
     let mut trial = FrameTrial { bench, turn, device };
-    if !matches!(turn.trial.method, Method::NewFlows { .. })
+    if !matches!(turn.trial.method, Method::NewFlows { .. } | Method::ConnectionRate(_))
         && devices::has_sessions(turn.device, turn.trial.job)
     {
         trial.warm_up()?;
@@ -69,9 +70,8 @@ pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) ->
         Method::BackToBack { searches, longest_packets, resolution, settle } => {
             trial.back_to_back(BackToBackSettings { searches, longest_packets, resolution, settle })
         }
-        other => {
-            Err(format!("the generator opens no connections yet, which {:?} needs", other.kind()).into())
-        }
+        Method::ConnectionRate(search) => trial.connection_rate(search),
+        other => Err(format!("the generator holds no connections, which {} needs", other.kind()).into()),
     }
 }
 
@@ -211,6 +211,55 @@ impl FrameTrial<'_, '_, '_> {
         };
         self.record(Quantity::Delivered, repetition);
         Ok(said)
+    }
+
+    /// RFC 9411, 7.2. Each step begins with connections at half its rate, which do not count.
+    fn connection_rate(&mut self, search: profile::ConnectionRate) -> Result<String, Stopped> {
+        let mut steps = ConnectionRate::new(ConnectionRateSettings {
+            start_per_s: search.start_per_s,
+            highest_per_s: search.highest_per_s,
+            resolution: search.resolution,
+            failures_max: search.failures_max,
+            phases: search.phases,
+        });
+        let mut last = None;
+        while let Some(step) = steps.next() {
+            if !step.phases.ramp_up.is_zero() {
+                self.connect(step.rate_per_s / 2.0, step.phases.ramp_up)?;
+            }
+            let observed = self.connect(step.rate_per_s, step.phases.sustain)?;
+            let (opened, failed) = observed.outcome.connections;
+            let attempted = opened + failed;
+            // Connections of some seconds, far below 2^53.
+            let reached_per_s = attempted as f64 / step.phases.sustain.as_secs_f64();
+            steps.note(ConnectionOutcome { reached_per_s, attempted, failed });
+            last = Some(observed);
+        }
+        let result = steps.result();
+        let passed = result.passed_per_s;
+        let limited_by = last.map(|observed| {
+            let facts = LoadFacts {
+                generator_fell_short: result.limited_by_client,
+                offered_pps: 1.0,
+                device_cpu_percent: observed.device_percent,
+                device_polls: devices::polls(self.turn.device),
+                shares_cpu: self.bench.cpus.are_shared(),
+                // The search ended at a rate at which the device let connections fail.
+                ring_drops: 1,
+                ..LoadFacts::default()
+            };
+            limit(&facts).to_string()
+        });
+        let repetition = Repetition {
+            limited_by,
+            ..Repetition::new(self.turn.step.round, passed).with_detail(Detail::ConnectionRate(result))
+        };
+        self.record(Quantity::ConnectionRate, repetition);
+        Ok(Quantity::ConnectionRate.show(passed))
+    }
+
+    fn connect(&self, rate_per_s: f64, duration: Duration) -> Result<Observed, Stopped> {
+        self.run(Send::Connections(rate_per_s), duration, Some(devices::FLOWS_OF_CONNECTIONS.into()))
     }
 
     fn back_to_back(&mut self, settings: BackToBackSettings) -> Result<String, Stopped> {

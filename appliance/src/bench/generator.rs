@@ -23,6 +23,9 @@ const GRACE: Duration = Duration::from_secs(20);
 /// No run sends more a second, so a bound in packets that follows from this never ends one.
 const PACKETS_PER_SECOND_MAX: f64 = 50e6;
 
+/// What the generator counts for a connection, at both ends.
+const PACKETS_PER_CONNECTION: f64 = 10.0;
+
 /// Where the generator's frames go to; where servers listen in other trials.
 const DESTINATION_PORT: u16 = super::peers::PORT;
 
@@ -54,6 +57,8 @@ pub(super) enum Send {
     Burst(u64),
     /// So many, evenly at so many a second.
     Count(u64, f64),
+    /// Connections, opened and closed again evenly at so many a second; the far end answers.
+    Connections(f64),
 }
 
 /// What came of a run.
@@ -64,6 +69,8 @@ pub(super) struct Outcome {
     pub received: u64,
     pub duration_s: f64,
     pub latency: Option<Latency>,
+    /// Opened, and failed.
+    pub connections: (u64, u64),
     /// How its ports are driven.
     pub driver: String,
     /// What was typed.
@@ -127,7 +134,7 @@ fn profile_text(order: &Order, destination: Mac) -> String {
     let size = match setting.frame_bytes {
         Some(FrameSize::Imix) => "imix = true".to_string(),
         Some(FrameSize::Bytes(bytes)) => format!("frame_bytes = {bytes}"),
-        None => "frame_bytes = 64".to_string(),
+        None => String::new(),
     };
     let pps = |rate: f64| format!("{:.0}pps", rate.max(1.0));
     let (mode, packets) = match order.send {
@@ -137,7 +144,13 @@ fn profile_text(order: &Order, destination: Mac) -> String {
         Send::Count(packets, rate) => {
             (format!("{{ continuous = {{ rate = \"{}\" }} }}", pps(rate)), Some(packets))
         }
+        Send::Connections(rate) => {
+            let packets = (rate * duration.as_secs_f64()).ceil() * PACKETS_PER_CONNECTION;
+            // Rates have an upper bound of a hundred million.
+            (format!("{{ continuous = {{ rate = \"{}\" }} }}", pps(rate)), Some(packets as u64))
+        }
     };
+    let protocol = if matches!(order.send, Send::Connections(_)) { "tcp-handshake" } else { "udp" };
     // Bounded by a day of the highest rate, far below what the type holds.
     let packets = packets.unwrap_or((duration.as_secs_f64() * PACKETS_PER_SECOND_MAX) as u64).max(1);
     let mut text =
@@ -145,7 +158,7 @@ fn profile_text(order: &Order, destination: Mac) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "[[stream]]\nname = \"bench\"\nport = \"clients\"\nreceive = \"servers\"\nprotocol = \"udp\"\n{size}\n\
+        "[[stream]]\nname = \"bench\"\nport = \"clients\"\nreceive = \"servers\"\nprotocol = \"{protocol}\"\n{size}\n\
          flows = {flows}\nsource = \"{source}\"\nsource_ports = \"1024-65535\"\ndestination = \"{vip}\"\n\
          destination_port = {DESTINATION_PORT}\ndestination_mac = \"{destination}\"\nmode = {mode}\nlatency = true\n"
     );
@@ -162,6 +175,10 @@ fn parse(report: &Value, command: String) -> Option<Outcome> {
         received: totals["received"].as_u64()?,
         duration_s: report["duration_s"].as_f64()?,
         latency: latency(totals),
+        connections: (
+            totals["connections_opened"].as_u64().unwrap_or(0),
+            totals["connections_failed"].as_u64().unwrap_or(0),
+        ),
         driver: drivers.join(", "),
         command,
     })
@@ -201,6 +218,11 @@ mod tests {
         assert!(text.contains("rate = \"max\"") && text.contains("destination_mac = \"02:00:00:00:00:02\""));
         let text = profile_text(&order(Send::Count(500, 250_000.4)), mac);
         assert!(text.contains("packets = 500\n") && text.contains("rate = \"250000pps\""), "{text}");
+        let text = profile_text(&order(Send::Connections(1_000.0)), mac);
+        assert!(
+            text.contains("packets = 15000\n") && text.contains("protocol = \"tcp-handshake\""),
+            "{text}"
+        );
     }
 
     #[test]

@@ -41,7 +41,13 @@ fn measure(file: &Path, output: &Path, quick: bool) -> ExitCode {
     if quick {
         profile.quicken();
     }
-    let (written, results) = match rounds::run(&profile) {
+    // Whether it can be written is said at the end, or at once.
+    if let Err(error) = fs::create_dir_all(output) {
+        eprintln!("jeoul: writing to {}: {error}", output.display());
+        return ExitCode::from(FAILED);
+    }
+    let keep = |results: &Results| drop(write(results, output));
+    let (written, results) = match rounds::run(&profile, &keep) {
         Ok(results) => (write(&results, output), results),
         Err(error) => {
             eprintln!("jeoul: the bench stopped: {error}");
@@ -83,7 +89,6 @@ fn read_profile(file: &Path) -> Option<Profile> {
 
 /// Writes the report and the raw results.
 fn write(results: &Results, output: &Path) -> Result<[PathBuf; 2], Stopped> {
-    fs::create_dir_all(output)?;
     let paths = ["report.html", "results.json"].map(|name| output.join(name));
     fs::write(&paths[0], report::html(results))?;
     fs::write(&paths[1], results.to_json()?)?;

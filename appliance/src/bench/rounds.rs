@@ -24,7 +24,7 @@ const LIMIT_DURATION: Duration = Duration::from_millis(800);
 /// After a turn, the kernel ends its namespaces on whatever CPU it likes: a million connections, some hundred MiB of rings.
 /// The next turn begins once both CPUs are as idle as this, in percent, or after so long: others may be at work too.
 const QUIET_PERCENT: f64 = 25.0;
-const QUIET_LIMIT: Duration = Duration::from_secs(1);
+const QUIET_LIMIT: Duration = Duration::from_secs(3);
 const QUIET_STEP: Duration = Duration::from_millis(80);
 
 /// Where a machine says how many connections its kernel tracks.
@@ -52,8 +52,9 @@ pub(super) struct Turn<'a> {
     pub device: &'a Device,
 }
 
-/// Measures everything that a profile asks for.
-pub(super) fn run(profile: &Profile) -> Result<Results, Stopped> {
+/// Measures everything that a profile asks for. `keep` is given after each turn what there is until then, with as many
+/// rounds as are whole: a bench may be ended at any time.
+pub(super) fn run(profile: &Profile, keep: &dyn Fn(&Results)) -> Result<Results, Stopped> {
     Testbed::check_machine()?;
     let began = Instant::now();
     let (tools, directory) = devices::tools()?;
@@ -75,8 +76,8 @@ pub(super) fn run(profile: &Profile) -> Result<Results, Stopped> {
     };
     eprintln!("{}: {} turns, {}", profile.title, Schedule::new(profile).turns(), super::estimate(profile));
     bench.prepare_generator(directory);
-    bench.take_turns(began);
     bench.notes();
+    bench.take_turns(began, keep);
     let mut results = bench.results;
     results.duration_s = began.elapsed().as_secs_f64();
     results.summarise();
@@ -91,6 +92,7 @@ impl<'a> Bench<'a> {
         if settings.is_empty() {
             return;
         }
+        let settings = settings.into_iter().filter(|setting| setting.frame_bytes.is_some());
         match Generator::find(&directory, self.cpus.peers) {
             Ok(generator) => self.generator = Some(generator),
             Err(error) => return self.results.not_measured("trials with the generator", error.to_string()),
@@ -134,11 +136,17 @@ impl<'a> Bench<'a> {
         Ok(Testbed::new(&format!("bench-{}", self.testbeds))?)
     }
 
-    fn take_turns(&mut self, began: Instant) {
+    fn take_turns(&mut self, began: Instant, keep: &dyn Fn(&Results)) {
         let mut schedule = Schedule::new(self.profile);
         loop {
             match schedule.next(began.elapsed()) {
-                Next::Step(step) => self.take_turn(step),
+                Next::Step(step) => {
+                    self.take_turn(step);
+                    self.results.rounds = step.round - 1;
+                    self.results.duration_s = began.elapsed().as_secs_f64();
+                    self.results.summarise();
+                    keep(&self.results);
+                }
                 Next::Finished => {
                     self.results.rounds = self.profile.rounds;
                     return;
