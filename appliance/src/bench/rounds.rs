@@ -22,7 +22,8 @@ use crate::check::available_cpus;
 const LIMIT_DURATION: Duration = Duration::from_millis(800);
 
 /// After a turn, the kernel ends its namespaces on whatever CPU it likes: a million connections, some hundred MiB of rings.
-/// The next turn begins once both CPUs are as idle as this, in percent, or after so long: others may be at work too.
+/// The next turn begins once both CPUs are as idle as this, in percent, or after so long, or after as long as the turn
+/// took: others may be at work too.
 const QUIET_PERCENT: f64 = 25.0;
 const QUIET_LIMIT: Duration = Duration::from_secs(3);
 const QUIET_STEP: Duration = Duration::from_millis(80);
@@ -42,6 +43,8 @@ pub(super) struct Bench<'a> {
     /// Throughput of this round's turns: device and setting.
     pub(super) throughput: HashMap<(usize, Setting), f64>,
     testbeds: u32,
+    /// How long it took.
+    last_turn: Duration,
 }
 
 /// One turn, with what it is about.
@@ -73,6 +76,7 @@ pub(super) fn run(profile: &Profile, keep: &dyn Fn(&Results)) -> Result<Results,
         limits: BTreeMap::new(),
         throughput: HashMap::new(),
         testbeds: 0,
+        last_turn: Duration::ZERO,
     };
     eprintln!("{}: {} turns, {}", profile.title, Schedule::new(profile).turns(), super::estimate(profile));
     bench.prepare_generator(directory);
@@ -187,12 +191,14 @@ impl<'a> Bench<'a> {
                 self.results.not_measured(format!("{what}, round {}", step.round), error.to_string());
             }
         }
+        self.last_turn = before.elapsed();
     }
 
     fn wait_for_quiet(&self) {
+        let limit = self.last_turn.min(QUIET_LIMIT);
         let began = Instant::now();
         let mut is_quiet = false;
-        while !is_quiet && began.elapsed() < QUIET_LIMIT {
+        while !is_quiet && began.elapsed() < limit {
             let watch = Watch::begin(&[self.cpus.peers, self.cpus.device]);
             std::thread::sleep(QUIET_STEP);
             is_quiet = watch.busy_percent().into_iter().flatten().all(|busy| busy <= QUIET_PERCENT);
