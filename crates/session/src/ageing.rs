@@ -4,6 +4,7 @@
 //! stamp odd for a few stores, so exactly one thread ends each session, and the server side needs no
 //! protection of its own.
 
+use prefetch::prefetch;
 use std::ops::Range;
 
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
 /// How often a mark is tried against workers that note packets at the same time; each failure is one of
 /// theirs.
 const MARK_TRIES: usize = 64;
+
+/// Sets of a sweep whose far sides are asked for together: enough misses to keep the memory busy where all of them end.
+const SETS_AHEAD: usize = 4;
 
 /// What a visitor wants done with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +121,40 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         now_tick: u32,
         timeouts: &Timeouts,
         mut ended: impl FnMut(&Session<KEY, PAYLOAD>),
+    ) -> usize {
+        let shortest = timeouts.shortest();
+        let mut count = 0;
+        let end = sets.end;
+        for start in sets.step_by(SETS_AHEAD) {
+            let sets = start..end.min(start + SETS_AHEAD);
+            self.ask_for_far_sides(sets.clone(), now_tick, shortest);
+            count += self.end_idle(sets, now_tick, timeouts, &mut ended);
+        }
+        count
+    }
+
+    /// Asks for what the end of every session of `sets` waits for that is silent for longer than `shortest`: its other side.
+    fn ask_for_far_sides(&self, sets: Range<usize>, now_tick: u32, shortest: u32) {
+        for client in self.client_slots(sets) {
+            let near = &self.slots[client.index()];
+            if near.activity().idle_ticks(now_tick) <= shortest {
+                continue;
+            }
+            // A slot that is being written may name any other.
+            let peer = near.header().peer();
+            if let (Some(far), Some(tags)) = (self.slot(peer), self.tags.get(peer.index() / SLOTS_PER_SET)) {
+                far.prefetch();
+                prefetch(tags);
+            }
+        }
+    }
+
+    fn end_idle(
+        &self,
+        sets: Range<usize>,
+        now_tick: u32,
+        timeouts: &Timeouts,
+        ended: &mut impl FnMut(&Session<KEY, PAYLOAD>),
     ) -> usize {
         let shortest = timeouts.shortest();
         let mut count = 0;
