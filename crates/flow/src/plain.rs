@@ -1,7 +1,7 @@
 //! A plain frame taken apart: the same views as [`parse()`](crate::parse()) gives, without looking twice.
 //!
 //! [`wire::plain`] has seen that the frame is well formed and which headers it has, so that nothing is left but to lay
-//! the views over it. They fit into registers, where a [`Packet`](crate::Packet), which may be anything, does not.
+//! the views over it. They fit into registers, where a [`Packet`], which may be anything, does not.
 
 use crate::family::{Family, NetworkHeader, V4, V6};
 use crate::hash::FlowHasher;

@@ -16,7 +16,7 @@
 //! A program that is run for the first time is entered in the kernel's table of XDP programs, and taken out
 //! again at the end of each run, which waits for a grace period both times: 24 ms for a call that lasts some
 //! microseconds. A program that is attached somewhere stays in the table. So each is attached to a TAP device
-//! of its own ([`Keeper`]), which is never switched on and goes with the sender, also after `kill -9`.
+//! of its own (`Keeper`), which is never switched on and goes with the sender, also after `kill -9`.
 //!
 //! The thread that sends may be any, but one at a time for a sequence, and it must be in the network namespace
 //! of the interface. The kernel drops what the interface does not take and tells nobody but the interface's

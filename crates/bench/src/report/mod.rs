@@ -2,7 +2,7 @@
 //!
 //! It loads nothing from anywhere, runs no script, follows the reader's light or dark colours, and prints. Plots are inline
 //! SVG of our own: a plotting library brings colours and sizes that neither follow the reader's nor fit a phone, for what
-//! is here two hundred lines. Whatever comes from a result is escaped in one place, [`html`](self::html).
+//! is here two hundred lines. Whatever comes from a result is escaped in one place, the module `html`.
 
 mod charts;
 mod html;

@@ -270,7 +270,7 @@ pub struct Repetition {
     pub round: u32,
     /// In the quantity's unit.
     pub value: f64,
-    /// What limited it, as a sentence ([`super::limit`]).
+    /// What limited it, as a sentence ([`super::limit()`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<String>,
     /// What else is known.
