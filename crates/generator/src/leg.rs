@@ -16,7 +16,7 @@ use crate::neighbours::Neighbours;
 use crate::sender::{Budget, PORT, Sender};
 use crate::sizes::FCS_BYTES;
 use crate::stamp::Signature;
-use crate::tcp::{Client, FRAMES_PER_CONNECTION, Segment, Writer, answer};
+use crate::tcp::{Client, Counts, FRAMES_PER_CONNECTION, FRAMES_PER_EXCHANGE, Segment, Writer, answer};
 
 /// Bursts that one turn receives at the most: more than one turn sends, or a thread that does both loses its
 /// own frames.
@@ -56,8 +56,21 @@ pub struct Progress {
     pub missing: Counter,
     /// Received frames that bear no stamp of ours and are of no connection.
     pub unknown: Counter,
+    /// Connections, by how far they came.
+    pub connections: ConnectionProgress,
     /// When the last frame was sent, in nanoseconds since the start; 0 as long as more are to be sent.
     pub over_ns: Counter,
+}
+
+/// [`Counts`] that anyone reads.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the counts say it")]
+pub struct ConnectionProgress {
+    pub begun: Counter,
+    pub opened: Counter,
+    pub failed: Counter,
+    pub closed: Counter,
+    pub held: Counter,
 }
 
 /// Everything that a leg works with.
@@ -124,9 +137,7 @@ impl Leg {
         }
         self.ports.flush();
         let received = self.receive();
-        if sent + received > 0 {
-            self.note_connections();
-        }
+        self.note_connections();
         sent + received > 0
     }
 
@@ -142,6 +153,8 @@ impl Leg {
         }
         self.progress.transmitted.add(sent);
         for client in &mut self.work.clients {
+            // What is held goes first: it is older.
+            sent += tend(client, &mut self.ports, &mut self.writer, &terms.budget, now_ns);
             sent += open(client, &mut self.ports, &mut self.writer, &terms.budget, elapsed_ns, now_ns);
         }
         let Work { senders, clients, .. } = &mut self.work;
@@ -221,6 +234,14 @@ impl Leg {
         let accounts: u64 = self.work.accounts.iter().flatten().map(|account| account.received).sum();
         self.progress.transmitted.set(senders + transmitted);
         self.progress.received.set(accounts + received);
+        let mut counts = Counts::default();
+        self.work.clients.iter().for_each(|client| counts += client.counts());
+        let progress = &self.progress.connections;
+        progress.begun.set(counts.begun);
+        progress.opened.set(counts.opened);
+        progress.failed.set(counts.failures.total());
+        progress.closed.set(counts.closed);
+        progress.held.set(counts.held);
     }
 
     /// Frames that came and were not taken out of the ring in time, or not by the kernel.
@@ -270,6 +291,26 @@ impl Work {
         }
         self.answers
     }
+}
+
+/// Ends the connections that were held long enough, and asks on those that are held; how many frames.
+fn tend(
+    client: &mut Client,
+    ports: &mut WorkerPorts,
+    writer: &mut Writer,
+    budget: &Budget,
+    now_ns: u64,
+) -> u64 {
+    client.tend(now_ns, |segment| {
+        let needed = if segment.data_bytes > 0 { FRAMES_PER_EXCHANGE } else { 0 };
+        let granted = budget.take(needed);
+        // A rest that is no question's is spent: the bound is reached.
+        let is_sent = granted == needed && ports.inject(PORT, writer.write(segment));
+        if !is_sent && granted == needed {
+            budget.give_back(granted);
+        }
+        is_sent
+    })
 }
 
 /// Begins the connections that are due; how many.

@@ -15,6 +15,7 @@ use generator::open::DriverChoice;
 use generator::profile::{Overrides, Profile};
 use generator::report::{Report, Second, StreamReport};
 use generator::run::{Failure, Options, run};
+use generator::tcp::Failures;
 use generator::units::{Rate, duration};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use wire::Mac;
@@ -115,10 +116,7 @@ fn main() -> ExitCode {
     }
     let live = |second: &Second| {
         if !arguments.quiet {
-            eprintln!(
-                "{:7.1} s  transmitted {:>10}  received {:>10}  lost {:>8}",
-                second.at_s, second.transmitted, second.received, second.lost
-            );
+            print_second(second);
         }
     };
     match run(&profile, &options, &stop, live) {
@@ -157,6 +155,18 @@ fn prepare(arguments: &Arguments) -> Result<(Profile, Options), String> {
     overrides.apply(&mut profile).map_err(|message| format!("jeoul-gen: {message}"))?;
     profile.bounds().map_err(|message| format!("jeoul-gen: {message}"))?;
     Ok((profile, Options { interfaces, driver: arguments.driver.into(), cpus: arguments.cpus.clone() }))
+}
+
+fn print_second(second: &Second) {
+    let Second { at_s, transmitted, received, lost, begun, opened, failed, held, closed } = *second;
+    let frames =
+        format!("{at_s:7.1} s  transmitted {transmitted:>10}  received {received:>10}  lost {lost:>8}");
+    match begun + opened + failed + held + closed {
+        0 => eprintln!("{frames}"),
+        _ => {
+            eprintln!("{frames}  opened {opened:>8}  failed {failed:>6}  held {held:>9}  closed {closed:>8}")
+        }
+    }
 }
 
 fn print(report: &Report, as_json: bool) -> ExitCode {
@@ -206,11 +216,20 @@ fn print_stream(stream: &StreamReport, duration_s: f64) {
         stream.duplicated,
         stream.transmit_refused
     );
-    let [opened, failed] = [stream.connections_opened, stream.connections_failed];
-    if opened + failed > 0 {
+    if stream.connections_begun > 0 {
+        let Failures { no_answer, reset, wrong_sequence } = stream.connection_failures;
         println!(
-            "  connections: {opened} opened ({:.0} begun each second), {failed} failed",
-            stream.rate_pps_reached
+            "  connections: {} begun ({:.0} each second), {} opened, {} open at the most, {} at the end, {} closed",
+            stream.connections_begun,
+            stream.rate_pps_reached,
+            stream.connections_opened,
+            stream.connections_held_most,
+            stream.connections_held,
+            stream.connections_closed
+        );
+        println!(
+            "  {} failed: {no_answer} without an answer, {reset} reset, {wrong_sequence} with a wrong sequence number",
+            stream.connections_failed
         );
     }
     if let Some(latency) = &stream.latency_ns {

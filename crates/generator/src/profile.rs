@@ -80,8 +80,12 @@ pub struct Stream {
     pub latency: bool,
     /// How connections end; for TCP handshakes and data.
     pub close: Close,
-    /// How long a handshake may take before it has failed.
+    /// How long an answer may take before its connection has failed.
     pub timeout: Duration,
+    /// How long an established connection is held before it ends; `None`: not at all, or for ever.
+    pub hold: Option<Duration>,
+    /// While connections are held, something is said on each of them once in so long.
+    pub exchange: Option<Duration>,
 }
 
 /// What the packets of a stream are.
@@ -139,6 +143,13 @@ pub enum Mode {
     },
     /// One rate after another.
     Steps(Vec<Step>),
+    /// Evenly up from nothing, at one rate, evenly down to nothing.
+    Ramp {
+        /// How fast at the top; never [`Rate::Max`].
+        rate: Rate,
+        /// How long it goes up, stays, goes down.
+        phases: [Duration; 3],
+    },
 }
 
 /// One rate for some time.
@@ -230,7 +241,7 @@ mod tests {
             profile.bounds().unwrap_or_else(|missing| panic!("{missing}"));
             assert!(profile.streams.iter().all(|stream| stream.transmit != stream.receive), "{path:?}");
         };
-        assert_eq!(paths.map(read).count(), 5);
+        assert_eq!(paths.map(read).count(), 6);
     }
 
     #[test]
@@ -245,6 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_refused_where_it_stands() {
+        const CONNECTS: &str = "protocol = \"tcp-handshake\"";
+        const FAR: &str = "receive = \"b\"";
         for (lines, message) in [
             (&["flows = 10_000_001"][..], "make 10000000"),
             (&["frame_bytes = 63"], "from 64"),
@@ -253,6 +266,12 @@ mod tests {
             (&["imix = true", "frame_bytes = 64"], "either frame_bytes or imix"),
             (&["protocol = \"tcp-handshake\""], "no port can do both"),
             (&["close = \"fin\""], "leave it out"),
+            (&["hold = \"5s\""], "leave it out"),
+            (&["exchange = \"5s\""], "leave it out"),
+            (&[CONNECTS, FAR, "exchange = \"5s\""], "only on connections that are held"),
+            (&[CONNECTS, FAR, "hold = \"999ms\""], "at least the timeout, 1s"),
+            (&[CONNECTS, FAR, "hold = \"5s\"", "close = \"keep\""], "stay open"),
+            (&["mode = { ramp = { rate = \"max\", sustain = \"1s\" } }"], "rate in numbers"),
             (&["source_ports = \"9-8\""], "write ports"),
             (&["mode = { continuous = { rate = \"1\" } }"], "write a rate"),
             (&["mode = { steps = [] }"], "at least one"),

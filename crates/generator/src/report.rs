@@ -8,7 +8,7 @@ use crate::account::{Account, latencies};
 use crate::open::PortReport;
 use crate::profile::Stream;
 use crate::sender::Sent;
-use crate::tcp::Client;
+use crate::tcp::{Client, Counts, Failures};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -79,10 +79,20 @@ pub struct StreamReport {
     pub bytes_transmitted: u64,
     /// Bytes of all that was received, copies and check sequences included.
     pub bytes_received: u64,
-    /// TCP connections that were established.
+    /// TCP connections of which a SYN was sent.
+    pub connections_begun: u64,
+    /// Of these, that were established.
     pub connections_opened: u64,
-    /// TCP connections that were not.
+    /// That failed, before that or after.
     pub connections_failed: u64,
+    /// Why they failed.
+    pub connection_failures: Failures,
+    /// That ended as they should.
+    pub connections_closed: u64,
+    /// That are still open at the end of the run.
+    pub connections_held: u64,
+    /// The most that were open at once; of several streams the sum.
+    pub connections_held_most: u64,
     /// From stamp to receipt, or for connections from SYN to SYN-ACK; null where nothing was measured.
     pub latency_ns: Option<Latency>,
 }
@@ -129,6 +139,16 @@ pub struct Second {
     pub received: u64,
     /// Gaps in the sequences seen in it, less those filled by late frames.
     pub lost: i64,
+    /// Connections of which a SYN was sent in it.
+    pub begun: u64,
+    /// Connections that were established in it.
+    pub opened: u64,
+    /// Connections that failed in it.
+    pub failed: u64,
+    /// Connections that are open at its end.
+    pub held: u64,
+    /// Connections that ended in it as they should.
+    pub closed: u64,
 }
 
 /// What was measured of one stream.
@@ -150,8 +170,8 @@ pub struct Measured {
     pub duplicated: u64,
     /// Bytes of all that was received.
     pub bytes_received: u64,
-    /// Connections that were established, and that were not.
-    pub connections: [u64; 2],
+    /// Connections, by how far they came.
+    pub connections: Counts,
     /// How late frames or answers were.
     pub latency: Option<Histogram<u64>>,
 }
@@ -168,7 +188,7 @@ impl Measured {
             reordered: account.reordered,
             duplicated: account.duplicated,
             bytes_received: account.bytes,
-            connections: [0, 0],
+            connections: Counts::default(),
             latency: account.latency,
         }
     }
@@ -176,17 +196,17 @@ impl Measured {
     /// Of a stream of connections, over the first `duration_ns`. Its frames bear no numbers: what is lost
     /// shows as a connection that failed.
     pub fn connections(client: Client, duration_ns: u64) -> Self {
-        let (begun, refused) = (client.begun(), client.given_up());
+        let refused = client.given_up();
         let asked_per_second = client.asked_per_second(duration_ns);
         let outcome = client.into_outcome();
         let sent = Sent { packets: outcome.transmitted, bytes: outcome.bytes_transmitted, refused };
         Self {
             sent,
             asked_per_second,
-            begun,
+            begun: outcome.counts.begun,
             received: outcome.received,
             bytes_received: outcome.bytes_received,
-            connections: [outcome.opened, outcome.failed],
+            connections: outcome.counts,
             latency: outcome.latency,
             ..Self::default()
         }
@@ -210,9 +230,22 @@ impl StreamReport {
             duplicated: measured.duplicated,
             bytes_transmitted: measured.sent.bytes,
             bytes_received: measured.bytes_received,
-            connections_opened: measured.connections[0],
-            connections_failed: measured.connections[1],
             latency_ns: measured.latency.as_ref().and_then(Latency::of),
+            ..Self::connections(measured.connections)
+        }
+    }
+
+    /// What there is to say of connections alone.
+    fn connections(counts: Counts) -> Self {
+        Self {
+            connections_begun: counts.begun,
+            connections_opened: counts.opened,
+            connections_failed: counts.failures.total(),
+            connection_failures: counts.failures,
+            connections_closed: counts.closed,
+            connections_held: counts.held,
+            connections_held_most: counts.held_most,
+            ..Self::default()
         }
     }
 
@@ -225,6 +258,8 @@ impl StreamReport {
             // All of them have the same bounds, so that none is refused.
             let _ = latency.add(histogram);
         }
+        let mut connections = Counts::default();
+        measured.iter().for_each(|measured| connections += measured.connections);
         Self {
             name: "totals".to_owned(),
             frame_bytes: bytes.checked_div(transmitted).unwrap_or(0),
@@ -239,9 +274,8 @@ impl StreamReport {
             duplicated: sum(|s| s.duplicated),
             bytes_transmitted: bytes,
             bytes_received: sum(|s| s.bytes_received),
-            connections_opened: sum(|s| s.connections_opened),
-            connections_failed: sum(|s| s.connections_failed),
             latency_ns: Latency::of(&latency),
+            ..Self::connections(connections)
         }
     }
 }

@@ -37,6 +37,13 @@ pub enum Schedule {
     },
     /// One rate after another: frames each second, and how long in nanoseconds.
     Steps(Vec<(f64, u64)>),
+    /// Evenly up from nothing, at one rate, evenly down to nothing.
+    Ramp {
+        /// Frames each second at the top.
+        packets_per_second: f64,
+        /// How long it goes up, stays, goes down.
+        phases_ns: [u64; 3],
+    },
 }
 
 impl Schedule {
@@ -55,6 +62,9 @@ impl Schedule {
                 let step =
                     |step: &crate::profile::Step| Some((packets(step.rate)?, nanoseconds(step.duration)));
                 Self::Steps(steps.iter().map(step).collect::<Option<_>>()?)
+            }
+            Mode::Ramp { rate, phases } => {
+                Self::Ramp { packets_per_second: packets(*rate)?, phases_ns: phases.map(nanoseconds) }
             }
         })
     }
@@ -83,6 +93,9 @@ impl Schedule {
                 }
                 due
             }
+            Self::Ramp { packets_per_second, phases_ns } => {
+                (packets_per_second * top_seconds(*phases_ns, elapsed_ns)).ceil() as u64
+            }
         }
     }
 
@@ -99,6 +112,7 @@ impl Schedule {
             Self::Even { .. } => false,
             Self::Bursts { packets, count, .. } => self.due(elapsed_ns) >= packets * count,
             Self::Steps(steps) => elapsed_ns >= steps.iter().map(|(_, step_ns)| step_ns).sum(),
+            Self::Ramp { phases_ns, .. } => elapsed_ns >= phases_ns.iter().sum(),
         }
     }
 
@@ -109,7 +123,7 @@ impl Schedule {
             // A burst is as long as it takes.
             Self::Bursts { .. } => 0,
             Self::Even { packets_per_second } if packets_per_second.is_infinite() => 0,
-            Self::Even { .. } | Self::Steps(_) => {
+            Self::Even { .. } | Self::Steps(_) | Self::Ramp { .. } => {
                 let by_time = self.due(elapsed_ns.saturating_sub(CATCH_UP_NS));
                 by_time.min(self.due(elapsed_ns).saturating_sub(CATCH_UP_FRAMES))
             }
@@ -129,6 +143,18 @@ fn due_evenly(packets_per_second: f64, elapsed_ns: u64) -> u64 {
     }
     // Saturates where the rate is infinite.
     (packets_per_second * elapsed_ns as f64 / 1e9).ceil() as u64
+}
+
+/// Seconds at the top of a ramp that send as much as its first `elapsed_ns`.
+#[inline]
+fn top_seconds([up_ns, sustain_ns, down_ns]: [u64; 3], elapsed_ns: u64) -> f64 {
+    let begun = |before_ns: u64, phase_ns: u64| elapsed_ns.saturating_sub(before_ns).min(phase_ns) as f64;
+    let (up, sustain) = (begun(0, up_ns), begun(up_ns, sustain_ns));
+    let down = begun(up_ns + sustain_ns, down_ns);
+    // Halves of squares: the rate grows with time. A phase that takes no time has sent nothing.
+    let rising = up * up / (2.0 * (up_ns.max(1)) as f64);
+    let falling = down - down * down / (2.0 * (down_ns.max(1)) as f64);
+    (rising + sustain + falling) / 1e9
 }
 
 /// A schedule in the hands of a sender.
@@ -218,6 +244,18 @@ mod tests {
         );
         assert!(!schedule.is_over(2 * SECOND_NS - 1) && schedule.is_over(2 * SECOND_NS));
         assert_eq!(schedule.asked_per_second(2 * SECOND_NS), Some(2_000.0));
+    }
+
+    #[test]
+    fn a_ramp_goes_up_stays_and_goes_down() {
+        let ramp = |phases_ns| Schedule::Ramp { packets_per_second: 1_000.0, phases_ns };
+        let schedule = ramp([2 * SECOND_NS, 3 * SECOND_NS, SECOND_NS]);
+        let at = |half_seconds: u64| schedule.due(half_seconds * SECOND_NS / 2);
+        // Half of the second that goes up is a quarter of it.
+        assert_eq!([0, 2, 4, 6, 10, 11, 12, 99].map(at), [0, 250, 1_000, 2_000, 4_000, 4_375, 4_500, 4_500]);
+        assert!(!schedule.is_over(6 * SECOND_NS - 1) && schedule.is_over(6 * SECOND_NS));
+        assert_eq!(ramp([0, SECOND_NS, 0]).due(SECOND_NS / 2), 500);
+        assert_eq!(ramp([0, SECOND_NS, 0]).due(2 * SECOND_NS), 1_000);
     }
 
     #[test]

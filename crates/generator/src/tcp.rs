@@ -4,6 +4,7 @@
 //! Nothing is sent twice. What is lost makes its connection fail, and that is the measure.
 
 mod client;
+mod outcome;
 mod server;
 
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use wire::ipv6::Ipv6;
 use wire::tcp::{Tcp, TcpFlags};
 use wire::{Mac, build, protocol};
 
-pub use client::{Client, FRAMES_PER_CONNECTION, Outcome};
+pub use client::{Client, FRAMES_PER_CONNECTION, FRAMES_PER_EXCHANGE};
+pub use outcome::{Counts, Failures, Outcome, Reason};
 pub use server::answer;
 
 use crate::sizes::{FCS_BYTES, FRAME_BYTES_MAX};

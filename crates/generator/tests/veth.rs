@@ -66,6 +66,27 @@ destination = "2001:db8:1::1"
 mode = { continuous = { rate = "5kpps" } }
 "#;
 
+/// Long enough that all are open at once, and asked, on a machine that is busy elsewhere.
+const HELD: &str = r#"
+[limits]
+duration = "10s"
+packets = 40_000
+
+[[stream]]
+name = "held"
+port = "near"
+receive = "far"
+protocol = "tcp-handshake"
+frame_bytes = 128
+flows = 2_000
+source = "198.18.0.0/24"
+destination = "198.19.0.1"
+timeout = "500ms"
+hold = "600ms"
+exchange = "300ms"
+mode = { burst = { packets = 2_000, gap = "1ms", count = 1, rate = "10kpps" } }
+"#;
+
 /// One direction alone, whatever becomes of it.
 const ONE_WAY: &str = r#"
 [limits]
@@ -161,6 +182,19 @@ fn connections_open_and_requests_are_answered() {
         assert_eq!(numbers(&report["totals"], ["transmitted", "received"]), [200, 100], "{report}");
         assert_eq!(report["totals"]["latency_ns"]["count"], 50);
     }
+    // Held: SYN, ACK, FIN, ACK and two answers for each; each question is answered, and the answer acknowledged.
+    let report = bed.run(HELD, "af_xdp", &BOTH);
+    let totals = &report["totals"];
+    let names =
+        ["begun", "opened", "held_most", "closed", "held", "failed"].map(|of| format!("connections_{of}"));
+    let counts = names.each_ref().map(|name| totals[name].as_u64().unwrap());
+    assert_eq!(counts, [2_000, 2_000, 2_000, 2_000, 0, 0], "{report}");
+    let [transmitted, received] = numbers(totals, ["transmitted", "received"]);
+    assert!(received > 2_000 * 2 + 2_000 && transmitted - 8_000 == 2 * (received - 4_000), "{report}");
+    let seconds = report["seconds"].as_array().unwrap();
+    let sum = |of: &str| seconds.iter().map(|second| second[of].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(["begun", "opened", "closed", "failed"].map(sum), [2_000, 2_000, 2_000, 0], "{report}");
+    assert_eq!(seconds.last().unwrap()["held"], 0);
 }
 
 #[test]

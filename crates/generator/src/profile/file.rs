@@ -56,6 +56,8 @@ pub(super) struct StreamTable {
     pub latency: Option<bool>,
     pub close: Option<Spanned<Close>>,
     pub timeout: Option<Spanned<String>>,
+    pub hold: Option<Spanned<String>>,
+    pub exchange: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -71,6 +73,16 @@ pub(super) enum ModeTable {
     Continuous { rate: Spanned<String> },
     Burst { packets: Spanned<u64>, gap: Spanned<String>, count: Spanned<u64>, rate: Option<Spanned<String>> },
     Steps(Vec<StepTable>),
+    Ramp(RampTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RampTable {
+    pub rate: Spanned<String>,
+    pub up: Option<Spanned<String>>,
+    pub sustain: Spanned<String>,
+    pub down: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use wire::Mac;
 
-use super::file::{Document, Family, ModeTable, PortTable, StepTable, StreamTable};
+use super::file::{Document, Family, ModeTable, PortTable, RampTable, StepTable, StreamTable};
 use super::refusal::Refusal;
 use super::{Close, Mode, Port, Profile, Protocol, STREAMS_MAX, Step, Stream, frame_bytes_min};
 use crate::flows::{FLOWS_MAX, Flows, Network};
@@ -126,6 +126,9 @@ impl Reader<'_> {
         let mac = table.destination_mac.as_ref().map(|text| self.parsed::<Mac>(text));
         let timeout = table.timeout.as_ref().map_or(Some(TIMEOUT_DEFAULT), |text| self.duration(text));
         self.only_for_connections(table, protocol);
+        let hold = table.hold.as_ref().and_then(|text| self.duration(text));
+        let exchange = table.exchange.as_ref().and_then(|text| self.duration(text));
+        self.held(table, hold, timeout);
         Some(Stream {
             name: table.name.get_ref().clone(),
             transmit,
@@ -146,7 +149,29 @@ impl Reader<'_> {
             latency: table.latency.unwrap_or(true),
             close: table.close.as_ref().map_or(Close::Fin, |close| *close.get_ref()),
             timeout: timeout?,
+            hold,
+            exchange,
         })
+    }
+
+    /// Which of the keys about held connections fit each other.
+    fn held(&self, table: &StreamTable, hold: Option<Duration>, timeout: Option<Duration>) {
+        let keeps = table.close.as_ref().is_some_and(|close| *close.get_ref() == Close::Keep);
+        if let Some(text) = &table.hold {
+            if keeps {
+                self.refuse(text, "with close = \"keep\" connections stay open; leave one of both out");
+            } else if let (Some(hold), Some(timeout)) = (hold, timeout)
+                && hold < timeout
+            {
+                self.refuse(text, format!("connections are held for at least the timeout, {timeout:?}"));
+            }
+        }
+        if let Some(exchange) = table.exchange.as_ref().filter(|_| table.hold.is_none() && !keeps) {
+            self.refuse(
+                exchange,
+                "something is said only on connections that are held; write hold, or close = \"keep\"",
+            );
+        }
     }
 
     fn families(&self, table: &StreamTable, source: Network, destination: IpAddr) {
@@ -169,8 +194,8 @@ impl Reader<'_> {
         if let Some(close) = &table.close {
             self.refuse(close, WHY);
         }
-        if let Some(timeout) = &table.timeout {
-            self.refuse(timeout, WHY);
+        for duration in [&table.timeout, &table.hold, &table.exchange].into_iter().flatten() {
+            self.refuse(duration, WHY);
         }
     }
 
@@ -242,20 +267,32 @@ impl Reader<'_> {
                 let steps: Vec<Option<Step>> = steps.iter().map(|step| self.step(step)).collect();
                 steps.into_iter().collect::<Option<Vec<Step>>>().map(Mode::Steps)
             }
+            ModeTable::Ramp(ramp) => self.ramp(ramp),
         }
     }
 
-    fn step(&self, table: &StepTable) -> Option<Step> {
-        let rate = self.parsed(&table.rate);
-        let duration = self.duration(&table.duration)?;
-        if rate == Some(Rate::Max) {
-            self.refuse(
-                &table.rate,
-                "a step has a rate in numbers; \"max\" is for mode = { continuous = … }",
-            );
+    fn ramp(&self, table: &RampTable) -> Option<Mode> {
+        let phase =
+            |text: Option<&Spanned<String>>| text.map_or(Some(Duration::ZERO), |text| self.duration(text));
+        let phases = [phase(table.up.as_ref()), phase(Some(&table.sustain)), phase(table.down.as_ref())];
+        let rate = self.rate_in_numbers(&table.rate);
+        let [up, sustain, down] = phases;
+        Some(Mode::Ramp { rate: rate?, phases: [up?, sustain?, down?] })
+    }
+
+    /// A rate that can be shared out over time.
+    fn rate_in_numbers(&self, text: &Spanned<String>) -> Option<Rate> {
+        let rate = self.parsed(text)?;
+        if rate == Rate::Max {
+            self.refuse(text, "a rate in numbers; \"max\" is for mode = { continuous = … }");
             return None;
         }
-        Some(Step { rate: rate?, duration })
+        Some(rate)
+    }
+
+    fn step(&self, table: &StepTable) -> Option<Step> {
+        let (rate, duration) = (self.rate_in_numbers(&table.rate), self.duration(&table.duration));
+        Some(Step { rate: rate?, duration: duration? })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use crate::leg::{Progress, Terms, now_ns};
+use crate::leg::{ConnectionProgress, Progress, Terms, now_ns};
 use crate::report::Second;
 
 /// How long late frames are waited for after the last one was sent.
@@ -25,7 +25,18 @@ struct Look {
     transmitted: u64,
     received: u64,
     missing: u64,
+    connections: Connections,
     is_over: bool,
+}
+
+/// Connections at one moment, by how far they came.
+#[derive(Clone, Copy, Default)]
+struct Connections {
+    begun: u64,
+    opened: u64,
+    failed: u64,
+    closed: u64,
+    held: u64,
 }
 
 fn look(progress: &[Arc<Progress>]) -> Look {
@@ -33,8 +44,21 @@ fn look(progress: &[Arc<Progress>]) -> Look {
         transmitted: sum.transmitted + leg.transmitted.get(),
         received: sum.received + leg.received.get(),
         missing: sum.missing + leg.missing.get(),
+        connections: sum.connections.and(&leg.connections),
         is_over: sum.is_over && leg.over_ns.get() > 0,
     })
+}
+
+impl Connections {
+    fn and(self, leg: &ConnectionProgress) -> Self {
+        Self {
+            begun: self.begun + leg.begun.get(),
+            opened: self.opened + leg.opened.get(),
+            failed: self.failed + leg.failed.get(),
+            closed: self.closed + leg.closed.get(),
+            held: self.held + leg.held.get(),
+        }
+    }
 }
 
 /// Looks until all is sent and what is late has come, or has not for too long.
@@ -68,6 +92,11 @@ pub(super) fn watch(
                 transmitted: now.transmitted - before.transmitted,
                 received: now.received - before.received,
                 lost: now.missing as i64 - before.missing as i64,
+                begun: now.connections.begun - before.connections.begun,
+                opened: now.connections.opened - before.connections.opened,
+                failed: now.connections.failed - before.connections.failed,
+                held: now.connections.held,
+                closed: now.connections.closed - before.connections.closed,
             };
             each_second(&second);
             seconds.push(second);

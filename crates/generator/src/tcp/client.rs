@@ -1,75 +1,43 @@
 //! The client's end of a stream of connections: sixteen bytes for each flow.
 //!
 //! ```text
-//!   closed ─SYN▶ opening ─SYN-ACK▶ (data: asked ─answer▶) ─FIN▶ closing ─FIN▶ closed
-//!                   │                                      └RST▶ closed   └keep▶ open
-//!                   └─ nothing in time, or a RST: failed, closed
+//!   closed ─SYN▶ opening ─SYN-ACK▶ (asked ─answer▶) ─hold▶ … ─FIN▶ closing ─FIN▶ closed
+//!                   │                 │                    └RST▶ closed
+//!                   └─────────────────┴── nothing in time, a RST, wrong numbers: failed, closed
 //! ```
 //!
 //! Flows are opened in turn, so the oldest is the one that waits longest: a second number that follows the
-//! first through the flows finds all that are late, and no list is kept.
+//! first through the flows finds all that are late, and no list is kept. So do those that are [`hold`] long
+//! enough.
+
+mod connection;
+mod hold;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use wire::Mac;
 use wire::tcp::TcpFlags;
 
 use super::Segment;
+use super::outcome::{Counts, Outcome, Reason};
 use crate::account::latencies;
 use crate::flows::Flows;
 use crate::profile::{Close, Protocol, Stream};
 use crate::schedule::{Pacer, Schedule};
 use crate::sizes::FCS_BYTES;
 
-/// Frames of one connection at the most, both ends together: what it takes of the run's bound in packets.
-pub const FRAMES_PER_CONNECTION: u64 = 10;
+pub use hold::FRAMES_PER_EXCHANGE;
 
-/// The clock of a connection ticks every 64 ns and goes round in 274 s, more than any timeout.
-const TICK_NS_LOG2: u32 = 6;
+use connection::{Connection, State, TICK_NS_LOG2, asked_ticks, held_ticks, ticks};
+use hold::Holding;
+
+/// Frames of one connection at the most, both ends together and without what is said while it is held: what it
+/// takes of the run's bound in packets.
+pub const FRAMES_PER_CONNECTION: u64 = 10;
 
 /// Connections that one turn opens at the most.
 const OPENED_PER_TURN: u64 = 32;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Closed,
-    Opening,
-    Asked,
-    Closing,
-    Open,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Connection {
-    state: State,
-    /// When the SYN was sent, in ticks.
-    opened: u32,
-    /// What we send next.
-    sequence: u32,
-    /// What we expect next.
-    expected: u32,
-}
-
-/// What came of a stream of connections.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// Connections that were established.
-    pub opened: u64,
-    /// Connections that were not, or were reset, or whose request was not answered.
-    pub failed: u64,
-    /// Frames that the client sent.
-    pub transmitted: u64,
-    /// Their bytes, check sequences included.
-    pub bytes_transmitted: u64,
-    /// Frames that came for it.
-    pub received: u64,
-    /// Their bytes, check sequences included.
-    pub bytes_received: u64,
-    /// From SYN to SYN-ACK.
-    pub latency: Option<Histogram<u64>>,
-}
 
 /// See the module. Owned by the thread of its port.
 #[derive(Debug)]
@@ -82,12 +50,12 @@ pub struct Client {
     data_bytes: usize,
     asks: bool,
     close: Close,
-    timeout_ticks: u32,
+    timeout_ns: u64,
     pacer: Pacer,
     connections: Box<[Connection]>,
-    /// How many were begun, and how many of these have been looked at for being late.
-    begun: u64,
+    /// How many have been looked at for being late with their handshake.
     looked_at: u64,
+    holding: Holding,
     outcome: Outcome,
 }
 
@@ -95,7 +63,6 @@ impl Client {
     /// A client of stream number `index`, none of whose connections is open.
     pub fn new(stream: &Stream, index: usize, schedule: Schedule, macs: [Mac; 2]) -> Self {
         let frame_bytes = stream.sizes.list()[0];
-        let timeout_ns = u64::try_from(stream.timeout.as_nanos()).unwrap_or(u64::MAX);
         Self {
             stream: index,
             macs,
@@ -105,11 +72,12 @@ impl Client {
             data_bytes: frame_bytes.saturating_sub(stream.headers_bytes() + FCS_BYTES).max(1),
             asks: stream.protocol == Protocol::TcpData,
             close: stream.close,
-            timeout_ticks: (timeout_ns >> TICK_NS_LOG2).min(u64::from(u32::MAX / 2)) as u32,
+            // Half the round of the clock of handshakes.
+            timeout_ns: nanoseconds(stream.timeout).min(1 << (31 + TICK_NS_LOG2)),
             pacer: Pacer::new(schedule),
             connections: vec![Connection::default(); stream.flows.count() as usize].into(),
-            begun: 0,
             looked_at: 0,
+            holding: Holding::new(stream),
             outcome: Outcome { latency: stream.latency.then(latencies), ..Outcome::default() },
         }
     }
@@ -122,34 +90,35 @@ impl Client {
     /// The SYN of the next connection, to be [confirmed](Self::confirm) or [withdrawn](Self::withdraw). `None`
     /// when the next flow is still busy, or stays open.
     pub fn begin(&mut self, now_ns: u64) -> Option<Segment> {
-        let flow = self.next_flow();
+        let flow = self.flow(self.begun());
         let connection = self.connections.get_mut(flow as usize)?;
-        if connection.state != State::Closed {
+        if connection.state != State::Closed || !self.holding.has_room(self.outcome.counts.begun) {
             return None;
         }
         // RFC 9293, section 3.4.1: a number that grows, so that the flow's last connection is told from it.
-        let first = (now_ns >> 8) as u32;
+        let sequence = (now_ns >> 8) as u32;
         *connection =
-            Connection { state: State::Opening, opened: ticks(now_ns), sequence: first, expected: 0 };
+            Connection { state: State::Opening, since: ticks(now_ns), sequence, ..Connection::default() };
         Some(self.say(flow, TcpFlags::SYN, 0))
     }
 
     /// The SYN was queued.
     pub fn confirm(&mut self) {
-        self.begun += 1;
+        self.outcome.counts.begun += 1;
         self.pacer.note_sent(1);
     }
 
     /// The ring had no room for the SYN.
     pub fn withdraw(&mut self, syn: &Segment) {
-        let flow = self.next_flow();
+        let flow = self.flow(self.begun());
         self.connections[flow as usize] = Connection::default();
         self.outcome.transmitted -= 1;
         self.outcome.bytes_transmitted -= (syn.frame_bytes() + FCS_BYTES) as u64;
     }
 
-    fn next_flow(&self) -> u32 {
-        (self.begun % u64::from(self.flows.count())) as u32
+    /// The flow of the connection of this number.
+    fn flow(&self, number: u64) -> u32 {
+        (number % u64::from(self.flows.count())) as u32
     }
 
     /// Takes a segment of one of its connections and says what to answer; false when it is none of them.
@@ -169,109 +138,179 @@ impl Client {
         let connection = self.connections[flow as usize];
         let acknowledges =
             segment.flags.contains(TcpFlags::ACK) && segment.acknowledgement == connection.sequence;
+        let follows = acknowledges && segment.sequence == connection.expected;
         match connection.state {
-            State::Opening | State::Asked if segment.flags.contains(TcpFlags::RST) => {
-                self.outcome.failed += 1;
-                self.connections[flow as usize].state = State::Closed;
-            }
+            State::Closed => {}
+            _ if segment.flags.contains(TcpFlags::RST) => self.fail(flow, Reason::Reset),
+            // An answer to another SYN opens nothing.
             State::Opening if acknowledges && segment.flags.contains(TcpFlags::SYN) => {
-                self.outcome.opened += 1;
-                if let Some(latency) = &mut self.outcome.latency {
-                    let waited = ticks(now_ns).wrapping_sub(connection.opened);
-                    latency.saturating_record(u64::from(waited.max(1)) << TICK_NS_LOG2);
-                }
                 self.connections[flow as usize].expected = segment.end();
-                answer(&self.say(flow, TcpFlags::ACK, 0));
-                match self.asks {
-                    true => {
-                        answer(&self.say(flow, TcpFlags::PSH | TcpFlags::ACK, self.data_bytes));
-                        self.connections[flow as usize].state = State::Asked;
-                    }
-                    false => self.end(flow, false, answer),
-                }
+                self.establish(flow, now_ns, answer);
             }
-            State::Asked if acknowledges && segment.data_bytes > 0 => {
+            State::Asked | State::Ending if segment.data_bytes > 0 => {
+                if !follows || segment.data_bytes != self.data_bytes {
+                    return self.fails(flow, Reason::WrongSequence);
+                }
                 self.connections[flow as usize].expected = segment.end();
-                self.end(flow, true, answer);
+                if connection.state == State::Ending {
+                    self.end(flow, now_ns, answer);
+                } else {
+                    answer(&self.say(flow, TcpFlags::ACK, 0));
+                    self.connections[flow as usize].state = State::Held;
+                }
             }
             State::Closing if segment.flags.contains(TcpFlags::FIN) => {
+                if !follows {
+                    return self.fails(flow, Reason::WrongSequence);
+                }
                 self.connections[flow as usize].expected = segment.end();
                 answer(&self.say(flow, TcpFlags::ACK, 0));
-                self.connections[flow as usize].state = State::Closed;
+                self.leave(flow, State::Closed);
+                self.outcome.counts.closed += 1;
             }
             _ => {}
         }
         true
     }
 
-    /// Ends a connection as the profile says. `owes` an acknowledgement, if nothing else is said.
-    fn end(&mut self, flow: u32, owes: bool, mut answer: impl FnMut(&Segment)) {
-        let state = match self.close {
-            Close::Fin => {
-                answer(&self.say(flow, TcpFlags::FIN | TcpFlags::ACK, 0));
-                State::Closing
-            }
-            Close::Rst => {
-                answer(&self.say(flow, TcpFlags::RST | TcpFlags::ACK, 0));
-                State::Closed
-            }
-            Close::Keep => {
-                if owes {
-                    answer(&self.say(flow, TcpFlags::ACK, 0));
-                }
-                State::Open
-            }
-        };
-        self.connections[flow as usize].state = state;
+    /// The SYN was answered: the handshake ends, and what comes next begins.
+    fn establish(&mut self, flow: u32, now_ns: u64, mut answer: impl FnMut(&Segment)) {
+        let connection = &mut self.connections[flow as usize];
+        if let Some(latency) = &mut self.outcome.latency {
+            let waited = ticks(now_ns).wrapping_sub(connection.since);
+            latency.saturating_record(u64::from(waited.max(1)) << TICK_NS_LOG2);
+        }
+        (connection.state, connection.since) = (State::Held, held_ticks(now_ns));
+        self.outcome.counts.note_opened();
+        answer(&self.say(flow, TcpFlags::ACK, 0));
+        if self.asks {
+            answer(&self.say(flow, TcpFlags::PSH | TcpFlags::ACK, self.data_bytes));
+            let state = if self.stays_open() { State::Asked } else { State::Ending };
+            let connection = &mut self.connections[flow as usize];
+            (connection.state, connection.asked) = (state, asked_ticks(now_ns));
+        } else if !self.stays_open() {
+            self.end(flow, now_ns, answer);
+        }
+    }
+
+    /// Whether connections stay open when all is said that opens them.
+    fn stays_open(&self) -> bool {
+        self.close == Close::Keep || self.holding.has_end()
+    }
+
+    /// Ends a connection as the profile says.
+    fn end(&mut self, flow: u32, now_ns: u64, mut answer: impl FnMut(&Segment)) {
+        answer(&self.say(flow, self.last_word(), 0));
+        self.note_end(flow, now_ns);
+    }
+
+    /// What ends a connection; one that is kept is never ended.
+    fn last_word(&self) -> TcpFlags {
+        let flags = if self.close == Close::Rst { TcpFlags::RST } else { TcpFlags::FIN };
+        flags | TcpFlags::ACK
+    }
+
+    /// The last word was said.
+    fn note_end(&mut self, flow: u32, now_ns: u64) {
+        if self.close == Close::Rst {
+            self.leave(flow, State::Closed);
+            self.outcome.counts.closed += 1;
+        } else {
+            self.leave(flow, State::Closing);
+            self.connections[flow as usize].since = ticks(now_ns);
+        }
+    }
+
+    /// A connection goes into a state in which it is not open.
+    fn leave(&mut self, flow: u32, state: State) {
+        let connection = &mut self.connections[flow as usize];
+        if connection.state.is_open() {
+            self.outcome.counts.held -= 1;
+        }
+        connection.state = state;
+    }
+
+    fn fail(&mut self, flow: u32, reason: Reason) {
+        self.leave(flow, State::Closed);
+        self.outcome.counts.failures.note(reason);
+    }
+
+    /// The same for a segment that was one of ours.
+    fn fails(&mut self, flow: u32, reason: Reason) -> bool {
+        self.fail(flow, reason);
+        true
     }
 
     /// The next segment of a flow, counted as sent.
     fn say(&mut self, flow: u32, flags: TcpFlags, data_bytes: usize) -> Segment {
-        let connection = &mut self.connections[flow as usize];
+        let segment = self.compose(flow, flags, data_bytes);
+        self.note_said(flow, &segment);
+        segment
+    }
+
+    /// The next segment of a flow.
+    fn compose(&self, flow: u32, flags: TcpFlags, data_bytes: usize) -> Segment {
+        let connection = &self.connections[flow as usize];
         let (address, port) = self.flows.source(flow);
-        let acknowledges = flags.contains(TcpFlags::ACK);
-        let segment = Segment {
+        Segment {
             macs: self.macs,
             source: self.flows.address(address),
             destination: self.destination.0,
             ports: [port, self.destination.1],
             sequence: connection.sequence,
-            acknowledgement: if acknowledges { connection.expected } else { 0 },
+            acknowledgement: if flags.contains(TcpFlags::ACK) { connection.expected } else { 0 },
             flags,
             data_bytes,
-        };
-        connection.sequence = segment.end();
+        }
+    }
+
+    fn note_said(&mut self, flow: u32, segment: &Segment) {
+        self.connections[flow as usize].sequence = segment.end();
         self.outcome.transmitted += 1;
         self.outcome.bytes_transmitted += (segment.frame_bytes() + FCS_BYTES) as u64;
-        segment
     }
 
     /// Gives up the connections that wait too long, at most a few in a turn.
     pub fn expire(&mut self, now_ns: u64) {
         for _ in 0..2 * OPENED_PER_TURN {
-            if self.looked_at == self.begun {
-                return;
+            if self.looked_at == self.begun() {
+                break;
             }
-            let flow = (self.looked_at % u64::from(self.flows.count())) as usize;
-            let connection = &mut self.connections[flow];
-            let is_late = ticks(now_ns).wrapping_sub(connection.opened) >= self.timeout_ticks;
-            match connection.state {
-                State::Closed | State::Open => {}
-                _ if !is_late => return,
-                State::Opening | State::Asked => {
-                    self.outcome.failed += 1;
-                    connection.state = State::Closed;
-                }
-                State::Closing => connection.state = State::Closed,
+            let flow = self.flow(self.looked_at);
+            match self.connections[flow as usize].state {
+                State::Closed | State::Held => {}
+                // Whoever asks while it is held looks for the answer too.
+                State::Asked if self.holding.exchanges() => {}
+                _ if !self.is_late(flow, now_ns) => break,
+                _ => self.fail(flow, Reason::NoAnswer),
             }
             self.looked_at += 1;
         }
+        self.settle(now_ns);
     }
 
-    /// Whether no connection will be begun any more.
+    /// Whether what a connection waits for should have come.
+    fn is_late(&self, flow: u32, now_ns: u64) -> bool {
+        let connection = &self.connections[flow as usize];
+        match connection.state {
+            State::Closed | State::Held => false,
+            State::Opening | State::Closing => {
+                ticks(now_ns).wrapping_sub(connection.since) >= ticks(self.timeout_ns)
+            }
+            // What was asked within a tick may be as old as the tick.
+            State::Asked | State::Ending => {
+                asked_ticks(now_ns).wrapping_sub(connection.asked) > asked_ticks(self.timeout_ns)
+            }
+        }
+    }
+
+    /// Whether it has nothing more to say by itself.
     pub fn is_over(&self, elapsed_ns: u64) -> bool {
-        let all_stay_open = self.close == Close::Keep && self.begun == u64::from(self.flows.count());
-        all_stay_open || self.pacer.is_over(elapsed_ns)
+        if self.close == Close::Keep {
+            let all_stay_open = self.begun() >= u64::from(self.flows.count());
+            return !self.holding.exchanges() && (all_stay_open || self.pacer.is_over(elapsed_ns));
+        }
+        self.pacer.is_over(elapsed_ns) && (!self.holding.has_end() || self.holding.ended == self.begun())
     }
 
     /// Whether nothing is due now.
@@ -284,6 +323,11 @@ impl Client {
         (self.outcome.transmitted, self.outcome.received)
     }
 
+    /// How many connections came how far until now.
+    pub fn counts(&self) -> Counts {
+        self.outcome.counts
+    }
+
     /// Connections that were due and not begun.
     pub fn given_up(&self) -> u64 {
         self.pacer.given_up()
@@ -291,7 +335,7 @@ impl Client {
 
     /// How many were begun.
     pub fn begun(&self) -> u64 {
-        self.begun
+        self.outcome.counts.begun
     }
 
     /// Connections each second that were asked for.
@@ -301,14 +345,17 @@ impl Client {
 
     /// What came of it all. What still waits has failed.
     pub fn into_outcome(mut self) -> Outcome {
-        let waits = |connection: &&Connection| matches!(connection.state, State::Opening | State::Asked);
-        self.outcome.failed += self.connections.iter().filter(waits).count() as u64;
+        for flow in 0..self.flows.count() {
+            if !matches!(self.connections[flow as usize].state, State::Closed | State::Held) {
+                self.fail(flow, Reason::NoAnswer);
+            }
+        }
         self.outcome
     }
 }
 
-fn ticks(now_ns: u64) -> u32 {
-    (now_ns >> TICK_NS_LOG2) as u32
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn low(address: IpAddr) -> u32 {
@@ -319,102 +366,4 @@ fn low(address: IpAddr) -> u32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-mod tests {
-    use super::*;
-    use crate::profile::Profile;
-    use crate::tcp::answer;
-
-    const SECOND_NS: u64 = 1_000_000_000;
-
-    fn client(protocol: &str, close: &str) -> Client {
-        let text = format!(
-            "[[stream]]\nname = \"s\"\nport = \"a\"\nreceive = \"b\"\nprotocol = \"{protocol}\"\n\
-             close = \"{close}\"\nflows = 2\nsource = \"198.18.0.0/24\"\ndestination = \"198.19.0.1\"\n\
-             timeout = \"1s\"\nmode = {{ continuous = {{ rate = \"10pps\" }} }}"
-        );
-        let stream = Profile::parse(&text, "test").unwrap().streams.remove(0);
-        let schedule = Schedule::new(&stream.mode, stream.sizes, None).unwrap();
-        Client::new(&stream, 0, schedule, [Mac([2; 6]), Mac([4; 6])])
-    }
-
-    /// Begins a connection and lets both ends talk until nothing is left to say: the flags of all segments.
-    fn talk(client: &mut Client, now_ns: u64) -> Vec<u8> {
-        let syn = client.begin(now_ns).unwrap();
-        client.confirm();
-        let (mut flags, mut to_server) = (Vec::new(), vec![syn]);
-        while !to_server.is_empty() {
-            let segment = to_server.remove(0);
-            flags.push(segment.flags.0);
-            let Some(reply) = answer(&segment) else { continue };
-            flags.push(reply.flags.0);
-            assert!(client.take(&reply, reply.frame_bytes(), now_ns + 6_400, |said| to_server.push(*said)));
-        }
-        flags
-    }
-
-    #[test]
-    fn connections_take_the_segments_that_the_standard_says() {
-        const SYN: u8 = 0x02;
-        const SYN_ACK: u8 = 0x12;
-        const ACK: u8 = 0x10;
-        const PSH_ACK: u8 = 0x18;
-        const FIN_ACK: u8 = 0x11;
-        const RST_ACK: u8 = 0x14;
-        for (protocol, close, then) in [
-            ("tcp-handshake", "fin", &[FIN_ACK, FIN_ACK, ACK][..]),
-            ("tcp-handshake", "rst", &[RST_ACK]),
-            ("tcp-handshake", "keep", &[]),
-            ("tcp-data", "fin", &[PSH_ACK, PSH_ACK, FIN_ACK, FIN_ACK, ACK]),
-            ("tcp-data", "rst", &[PSH_ACK, PSH_ACK, RST_ACK]),
-            ("tcp-data", "keep", &[PSH_ACK, PSH_ACK, ACK]),
-        ] {
-            let mut client = client(protocol, close);
-            let flags = talk(&mut client, SECOND_NS);
-            assert_eq!(flags, [&[SYN, SYN_ACK, ACK], then].concat(), "{protocol} {close}");
-            let outcome = client.into_outcome();
-            assert_eq!((outcome.opened, outcome.failed), (1, 0), "{protocol} {close}");
-            assert_eq!(outcome.latency.unwrap().min(), 6_400);
-        }
-    }
-
-    #[test]
-    fn flows_are_used_again_when_they_are_closed_and_not_before() {
-        let mut client_of_two = client("tcp-handshake", "fin");
-        (0..5).for_each(|_| drop(talk(&mut client_of_two, SECOND_NS)));
-        assert_eq!(client_of_two.into_outcome().opened, 5);
-        let mut keeping = client("tcp-handshake", "keep");
-        (0..2).for_each(|_| drop(talk(&mut keeping, SECOND_NS)));
-        assert_eq!(keeping.begin(SECOND_NS), None);
-        assert!(keeping.is_over(0));
-    }
-
-    #[test]
-    fn a_connection_that_is_refused_or_not_answered_has_failed() {
-        let mut client = client("tcp-handshake", "fin");
-        let syn = client.begin(SECOND_NS).unwrap();
-        client.confirm();
-        client.begin(SECOND_NS).unwrap();
-        client.confirm();
-        let mut reply = answer(&syn).unwrap();
-        reply.acknowledgement = reply.acknowledgement.wrapping_add(1);
-        client.take(&reply, 60, SECOND_NS, |_| panic!("an answer to another SYN opens nothing"));
-        reply.flags = TcpFlags::RST;
-        client.take(&reply, 60, SECOND_NS, |_| panic!("a reset is not answered"));
-        client.expire(2 * SECOND_NS - 64);
-        assert_eq!(client.outcome.failed, 1);
-        client.expire(2 * SECOND_NS);
-        assert_eq!(client.outcome.failed, 2);
-        assert!(client.begin(2 * SECOND_NS).is_some());
-        assert_eq!(client.into_outcome().failed, 3, "what waits at the end has failed");
-    }
-
-    #[test]
-    fn what_the_ring_has_no_room_for_was_never_begun() {
-        let mut client = client("tcp-data", "fin");
-        let syn = client.begin(SECOND_NS).unwrap();
-        client.withdraw(&syn);
-        assert_eq!((client.frames(), client.begun()), ((0, 0), 0));
-        assert_eq!(client.begin(SECOND_NS), Some(syn));
-    }
-}
+mod tests;
