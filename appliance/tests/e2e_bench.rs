@@ -35,6 +35,21 @@ duration = "100ms"
 kind = "round-trip"
 duration = "100ms"
 devices = ["jeoul/af_xdp"]
+
+[[trial]]
+kind = "concurrent-connections"
+connections = 500
+rate = 5_000
+sustain = "300ms"
+devices = ["jeoul/af_xdp"]
+
+[[trial]]
+kind = "ramp"
+rate = 1_000
+ramp_up = "100ms"
+sustain = "200ms"
+ramp_down = "100ms"
+devices = ["jeoul/af_xdp"]
 "#;
 
 #[test]
@@ -50,9 +65,13 @@ fn a_bench_reports_figures_and_does_not_differ_from_itself() {
         assert_eq!(output.status.code(), Some(0), "{said}\n{progress}");
         let results: Value =
             serde_json::from_slice(&fs::read(directory.join("out/results.json")).unwrap()).unwrap();
-        for (device, quantity) in
-            [("direct", "delivered"), ("jeoul/af_xdp", "delivered"), ("jeoul/af_xdp", "latency-p99.9")]
-        {
+        for (device, quantity) in [
+            ("direct", "delivered"),
+            ("jeoul/af_xdp", "delivered"),
+            ("jeoul/af_xdp", "latency-p99.9"),
+            ("jeoul/af_xdp", "connections"),
+            ("jeoul/af_xdp", "connection-rate"),
+        ] {
             let figures = results["figures"].as_array().unwrap().iter();
             let mut of_both = figures.filter(|figure| figure["device"] == device);
             let figure = of_both.find(|figure| figure["quantity"] == quantity);
@@ -62,6 +81,21 @@ fn a_bench_reports_figures_and_does_not_differ_from_itself() {
         }
         let report = fs::read_to_string(directory.join("out/report.html")).unwrap();
         assert!(report.contains("jeoul/af_xdp") && report.contains("<svg"), "{report}");
+        for curve in ["Connections held, second by second", "Connections opened, second by second"] {
+            assert!(report.contains(curve), "{report}");
+        }
+        for trial in ["concurrent-connections slb-routed", "ramp slb-routed"] {
+            let figures = results["figures"].as_array().unwrap().iter();
+            let run = |figure: &Value| figure["repetitions"][0]["detail"]["connections"].clone();
+            let runs: Vec<Value> =
+                figures.filter(|figure| figure["trial"] == trial).map(run).filter(Value::is_object).collect();
+            let count = |of: &str| runs[0][of].as_u64().unwrap();
+            // What a busy machine loses has failed, and nothing is lost sight of.
+            let failures = ["no_answer", "reset", "wrong_sequence"].map(|why| &runs[0]["failures"][why]);
+            let failed: u64 = failures.iter().filter_map(|count| count.as_u64()).sum();
+            assert_eq!((runs.len(), count("begun")), (1, count("closed") + failed), "{runs:?}");
+            assert!(count("asked") >= count("begun") && count("closed") > 0, "{runs:?}");
+        }
 
         let same = ["bench", "compare", "out/results.json", "out/results.json"];
         let compared = jeoul(&directory, &same);

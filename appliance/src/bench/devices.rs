@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ::bench::profile::{Client, Device, DeviceKind, Driver, Family, Job, Method, Polling, Setting, Trial};
+use ::bench::profile::{
+    Client, Device, DeviceKind, Driver, Family, Job, Method, Phases, Polling, Setting, Trial,
+};
 use ::bench::results::DeviceFacts;
 use lab::device::{self, Kind, Plan, Tools};
 
@@ -74,11 +76,33 @@ pub(super) fn plan(device: &Device, trial: &Trial, setting: Setting, cpus: Cpus)
 fn flows(method: &Method, setting: Setting) -> u32 {
     let flows = match method {
         Method::NewFlows { duration, .. } => duration.as_secs().max(1) * NEW_FLOWS_PER_SECOND_MAX,
-        Method::ConcurrentConnections(concurrency) => concurrency.connections,
+        Method::ConcurrentConnections(held) => held.connections,
+        Method::Ramp { rate_per_s, phases, .. } => flows_of_ramp(*rate_per_s, phases),
         Method::ConnectionRate(search) if search.client == Client::Generator => FLOWS_OF_CONNECTIONS.into(),
         _ => setting.flows.unwrap_or(FLOWS_OF_PEERS.into()),
     };
     u32::try_from(flows).unwrap_or(u32::MAX)
+}
+
+/// Connections that a ramp begins.
+pub(super) fn connections_of_ramp(rate_per_s: f64, phases: &Phases) -> u64 {
+    let at_top_s = (phases.ramp_up + phases.ramp_down).as_secs_f64() / 2.0 + phases.sustain.as_secs_f64();
+    // A hundred million a second for some days at the most, far below 2^53.
+    (rate_per_s * at_top_s).ceil() as u64
+}
+
+/// Flows that they have: one each, as long as no more are remembered.
+pub(super) fn flows_of_ramp(rate_per_s: f64, phases: &Phases) -> u64 {
+    connections_of_ramp(rate_per_s, phases).clamp(1, FLOWS_OF_CONNECTIONS.into())
+}
+
+/// What says how many connections the kernel tracks at the most.
+pub(super) const TRACKED_MAX: &str = "net.netfilter.nf_conntrack_max";
+
+/// How many these are; none where it tracks none.
+pub(super) fn tracked_max() -> Option<u64> {
+    let path = Path::new("/proc/sys").join(TRACKED_MAX.replace('.', "/"));
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn kind(kind: DeviceKind) -> Kind {
@@ -108,10 +132,12 @@ fn job(job: Job) -> device::Job {
 }
 
 /// Whether a device changes both ends of a flow: the appliance does where frames are all that counts, which is the most
-/// that it ever does to one. Peers do as little as balances at all.
+/// that it ever does to one. Peers do as little as balances at all. Where connections at once are counted it does not
+/// either: ports of a pool would be a bound of their own.
 fn translates_sources(device: &Device, trial: &Trial) -> bool {
     device.kind == DeviceKind::Jeoul
         && trial.job == Job::SlbRouted
+        && !matches!(trial.method, Method::ConcurrentConnections(_))
         && super::rounds::sends_frames(&trial.method)
 }
 
@@ -189,5 +215,9 @@ mod tests {
         assert_eq!(flows(&new, setting), 3_000_000);
         let flood = Method::Flood { duration: Duration::from_secs(2), highest_pps: None };
         assert_eq!(flows(&flood, setting), 1_000);
+        let seconds = Duration::from_secs;
+        let phases = Phases { ramp_up: seconds(2), sustain: seconds(3), ramp_down: seconds(4) };
+        let ramp = |rate_per_s| Method::Ramp { rate_per_s, failures_max: 0.0, phases };
+        assert_eq!([ramp(1_000.0), ramp(1e6)].map(|ramp| flows(&ramp, setting)), [6_000, 1_000_000]);
     }
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use ::bench::profile::{self, DeviceKind, LatencyRate, Method, Setting};
+use ::bench::profile::{DeviceKind, LatencyRate, Method, Setting};
 use ::bench::results::{Detail, FigureKey, LoadFacts, Quantity, Repetition, limit};
 use ::bench::search::{
-    BackToBack, BackToBackSettings, BurstOutcome, ConnectionOutcome, ConnectionRate, ConnectionRateSettings,
-    LossCurve, Throughput, ThroughputSettings, Trial,
+    BackToBack, BackToBackSettings, BurstOutcome, LossCurve, Throughput, ThroughputSettings, Trial,
 };
 use lab::device::Device;
 
@@ -35,18 +34,23 @@ const HIGHEST_PPS: f64 = 10e6;
 const BURST_MAX: Duration = Duration::from_secs(10);
 
 /// A run with what was seen of the CPUs meanwhile.
-struct Observed {
-    outcome: Outcome,
-    device_percent: Option<f64>,
+pub(super) struct Observed {
+    pub(super) outcome: Outcome,
+    pub(super) device_percent: Option<f64>,
     generator_percent: Option<f64>,
 }
 
 /// Has a turn's trial done; what came of it in a few words.
 pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) -> Result<String, Stopped> {
     let mut trial = FrameTrial { bench, turn, device };
-    if !matches!(turn.trial.method, Method::NewFlows { .. } | Method::ConnectionRate(_))
-        && devices::has_sessions(turn.device, turn.trial.job)
-    {
+    let opens_its_own = matches!(
+        turn.trial.method,
+        Method::NewFlows { .. }
+            | Method::ConnectionRate(_)
+            | Method::ConcurrentConnections(_)
+            | Method::Ramp { .. }
+    );
+    if !opens_its_own && devices::has_sessions(turn.device, turn.trial.job) {
         trial.warm_up()?;
     }
     match turn.trial.method.clone() {
@@ -71,13 +75,16 @@ pub(super) fn measure(bench: &mut Bench<'_>, turn: Turn<'_>, device: &Device) ->
             trial.back_to_back(BackToBackSettings { searches, longest_packets, resolution, settle })
         }
         Method::ConnectionRate(search) => trial.connection_rate(search),
-        other => Err(format!("the generator holds no connections, which {} needs", other.kind()).into()),
+        Method::ConcurrentConnections(held) => trial.hold(&held),
+        Method::Ramp { rate_per_s, failures_max, phases } => trial.ramp(rate_per_s, failures_max, &phases),
+        other => Err(format!("{:?} is no trial of the generator", other.kind()).into()),
     }
 }
 
-struct FrameTrial<'b, 'p, 't> {
-    bench: &'b mut Bench<'p>,
-    turn: Turn<'t>,
+/// One turn's trial.
+pub(super) struct FrameTrial<'b, 'p, 't> {
+    pub(super) bench: &'b mut Bench<'p>,
+    pub(super) turn: Turn<'t>,
     device: &'t Device,
 }
 
@@ -90,7 +97,12 @@ impl FrameTrial<'_, '_, '_> {
         FigureKey::of(self.turn.trial, self.turn.device, self.setting(), quantity)
     }
 
-    fn run(&self, send: Send, duration: Duration, flows: Option<u64>) -> Result<Observed, Stopped> {
+    pub(super) fn run(
+        &self,
+        send: Send,
+        duration: Duration,
+        flows: Option<u64>,
+    ) -> Result<Observed, Stopped> {
         let cpus = self.bench.cpus;
         let watch = Watch::begin(&[cpus.device, cpus.peers]);
         let order = Order { setting: self.setting(), flows, send, duration };
@@ -132,7 +144,7 @@ impl FrameTrial<'_, '_, '_> {
         .to_string()
     }
 
-    fn record(&mut self, quantity: Quantity, repetition: Repetition) {
+    pub(super) fn record(&mut self, quantity: Quantity, repetition: Repetition) {
         let key = self.key(quantity);
         self.bench.results.record(key, repetition);
     }
@@ -211,55 +223,6 @@ impl FrameTrial<'_, '_, '_> {
         };
         self.record(Quantity::Delivered, repetition);
         Ok(said)
-    }
-
-    /// RFC 9411, 7.2. Each step begins with connections at half its rate, which do not count.
-    fn connection_rate(&mut self, search: profile::ConnectionRate) -> Result<String, Stopped> {
-        let mut steps = ConnectionRate::new(ConnectionRateSettings {
-            start_per_s: search.start_per_s,
-            highest_per_s: search.highest_per_s,
-            resolution: search.resolution,
-            failures_max: search.failures_max,
-            phases: search.phases,
-        });
-        let mut last = None;
-        while let Some(step) = steps.next() {
-            if !step.phases.ramp_up.is_zero() {
-                self.connect(step.rate_per_s / 2.0, step.phases.ramp_up)?;
-            }
-            let observed = self.connect(step.rate_per_s, step.phases.sustain)?;
-            let (opened, failed) = observed.outcome.connections;
-            let attempted = opened + failed;
-            // Connections of some seconds, far below 2^53.
-            let reached_per_s = attempted as f64 / step.phases.sustain.as_secs_f64();
-            steps.note(ConnectionOutcome { reached_per_s, attempted, failed });
-            last = Some(observed);
-        }
-        let result = steps.result();
-        let passed = result.passed_per_s;
-        let limited_by = last.map(|observed| {
-            let facts = LoadFacts {
-                generator_fell_short: result.limited_by_client,
-                offered_pps: 1.0,
-                device_cpu_percent: observed.device_percent,
-                device_polls: devices::polls(self.turn.device),
-                shares_cpu: self.bench.cpus.are_shared(),
-                // The search ended at a rate at which the device let connections fail.
-                ring_drops: 1,
-                ..LoadFacts::default()
-            };
-            limit(&facts).to_string()
-        });
-        let repetition = Repetition {
-            limited_by,
-            ..Repetition::new(self.turn.step.round, passed).with_detail(Detail::ConnectionRate(result))
-        };
-        self.record(Quantity::ConnectionRate, repetition);
-        Ok(Quantity::ConnectionRate.show(passed))
-    }
-
-    fn connect(&self, rate_per_s: f64, duration: Duration) -> Result<Observed, Stopped> {
-        self.run(Send::Connections(rate_per_s), duration, Some(devices::FLOWS_OF_CONNECTIONS.into()))
     }
 
     fn back_to_back(&mut self, settings: BackToBackSettings) -> Result<String, Stopped> {

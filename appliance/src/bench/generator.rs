@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::bench::profile::{Family, FrameSize, Setting};
-use ::bench::results::Latency;
+use ::bench::profile::{Family, FrameSize, Phases, Setting};
+use ::bench::results::{ConnectionFailures, ConnectionRun, Latency, SecondPoint};
 use ::bench::search::TrialOutcome;
 use lab::device::Device;
 use lab::{Mac, topology::straight};
@@ -25,6 +25,12 @@ const PACKETS_PER_SECOND_MAX: f64 = 50e6;
 
 /// What the generator counts for a connection, at both ends.
 const PACKETS_PER_CONNECTION: f64 = 10.0;
+
+/// And for data on one, with its answer.
+const PACKETS_PER_EXCHANGE: f64 = 3.0;
+
+/// An answer later than this is none.
+const TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
 /// Where the generator's frames go to; where servers listen in other trials.
 const DESTINATION_PORT: u16 = super::peers::PORT;
@@ -59,6 +65,41 @@ pub(super) enum Send {
     Count(u64, f64),
     /// Connections, opened and closed again evenly at so many a second; the far end answers.
     Connections(f64),
+    /// Connections that are all held at once.
+    Held(Held),
+    /// Connections whose rate goes up to so many a second, stays, goes down.
+    Ramp(f64, Phases),
+}
+
+/// Connections that are opened, held and closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Held {
+    pub connections: u64,
+    /// Opened a second, and closed.
+    pub rate_per_s: f64,
+    /// Of each, from its handshake to its end.
+    pub hold: Duration,
+    /// Each has data on it once in so long.
+    pub exchange: Duration,
+}
+
+impl Held {
+    /// The longest that it may take: opening and closing, each with twice the time that it needs.
+    pub(super) fn duration(&self) -> Duration {
+        let opening = Duration::from_secs_f64(self.connections as f64 / self.rate_per_s);
+        opening * 3 + self.hold + TIMEOUT_MAX
+    }
+
+    /// The generator asks that none is longer than a hold.
+    fn timeout(&self) -> Duration {
+        self.hold.min(TIMEOUT_MAX)
+    }
+
+    /// Frames of all of it, and a few questions more than there are.
+    fn packets(&self) -> f64 {
+        let rounds = (self.duration().as_secs_f64() / self.exchange.as_secs_f64()).ceil() + 1.0;
+        self.connections as f64 * (PACKETS_PER_CONNECTION + rounds * PACKETS_PER_EXCHANGE)
+    }
 }
 
 /// What came of a run.
@@ -69,8 +110,8 @@ pub(super) struct Outcome {
     pub received: u64,
     pub duration_s: f64,
     pub latency: Option<Latency>,
-    /// Opened, and failed.
-    pub connections: (u64, u64),
+    /// Connections, without what they were asked and bound to be.
+    pub connections: ConnectionRun,
     /// How its ports are driven.
     pub driver: String,
     /// What was typed.
@@ -137,6 +178,7 @@ fn profile_text(order: &Order, destination: Mac) -> String {
         None => String::new(),
     };
     let pps = |rate: f64| format!("{:.0}pps", rate.max(1.0));
+    let mut more = String::new();
     let (mode, packets) = match order.send {
         Send::Rate(rate) => (format!("{{ continuous = {{ rate = \"{}\" }} }}", pps(rate)), None),
         Send::Flood => ("{ continuous = { rate = \"max\" } }".into(), None),
@@ -149,8 +191,34 @@ fn profile_text(order: &Order, destination: Mac) -> String {
             // Rates have an upper bound of a hundred million.
             (format!("{{ continuous = {{ rate = \"{}\" }} }}", pps(rate)), Some(packets as u64))
         }
+        Send::Held(held) => {
+            let ms = |duration: Duration| duration.as_millis().max(1);
+            more = format!(
+                "hold = \"{}ms\"\nexchange = \"{}ms\"\ntimeout = \"{}ms\"\n",
+                ms(held.hold),
+                ms(held.exchange),
+                ms(held.timeout())
+            );
+            // Exactly so many, none given up because it was late.
+            let (packets, rate) = (held.connections, pps(held.rate_per_s));
+            let mode = format!(
+                "{{ burst = {{ packets = {packets}, rate = \"{rate}\", gap = \"1s\", count = 1 }} }}"
+            );
+            (mode, Some(held.packets() as u64))
+        }
+        Send::Ramp(rate, phases) => {
+            let part = |name: &str, phase: Duration| match phase.as_millis() {
+                0 => String::new(),
+                ms => format!(", {name} = \"{ms}ms\""),
+            };
+            let parts = [("up", phases.ramp_up), ("sustain", phases.sustain), ("down", phases.ramp_down)];
+            let parts: String = parts.into_iter().map(|(name, phase)| part(name, phase)).collect();
+            let packets = (rate * phases.total().as_secs_f64()).ceil() * PACKETS_PER_CONNECTION;
+            (format!("{{ ramp = {{ rate = \"{}\"{parts} }} }}", pps(rate)), Some(packets as u64))
+        }
     };
-    let protocol = if matches!(order.send, Send::Connections(_)) { "tcp-handshake" } else { "udp" };
+    let connects = matches!(order.send, Send::Connections(_) | Send::Held(_) | Send::Ramp(..));
+    let protocol = if connects { "tcp-handshake" } else { "udp" };
     // Bounded by a day of the highest rate, far below what the type holds.
     let packets = packets.unwrap_or((duration.as_secs_f64() * PACKETS_PER_SECOND_MAX) as u64).max(1);
     let mut text =
@@ -160,7 +228,7 @@ fn profile_text(order: &Order, destination: Mac) -> String {
         text,
         "[[stream]]\nname = \"bench\"\nport = \"clients\"\nreceive = \"servers\"\nprotocol = \"{protocol}\"\n{size}\n\
          flows = {flows}\nsource = \"{source}\"\nsource_ports = \"1024-65535\"\ndestination = \"{vip}\"\n\
-         destination_port = {DESTINATION_PORT}\ndestination_mac = \"{destination}\"\nmode = {mode}\nlatency = true\n"
+         destination_port = {DESTINATION_PORT}\ndestination_mac = \"{destination}\"\nmode = {mode}\nlatency = true\n{more}"
     );
     text
 }
@@ -175,13 +243,37 @@ fn parse(report: &Value, command: String) -> Option<Outcome> {
         received: totals["received"].as_u64()?,
         duration_s: report["duration_s"].as_f64()?,
         latency: latency(totals),
-        connections: (
-            totals["connections_opened"].as_u64().unwrap_or(0),
-            totals["connections_failed"].as_u64().unwrap_or(0),
-        ),
+        connections: connections(report),
         driver: drivers.join(", "),
         command,
     })
+}
+
+fn connections(report: &Value) -> ConnectionRun {
+    let (totals, failures) = (&report["totals"], &report["totals"]["connection_failures"]);
+    let number = |of: &Value, key: &str| of[key].as_u64().unwrap_or(0);
+    let second = |second: &Value| SecondPoint {
+        at_s: second["at_s"].as_f64().unwrap_or(0.0),
+        begun: number(second, "begun"),
+        opened: number(second, "opened"),
+        failed: number(second, "failed"),
+        held: number(second, "held"),
+        closed: number(second, "closed"),
+    };
+    ConnectionRun {
+        asked: 0,
+        begun: number(totals, "connections_begun"),
+        opened: number(totals, "connections_opened"),
+        closed: number(totals, "connections_closed"),
+        held_most: number(totals, "connections_held_most"),
+        failures: ConnectionFailures {
+            no_answer: number(failures, "no_answer"),
+            reset: number(failures, "reset"),
+            wrong_sequence: number(failures, "wrong_sequence"),
+        },
+        bound: None,
+        seconds: report["seconds"].as_array().into_iter().flatten().map(second).collect(),
+    }
 }
 
 fn latency(totals: &Value) -> Option<Latency> {
@@ -223,17 +315,43 @@ mod tests {
             text.contains("packets = 15000\n") && text.contains("protocol = \"tcp-handshake\""),
             "{text}"
         );
+        let seconds = Duration::from_secs;
+        let held = Held { connections: 1_000, rate_per_s: 500.0, hold: seconds(3), exchange: seconds(2) };
+        let text = profile_text(&order(Send::Held(held)), mac);
+        for words in [
+            "packets = 28000\n",
+            "hold = \"3000ms\"\nexchange = \"2000ms\"\ntimeout = \"1000ms\"\n",
+            "mode = { burst = { packets = 1000, rate = \"500pps\", gap = \"1s\", count = 1 } }",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert_eq!(held.duration(), seconds(10));
+        let phases = Phases { ramp_up: Duration::ZERO, sustain: seconds(2), ramp_down: seconds(1) };
+        let text = profile_text(&order(Send::Ramp(100.0, phases)), mac);
+        assert!(text.contains("packets = 3000\n"), "{text}");
+        assert!(
+            text.contains("{ ramp = { rate = \"100pps\", sustain = \"2000ms\", down = \"1000ms\" } }"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_report_is_read() {
         let report = serde_json::json!({
             "ports": [{"driver": "live"}, {"driver": "af_xdp"}], "duration_s": 2.0,
-            "totals": {"rate_pps_reached": 500.0, "transmitted": 1000, "received": 900, "latency_ns": null},
+            "totals": {"rate_pps_reached": 500.0, "transmitted": 1000, "received": 900, "latency_ns": null,
+                "connections_begun": 9, "connections_opened": 8, "connections_closed": 7, "connections_held_most": 6,
+                "connection_failures": {"no_answer": 1, "reset": 2, "wrong_sequence": 3}},
+            "seconds": [{"at_s": 1.5, "begun": 9, "opened": 8, "failed": 6, "held": 0, "closed": 7}],
         });
         let outcome = parse(&report, String::new()).unwrap();
         assert_eq!((outcome.delivered_pps(), outcome.driver.as_str()), (450.0, "live, af_xdp"));
         assert!(outcome.latency.is_none());
+        let run = outcome.connections;
+        assert_eq!((run.begun, run.opened, run.closed, run.held_most), (9, 8, 7, 6));
+        assert_eq!((run.failures.no_answer, run.failures.reset, run.failures.wrong_sequence), (1, 2, 3));
+        let second = SecondPoint { at_s: 1.5, begun: 9, opened: 8, failed: 6, held: 0, closed: 7 };
+        assert_eq!(run.seconds, [second]);
         assert!(parse(&serde_json::json!({"ports": []}), String::new()).is_none());
     }
 }

@@ -5,6 +5,7 @@
 //! and what cannot be measured is a sentence in the report, never an error. Exit status: 0 a report was written, 1 it
 //! could not be, 2 a profile or results that cannot be read.
 
+mod connections;
 mod cpu;
 mod devices;
 mod environment;

@@ -28,9 +28,6 @@ const QUIET_PERCENT: f64 = 25.0;
 const QUIET_LIMIT: Duration = Duration::from_secs(3);
 const QUIET_STEP: Duration = Duration::from_millis(80);
 
-/// Where a machine says how many connections its kernel tracks.
-const TRACKED_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
 /// A bench that runs.
 pub(super) struct Bench<'a> {
     profile: &'a Profile,
@@ -174,7 +171,7 @@ impl<'a> Bench<'a> {
         };
         let what = format!("{}, {}, {}", turn.trial.name, step.setting, turn.device.name);
         let plan = devices::plan(turn.device, turn.trial, step.setting, self.cpus);
-        if let Some(why) = self.unavailable(&plan) {
+        if let Some(why) = self.unavailable(&plan, &turn.trial.method) {
             return self.results.not_measured(format!("{}, {}", turn.device.name, turn.trial.name), why);
         }
         self.wait_for_quiet();
@@ -206,17 +203,18 @@ impl<'a> Bench<'a> {
     }
 
     /// Why a device cannot have its turn.
-    fn unavailable(&self, plan: &Plan) -> Option<String> {
+    fn unavailable(&self, plan: &Plan, method: &Method) -> Option<String> {
         let tracked = || {
-            let tracked = std::fs::read_to_string(TRACKED_MAX).ok()?.trim().parse::<u32>().ok()?;
-            (tracked < plan.flows).then(|| {
-                format!(
-                    "the kernel tracks {tracked} connections, and {} are needed: sysctl net.netfilter.nf_conntrack_max",
-                    plan.flows
-                )
-            })
+            let tracked = devices::tracked_max().filter(|tracked| *tracked < plan.flows.into())?;
+            Some(format!(
+                "the kernel tracks {tracked} connections, and {} are needed: sysctl {}",
+                plan.flows,
+                devices::TRACKED_MAX
+            ))
         };
-        let needs_tracking = plan.kind == device::Kind::Nftables;
+        // How many at once is a figure of its own, and a bound on it belongs to it.
+        let counts_them = matches!(method, Method::ConcurrentConnections(_));
+        let needs_tracking = plan.kind == device::Kind::Nftables && !counts_them;
         plan.unavailable(&self.tools).or_else(|| if needs_tracking { tracked() } else { None })
     }
 

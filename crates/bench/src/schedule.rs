@@ -147,10 +147,7 @@ fn duration_max(method: &Method) -> Duration {
             let steps = crate::search::ConnectionRate::steps_max(&settings);
             (rate.phases.total() + RUN_OVERHEAD) * steps
         }
-        Method::ConcurrentConnections(held) => {
-            // Bounded by ten million connections at one a second.
-            Duration::from_secs_f64(held.connections as f64 / held.rate_per_s) + held.sustain + RUN_OVERHEAD
-        }
+        Method::ConcurrentConnections(held) => held.opening() * 2 + held.hold() + RUN_OVERHEAD,
         Method::Ramp { phases, .. } => phases.total() + RUN_OVERHEAD,
         // A gigabit a second at the least.
         Method::Transfer { bytes, .. } => Duration::from_secs(bytes / 125_000_000) + RUN_OVERHEAD,

@@ -216,6 +216,24 @@ pub struct Concurrency {
     pub sustain: Duration,
 }
 
+impl Concurrency {
+    /// How long opening them takes, and closing them again.
+    pub fn opening(&self) -> Duration {
+        // Bounded by ten million connections at one a second.
+        Duration::from_secs_f64(self.connections as f64 / self.rate_per_s)
+    }
+
+    /// How long each is held, so that all are for as long as they should, even if opening them takes a quarter longer.
+    pub fn hold(&self) -> Duration {
+        self.opening() * 5 / 4 + self.sustain
+    }
+
+    /// Each has data on it once in so long: while all are held, and no more of them a second than are opened.
+    pub fn exchange(&self) -> Duration {
+        self.opening().max(self.sustain)
+    }
+}
+
 /// How a trial is done. Durations are of one run of the generator; rates are in packets a second and `None` stands for
 /// the highest that the generator reaches.
 #[derive(Clone, Debug, PartialEq)]

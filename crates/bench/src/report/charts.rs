@@ -3,7 +3,7 @@
 use super::html::Html;
 use super::plot::{Axis, Bar, Column, Curve, bars, columns, curves};
 use super::scale::Scale;
-use super::{ratio_to, settings};
+use super::{ratio_to, seconds, settings};
 use crate::profile::{Job, Setting};
 use crate::results::{Bucket, Detail, Figure, Latency, Quantity, Ratio, Results, Spread};
 use crate::search::LossPoint;
@@ -27,7 +27,8 @@ pub(super) fn section(html: &mut Html, results: &Results, quantity: Quantity, fi
     // One scale for all panels, so that bars of different sizes can be compared.
     let limit = figures.iter().filter_map(|figure| generator_limit(results, figure)).fold(0.0, f64::max);
     let max = if limit <= max * LIMIT_REACH { max.max(limit) } else { max };
-    if !matches!(quantity, Quantity::LatencyP99 | Quantity::LatencyP999) {
+    // Percentiles have their curve; failures are few, and their table says why.
+    if !matches!(quantity, Quantity::LatencyP99 | Quantity::LatencyP999 | Quantity::FailedConnections) {
         open_panels(html, all.len());
         for setting in &all {
             let figures: Vec<&Figure> = of_setting(&drawn, setting);
@@ -50,7 +51,7 @@ pub(super) fn section(html: &mut Html, results: &Results, quantity: Quantity, fi
         let figures: Vec<&Figure> = of_setting(figures, setting);
         loss_panel(html, results, setting, &figures);
         latency_panel(html, results, setting, &figures);
-        seconds_panel(html, results, setting, &figures);
+        seconds::panel(html, results, setting, &figures);
         figures.iter().for_each(|figure| histogram_panel(html, figure));
     }
 }
@@ -77,6 +78,7 @@ fn bar_panel(html: &mut Html, results: &Results, figures: &[&Figure], max: f64) 
     let drawn: Vec<Bar> = figures.iter().filter_map(|figure| bar(results, figure)).collect();
     let Some(first) = figures.first() else { return };
     let limit = generator_limit(results, first).map(|limit_pps| (limit_pps, limit_label(limit_pps)));
+    let limit = limit.or_else(|| seconds::asked(figures));
     let name = format!("{}, {}, {}", first.key.trial, first.key.quantity.title(), first.key.setting);
     bars(html, &name, &drawn, max, limit);
 }
@@ -177,7 +179,7 @@ fn balancing_panel(html: &mut Html, group: &[&Figure], max: f64) {
 }
 
 /// The colour of a device's curves.
-fn colour(results: &Results, device: &str) -> &'static str {
+pub(super) fn colour(results: &Results, device: &str) -> &'static str {
     let ours = results.devices.iter().filter(|facts| facts.is_ours);
     let peers = results.devices.iter().filter(|facts| !facts.is_ours);
     let index = ours.chain(peers).position(|facts| facts.name == device).unwrap_or(0);
@@ -185,7 +187,7 @@ fn colour(results: &Results, device: &str) -> &'static str {
 }
 
 /// A plot of curves with its key.
-fn curve_panel(
+pub(super) fn curve_panel(
     html: &mut Html,
     (title, setting): (&str, &Setting),
     drawn: &[(&Figure, Curve)],
@@ -219,7 +221,7 @@ fn curve_panel(
 }
 
 /// What of a figure's typical repetition is of the wanted kind.
-fn typical<'a, T>(
+pub(super) fn typical<'a, T>(
     figures: &[&'a Figure],
     wanted: impl Fn(&'a Detail) -> Option<&'a T>,
 ) -> Vec<(&'a Figure, &'a T)> {
@@ -288,28 +290,6 @@ fn percentile_label(above: f64) -> String {
     // As many nines as the share has places: 0.001 is 99.9.
     let decimals = (-above.log10()).round().max(2.0) as usize - 2;
     format!("p{:.decimals$}", (1.0 - above) * 100.0)
-}
-
-fn seconds_panel(html: &mut Html, results: &Results, setting: &Setting, figures: &[&Figure]) {
-    let found =
-        typical(figures, |detail| if let Detail::Seconds(points) = detail { Some(points) } else { None });
-    let points = || found.iter().flat_map(|(_, points)| points.iter());
-    if points().next().is_none() {
-        return;
-    }
-    let x = Axis::new(Scale::linear(points().map(|point| point.at_s).fold(0.0, f64::max)), "seconds");
-    // Counts of a second, below 2^53.
-    let most = points().map(|point| point.tried.max(point.succeeded) as f64).fold(0.0, f64::max);
-    let y = Axis::new(Scale::linear(most), "a second; dashed: tried");
-    let mut drawn = Vec::new();
-    for (figure, points) in &found {
-        let class = colour(results, &figure.key.device);
-        let tried = points.iter().map(|point| (point.at_s, point.tried as f64)).collect();
-        let succeeded = points.iter().map(|point| (point.at_s, point.succeeded as f64)).collect();
-        drawn.push((*figure, Curve { class, is_dashed: true, points: tried }));
-        drawn.push((*figure, Curve { class, is_dashed: false, points: succeeded }));
-    }
-    curve_panel(html, ("Second by second", setting), &drawn, (&x, &y));
 }
 
 fn histogram_panel(html: &mut Html, figure: &Figure) {

@@ -40,7 +40,9 @@ pub(super) fn about(kind: TrialKind, quantities: &[Quantity]) -> &'static str {
             "New TCP connections a second, each opened, used once and closed (RFC 9411, 7.2)."
         }
         TrialKind::ConcurrentConnections => {
-            "Connections that are opened and all held at once, with data on them (RFC 9411, 7.5)."
+            "Connections that are opened at a rate, all held at once with data on them, and closed (RFC 9411, 7.5). What counts is \
+             how many were held at once and ended as they should; nothing is sent twice, so a lost segment fails its \
+             connection."
         }
         TrialKind::Ramp => {
             "Connections a second that go up, stay, and go down; only what happens while the rate stays counts (RFC 9411, \

@@ -9,6 +9,7 @@ mod html;
 mod method;
 mod plot;
 mod scale;
+mod seconds;
 mod sentences;
 mod surroundings;
 mod tables;
@@ -72,11 +73,23 @@ fn trial_section(html: &mut Html, results: &Results, trial: &str, kind: TrialKin
     html.leaf("p", "about", method::about(kind, &counted));
     for quantity in counted {
         let figures = figures(results, trial, quantity);
-        html.leaf("h3", "", quantity.title());
+        html.leaf("h3", "", heading(kind, quantity));
         charts::section(html, results, quantity, &figures);
         tables::repetitions(html, results, quantity, &figures);
     }
     tables::searches(html, results, trial);
+    tables::connections(html, results, trial);
+}
+
+/// What a quantity is called in a trial of this kind.
+fn heading(kind: TrialKind, quantity: Quantity) -> &'static str {
+    match (kind, quantity) {
+        (TrialKind::ConcurrentConnections, Quantity::ConnectionRate) => {
+            "Connection rate while they are opened"
+        }
+        (TrialKind::Ramp, Quantity::ConnectionRate) => "Connection rate while it stays",
+        _ => quantity.title(),
+    }
 }
 
 /// What a trial counts, in order of first measurement.

@@ -50,7 +50,8 @@ fn is_leading(results: &Results, figure: &Figure) -> bool {
     results.is_ours(&key.device)
         && settings(&same).first() == Some(&key.setting)
         && key.kind != TrialKind::LossCurve
-        && !matches!(key.quantity, Quantity::LatencyP99 | Quantity::LatencyP999)
+        && !(key.kind == TrialKind::ConcurrentConnections && key.quantity == Quantity::ConnectionRate)
+        && !matches!(key.quantity, Quantity::LatencyP99 | Quantity::LatencyP999 | Quantity::FailedConnections)
 }
 
 fn card(html: &mut Html, results: &Results, figure: &Figure) {

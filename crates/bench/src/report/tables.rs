@@ -2,7 +2,7 @@
 
 use super::html::Html;
 use super::{figures, quantities, ratio_to, settings};
-use crate::results::{Detail, Figure, Quantity, Results, Spread};
+use crate::results::{ConnectionRun, Detail, Figure, Quantity, Results, Spread};
 use crate::search::TrialRecord;
 use crate::units;
 
@@ -144,6 +144,65 @@ pub(super) fn searches(html: &mut Html, results: &Results, trial: &str) {
             html.leaf("td", "", verdict(record));
             html.close("tr");
         }
+    }
+    html.markup("</tbody></table></div></details>\n");
+}
+
+/// What came of the connections of every run, and why they failed, folded away.
+pub(super) fn connections(html: &mut Html, results: &Results, trial: &str) {
+    let found: Vec<(&Figure, u32, &ConnectionRun)> = quantities(results, trial)
+        .into_iter()
+        .flat_map(|quantity| figures(results, trial, quantity))
+        .flat_map(|figure| figure.repetitions.iter().map(move |repetition| (figure, repetition)))
+        .filter_map(|(figure, repetition)| match &repetition.detail {
+            Some(Detail::Connections(run)) => Some((figure, repetition.round, run)),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    html.markup(
+        "<details><summary>Every run, and why connections failed</summary>\n<div class=\"wide\"><table>\n<thead><tr>\
+         <th>device</th><th>setting</th>",
+    );
+    for heading in [
+        "round",
+        "asked",
+        "begun",
+        "opened",
+        "open at once",
+        "closed",
+        "failed",
+        "no answer",
+        "reset",
+        "wrong sequence",
+        "may track",
+    ] {
+        html.leaf("th", "n", heading);
+    }
+    html.markup("</tr></thead>\n<tbody>\n");
+    for (figure, round, run) in found {
+        html.open("tr", "");
+        html.leaf("td", "name", &figure.key.device);
+        html.leaf("td", "name", figure.key.setting);
+        html.leaf("td", "n", round);
+        let failures = &run.failures;
+        for count in [
+            run.asked,
+            run.begun,
+            run.opened,
+            run.held_most,
+            run.closed,
+            failures.total(),
+            failures.no_answer,
+            failures.reset,
+            failures.wrong_sequence,
+        ] {
+            html.leaf("td", "n", units::grouped(count));
+        }
+        html.leaf("td", "n", run.bound.map_or_else(|| "–".to_owned(), units::grouped));
+        html.close("tr");
     }
     html.markup("</tbody></table></div></details>\n");
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Spread;
+use super::{ConnectionRun, Spread};
 use crate::profile::{Device, Job, Setting, Trial, TrialKind, words};
 use crate::search::{BackToBackResult, ConnectionRateResult, LossPoint, ThroughputResult};
 use crate::units;
@@ -30,6 +30,8 @@ pub enum Quantity {
     ConnectionRate,
     /// Connections held at once.
     Connections,
+    /// Connections that failed.
+    FailedConnections,
     /// Bits a second of a transfer.
     Goodput,
     /// Of one CPU, percent.
@@ -56,6 +58,7 @@ words!(Quantity {
     Burst = "burst",
     ConnectionRate = "connection-rate",
     Connections = "connections",
+    FailedConnections = "failed-connections",
     Goodput = "goodput",
     Cpu = "cpu",
     FirstPacket = "first-packet",
@@ -78,6 +81,7 @@ impl Quantity {
             Quantity::Burst => "Longest burst without loss",
             Quantity::ConnectionRate => "Connection rate",
             Quantity::Connections => "Concurrent connections",
+            Quantity::FailedConnections => "Failed connections",
             Quantity::Goodput => "Transfer",
             Quantity::Cpu => "CPU",
             Quantity::FirstPacket => "First packet after idle",
@@ -101,6 +105,7 @@ impl Quantity {
             Quantity::Burst => format!("lets a burst of {shown} packets through whole"),
             Quantity::ConnectionRate => format!("lets {} connections a second through", units::short(value)),
             Quantity::Connections => format!("holds {shown} connections at once"),
+            Quantity::FailedConnections => format!("lets {shown} connections fail"),
             Quantity::Goodput => format!("transfers {shown}"),
             Quantity::Cpu => format!("takes {shown} of one CPU"),
             Quantity::FirstPacket => format!("forwards the first packet after idle time in {shown}"),
@@ -121,6 +126,7 @@ impl Quantity {
                 | Quantity::FirstPacket
                 | Quantity::TurnP9999
                 | Quantity::Cpu
+                | Quantity::FailedConnections
                 | Quantity::Calibrations
                 | Quantity::Instructions
                 | Quantity::SessionBytes
@@ -133,7 +139,10 @@ impl Quantity {
             Quantity::Throughput | Quantity::Delivered => format!("{}pps", units::short(value)),
             Quantity::NewFlows | Quantity::ConnectionRate => format!("{}/s", units::short(value)),
             Quantity::Goodput => format!("{}bit/s", units::short(value)),
-            Quantity::Burst | Quantity::Connections | Quantity::Instructions => units::short(value),
+            Quantity::Burst
+            | Quantity::Connections
+            | Quantity::FailedConnections
+            | Quantity::Instructions => units::short(value),
             Quantity::Cpu => format!("{} %", units::three_digits(value)),
             Quantity::Calibrations => format!("{} cal", units::three_digits(value)),
             Quantity::SessionBytes => format!("{} B", units::three_digits(value)),
@@ -232,17 +241,6 @@ pub struct Bucket {
     pub switched_out: u64,
 }
 
-/// One second of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecondPoint {
-    /// Since the run began, in seconds.
-    pub at_s: f64,
-    /// Packets or connections that were tried in it.
-    pub tried: u64,
-    /// Of these, that came back or were opened.
-    pub succeeded: u64,
-}
-
 /// What a repetition knows beyond its value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -257,8 +255,8 @@ pub enum Detail {
     BackToBack(BackToBackResult),
     /// Of a search for the highest rate of connections.
     ConnectionRate(ConnectionRateResult),
-    /// Of a ramp.
-    Seconds(Vec<SecondPoint>),
+    /// Of connections that are held, or of a ramp.
+    Connections(ConnectionRun),
     /// Of turns of a worker, ascending.
     Histogram(Vec<Bucket>),
 }

@@ -56,6 +56,12 @@ pub enum Limit {
     Refused,
     /// The rate that was asked for.
     Asked,
+    /// The connections that were asked for.
+    AskedConnections,
+    /// The device may track no more connections.
+    Sessions,
+    /// Connections reached nobody who knew them.
+    Forgot,
     /// The CPU of clients and servers has no time left.
     Peers,
     /// Clients and servers wait for each other with time to spare.
@@ -123,6 +129,11 @@ impl fmt::Display for Limit {
             ),
             Limit::Refused => formatter.write_str("the device, which refused packets that it saw"),
             Limit::Asked => formatter.write_str("the rate that was asked for"),
+            Limit::AskedConnections => formatter.write_str("what was asked for: the device may do more"),
+            Limit::Sessions => formatter.write_str(
+                "a bound on the connections that the device may track, which is below what was asked for",
+            ),
+            Limit::Forgot => formatter.write_str("the device, which did not know open connections any more"),
             Limit::Peers => formatter.write_str("clients and servers, whose CPU had no time left: the device may do better"),
             Limit::Way => formatter.write_str("the way through the device, for which clients and servers waited"),
             Limit::Unknown => formatter.write_str("not known: no CPU was full and no ring ran over"),

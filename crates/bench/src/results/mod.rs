@@ -3,6 +3,7 @@
 //! [`Results`] is the raw JSON beside a report. Medians, spreads and ratios stand in it for readers with `jq`, and are
 //! always computed anew from the repetitions when it is read.
 
+mod connections;
 mod environment;
 mod figure;
 mod limit;
@@ -13,8 +14,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use connections::{ConnectionFailures, ConnectionRun, SecondPoint};
 pub use environment::{DeviceFacts, Environment, Fact};
-pub use figure::{Bucket, Detail, Figure, FigureKey, Latency, Quantity, Repetition, SecondPoint};
+pub use figure::{Bucket, Detail, Figure, FigureKey, Latency, Quantity, Repetition};
 pub use limit::{Limit, LoadFacts, limit, limit_of_peers};
 pub use ratio::Ratio;
 pub use spread::Spread;

@@ -77,7 +77,7 @@ pub struct TrialRecord {
 const REACHED_MIN: f64 = 0.98;
 
 /// Whether a generator fell short of the rate that it was asked for.
-fn fell_short(asked: f64, reached: f64) -> bool {
+pub(crate) fn fell_short(asked: f64, reached: f64) -> bool {
     reached < asked * REACHED_MIN
 }
 

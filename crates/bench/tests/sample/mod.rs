@@ -2,8 +2,8 @@
 
 use bench::profile::{Family, FrameSize, Job, Setting, TrialKind};
 use bench::results::{
-    Bucket, Detail, DeviceFacts, Environment, Fact, FigureKey, GeneratorLimit, Latency, LoadFacts, Quantity,
-    Repetition, Results, SecondPoint, limit,
+    Bucket, ConnectionFailures, ConnectionRun, Detail, DeviceFacts, Environment, Fact, FigureKey,
+    GeneratorLimit, Latency, Limit, LoadFacts, Quantity, Repetition, Results, SecondPoint, limit,
 };
 use bench::search::{LossCurve, Throughput, ThroughputSettings, TrialOutcome};
 use std::time::Duration;
@@ -109,6 +109,7 @@ fn record_round(results: &mut Results, round: u32, drift: f64) {
     }
     turns(results, round);
     ramp(results, round);
+    held(results, round);
 }
 
 fn flood(results: &mut Results, round: u32, device: &str, rate: f64) {
@@ -189,12 +190,58 @@ fn turns(results: &mut Results, round: u32) {
 fn ramp(results: &mut Results, round: u32) {
     for (device, most) in [("jeoul/af_xdp", 50_000u64), ("nftables", 38_000)] {
         let seconds = (0..12u64).map(|second| {
-            let tried = 50_000 * second.min(11 - second).min(4) / 4;
-            SecondPoint { at_s: second as f64, tried, succeeded: tried.min(most) }
+            let begun = 50_000 * second.min(11 - second).min(4) / 4;
+            let opened = begun.min(most);
+            let at_s = second as f64 + 1.002;
+            SecondPoint { at_s, begun, opened, failed: begun - opened, held: 3, closed: opened }
         });
+        let run = connections(seconds.collect());
         let key =
             key("ramp slb-routed", TrialKind::Ramp, device, Setting::default(), Quantity::ConnectionRate);
-        let seconds = Detail::Seconds(seconds.collect());
-        results.record(key, Repetition::new(round, most as f64 + f64::from(round)).with_detail(seconds));
+        let failed = FigureKey { quantity: Quantity::FailedConnections, ..key.clone() };
+        results.record(failed, Repetition::new(round, run.failures.total() as f64));
+        let value = most as f64 + f64::from(round);
+        results.record(key, Repetition::new(round, value).with_detail(Detail::Connections(run)));
+    }
+}
+
+/// A million that are held, of which one device may track a quarter.
+fn held(results: &mut Results, round: u32) {
+    for (device, bound) in [("jeoul/af_xdp", None), ("nftables", Some(262_144u64))] {
+        let most = bound.unwrap_or(1_000_000);
+        let mut held = 0;
+        let seconds = (1..=56u64).map(|second| {
+            let begun = if second <= 20 { 50_000 } else { 0 };
+            let opened = begun.min(most - held);
+            let closed = if second > 36 { held.min(50_000) } else { 0 };
+            held = held + opened - closed;
+            SecondPoint { at_s: second as f64 + 0.002, begun, opened, failed: begun - opened, held, closed }
+        });
+        let run = ConnectionRun { bound, held_most: most, ..connections(seconds.collect()) };
+        let limit = if bound.is_some() { Limit::Sessions } else { Limit::AskedConnections };
+        let trial = "concurrent-connections slb-routed";
+        let kind = TrialKind::ConcurrentConnections;
+        let key = |quantity| key(trial, kind, device, Setting::default(), quantity);
+        let value = run.held_at_once() as f64;
+        let failed = run.failures.total() as f64;
+        let repetition = Repetition::new(round, value).limited_by(limit.to_string());
+        results.record(key(Quantity::Connections), repetition.with_detail(Detail::Connections(run)));
+        results.record(key(Quantity::ConnectionRate), Repetition::new(round, 49_900.0 + f64::from(round)));
+        results.record(key(Quantity::FailedConnections), Repetition::new(round, failed));
+    }
+}
+
+/// The sums of a run.
+fn connections(seconds: Vec<SecondPoint>) -> ConnectionRun {
+    let sum = |of: fn(&SecondPoint) -> u64| seconds.iter().map(of).sum::<u64>();
+    ConnectionRun {
+        asked: sum(|second| second.begun),
+        begun: sum(|second| second.begun),
+        opened: sum(|second| second.opened),
+        closed: sum(|second| second.closed),
+        held_most: 3,
+        failures: ConnectionFailures { no_answer: sum(|second| second.failed), ..Default::default() },
+        bound: None,
+        seconds,
     }
 }
