@@ -98,12 +98,18 @@ impl Axis {
 
 /// Height of a plot of curves, and of the part above its lower axis, in pixels.
 const PLOT_HEIGHT: f64 = 290.0;
-const PLOT_TOP: f64 = 20.0;
+const PLOT_TOP: f64 = 34.0;
 const PLOT_BOTTOM: f64 = 250.0;
 
 /// Left and right edge of curves, in percent: the numbers of the upright axis stand left of it.
 const PLOT_LEFT: f64 = 2.0;
 const PLOT_RIGHT: f64 = 98.0;
+
+/// Points of a curve from which on they are drawn as its line alone.
+const POINTS_MANY: usize = 32;
+
+/// Labels of a lower axis from which on a narrow screen has room for every other one.
+const LABELS_MANY: usize = 6;
 
 /// Curves over two axes.
 pub(super) fn curves(html: &mut Html, name: &str, curves: &[Curve], x: &Axis, y: &Axis) {
@@ -113,20 +119,8 @@ pub(super) fn curves(html: &mut Html, name: &str, curves: &[Curve], x: &Axis, y:
     place_text(html, "soft", (0.0, 11.0), y.title);
     for tick in y.scale.ticks() {
         line(html, "grid", (0.0, 100.0), (up(tick), up(tick)));
-        if y.place(tick) < 0.96 {
-            place_text(html, "soft", (0.0, up(tick) - 4.0), &(y.label)(tick));
-        }
     }
-    for tick in x.scale.ticks() {
-        let class = match x.place(tick) {
-            place if place < 0.04 => "soft",
-            place if place > 0.96 => "soft end",
-            _ => "soft middle",
-        };
-        line(html, "grid", (across(tick), across(tick)), (PLOT_BOTTOM, PLOT_BOTTOM + 4.0));
-        place_text(html, class, (across(tick), PLOT_BOTTOM + 17.0), &(x.label)(tick));
-    }
-    place_text(html, "soft end", (100.0, PLOT_HEIGHT - 4.0), x.title);
+    lower_axis(html, x, across);
     html.markup("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" x=\"0\" width=\"100%\" y=\"");
     html.number(PLOT_TOP);
     html.markup("\" height=\"");
@@ -145,12 +139,31 @@ pub(super) fn curves(html: &mut Html, name: &str, curves: &[Curve], x: &Axis, y:
         html.markup("\"/>\n");
     }
     html.close("svg");
-    for curve in curves.iter().filter(|curve| !curve.is_dashed) {
+    for curve in curves.iter().filter(|curve| !curve.is_dashed && curve.points.len() < POINTS_MANY) {
         for (value_x, value_y) in &curve.points {
             circle(html, curve.class, (across(*value_x), up(*value_y)), 3.5);
         }
     }
+    // Last, so that no curve runs through them.
+    for tick in y.scale.ticks() {
+        place_text(html, "soft above", (0.0, up(tick) - 4.0), &(y.label)(tick));
+    }
     html.close("svg");
+}
+
+fn lower_axis(html: &mut Html, x: &Axis, across: impl Fn(f64) -> f64) {
+    let ticks = x.scale.ticks();
+    for (index, tick) in ticks.iter().copied().enumerate() {
+        line(html, "grid", (across(tick), across(tick)), (PLOT_BOTTOM, PLOT_BOTTOM + 4.0));
+        let class = match x.place(tick) {
+            place if place < 0.04 => "soft",
+            place if place > 0.96 => "soft end",
+            _ if ticks.len() >= LABELS_MANY && index % 2 == 1 => "soft middle spare",
+            _ => "soft middle",
+        };
+        place_text(html, class, (across(tick), PLOT_BOTTOM + 17.0), &(x.label)(tick));
+    }
+    place_text(html, "soft end", (100.0, PLOT_HEIGHT - 4.0), x.title);
 }
 
 /// One upright bar of a histogram: where it ends, and how many; of these the part that is shown apart.
@@ -170,9 +183,7 @@ pub(super) fn columns(html: &mut Html, name: &str, columns: &[Column]) {
     place_text(html, "soft", (0.0, 11.0), "turns");
     for tick in scale.ticks().into_iter().filter(|tick| *tick >= 1.0) {
         line(html, "grid", (0.0, 100.0), (up(tick), up(tick)));
-        if scale.place(tick) < 0.96 {
-            place_text(html, "soft", (0.0, up(tick) - 4.0), &tick_label(tick));
-        }
+        place_text(html, "soft", (0.0, up(tick) - 4.0), &tick_label(tick));
     }
     let width = 92.0 / columns.len().max(1) as f64;
     let every = columns.len().div_ceil(8).max(1);

@@ -199,9 +199,10 @@ fn ramp(results: &mut Results, round: u32) {
         let key =
             key("ramp slb-routed", TrialKind::Ramp, device, Setting::default(), Quantity::ConnectionRate);
         let failed = FigureKey { quantity: Quantity::FailedConnections, ..key.clone() };
-        results.record(failed, Repetition::new(round, run.failures.total() as f64));
+        let failures = run.failures.total() as f64;
         let value = most as f64 + f64::from(round);
         results.record(key, Repetition::new(round, value).with_detail(Detail::Connections(run)));
+        results.record(failed, Repetition::new(round, failures));
     }
 }
 
