@@ -67,7 +67,7 @@ impl FrameTrial<'_, '_, '_> {
         let (at_once, failed) = (run.held_at_once(), run.failures.total());
         let limit = run.limit_of_held(held, self.failing_limit(&observed));
         let opening_per_s = run.opening_per_s(held.opening().as_secs_f64());
-        if let Some(bound) = bound {
+        if let Some(bound) = bound.filter(|_| limit == Limit::Sessions) {
             self.explain_bound(held.connections, at_once, bound);
         }
         let round = self.turn.step.round;

@@ -82,7 +82,7 @@ flows = 2_000
 source = "198.18.0.0/24"
 destination = "198.19.0.1"
 timeout = "500ms"
-hold = "600ms"
+hold = "500ms"
 exchange = "300ms"
 mode = { burst = { packets = 2_000, gap = "1ms", count = 1, rate = "10kpps" } }
 "#;

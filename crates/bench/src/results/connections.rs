@@ -9,6 +9,9 @@ use crate::search::fell_short;
 /// How far the end of a second may be from where it belongs: who counts looks some milliseconds late.
 const SLACK_S: f64 = 0.1;
 
+/// A device that held this share of what it may track was at its bound: it tracks what failed for a while, too.
+const BOUND_SHARE: f64 = 0.9;
+
 /// One second of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SecondPoint {
@@ -137,7 +140,7 @@ impl ConnectionRun {
             Limit::Generator
         } else if passes {
             Limit::AskedConnections
-        } else if self.bound.is_some() {
+        } else if self.bound.is_some_and(|bound| self.held_most as f64 >= BOUND_SHARE * bound as f64) {
             Limit::Sessions
         } else if reset + wrong_sequence > no_answer {
             Limit::Forgot
@@ -232,7 +235,11 @@ mod tests {
             (whole(), Limit::AskedConnections),
             (few, Limit::AskedConnections),
             (unanswered.clone(), Limit::DeviceRings),
-            (ConnectionRun { bound: Some(65_536), ..unanswered.clone() }, Limit::Sessions),
+            (ConnectionRun { bound: Some(65_536), held_most: 60_000, ..unanswered.clone() }, Limit::Sessions),
+            (
+                ConnectionRun { bound: Some(65_536), held_most: 50_000, ..unanswered.clone() },
+                Limit::DeviceRings,
+            ),
             (forgotten, Limit::Forgot),
             (ConnectionRun { begun: 90_000, ..whole() }, Limit::Generator),
             (slow, Limit::Generator),

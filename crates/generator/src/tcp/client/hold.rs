@@ -338,4 +338,19 @@ mod tests {
         bed.pass(1, &answer);
         assert_eq!(bed.client.counts().closed, 2);
     }
+
+    #[test]
+    fn a_place_is_taken_again_only_when_its_connection_was_looked_at() {
+        let mut bed = Bed::new(2, "hold = \"1s\"");
+        bed.open();
+        bed.open();
+        let mut reset = answer(&bed.said[0]).unwrap();
+        reset.flags = TcpFlags::RST;
+        assert!(bed.client.take(&reset, 60, bed.now_ns, |_| panic!("a reset is not answered")));
+        // Its number would be that of a young connection, for which the older ones behind it would wait.
+        assert_eq!(bed.client.begin(bed.now_ns), None);
+        bed.pass(1, &answer);
+        bed.open();
+        assert_eq!(bed.client.counts().held, 2);
+    }
 }
