@@ -278,7 +278,7 @@ impl<'a> Bench<'a> {
             );
         }
         notes.push(
-            "In trials of frames the appliance translates source and destination, with a port of its own for every flow; \
+            "In trials of frames, but for connections at once, the appliance translates source and destination, with a port of its own for every flow; \
              nftables translates the destination alone, and plain forwarders nothing."
                 .into(),
         );
