@@ -299,6 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn who_is_where_it_was_is_heard_and_everybody_else_is_learnt() {
+        let table = table();
+        assert!(!table.hear(station(1, 0), 7, 1_000), "nobody knows it");
+        table.learn(station(1, 0), 7, 1_000, AGEING);
+        assert!(table.hear(station(1, 0), 7, 1_050));
+        assert_eq!(table.find(station(1, 0), 1_050 + AGEING, AGEING), Some(7), "it was heard at 1050");
+        assert!(!table.hear(station(1, 0), 8, 1_050), "it has moved");
+        assert_eq!(table.find(station(1, 0), 1_050, AGEING), Some(7), "which is for `learn` to say");
+        assert!(!table.hear(station(1, 20), 7, 1_050), "each VLAN learns for itself");
+    }
+
+    #[test]
     fn a_flood_of_addresses_pushes_nobody_out_and_is_outlived() {
         let table = table();
         table.learn(station(1, 0), 7, 1_000, AGEING);

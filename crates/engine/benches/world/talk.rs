@@ -82,15 +82,15 @@ impl Talk {
 
     /// The server's answer to an opening that the worker has forwarded to it.
     pub fn answer(self, opening: &mut [u8]) -> Vec<u8> {
-        self.from_server(opening, TcpFlags::SYN | TcpFlags::ACK, (SEQUENCE - 1, SEQUENCE))
+        self.server_says(opening, TcpFlags::SYN | TcpFlags::ACK, (SEQUENCE - 1, SEQUENCE))
     }
 
     /// A packet of the server's once the session is established.
     pub fn reply(self, opening: &mut [u8]) -> Vec<u8> {
-        self.from_server(opening, TcpFlags::ACK, (SEQUENCE, SEQUENCE))
+        self.server_says(opening, TcpFlags::ACK, (SEQUENCE, SEQUENCE))
     }
 
-    fn from_server(self, opening: &mut [u8], flags: TcpFlags, numbers: (u32, u32)) -> Vec<u8> {
+    fn server_says(self, opening: &mut [u8], flags: TcpFlags, numbers: (u32, u32)) -> Vec<u8> {
         let (client, server) = ends(opening);
         let mut frame = self.frame(INSIDE, server, client, flags, numbers);
         // It comes from where the opening went, and over a bridge it goes to where that came from.
