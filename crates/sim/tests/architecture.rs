@@ -43,7 +43,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
             "smoltcp",
         ],
     ),
-    ("rings", &["port"], &["libc"]),
+    ("rings", &["port", "prefetch"], &["libc"]),
     ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
     (
         "generator",

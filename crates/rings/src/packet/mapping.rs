@@ -96,6 +96,12 @@ impl Slots {
         unsafe { self.mapping.base.add(index * SLOT_BYTES) }
     }
 
+    /// Asks for the header of the slot `ahead` slots behind `index`, round the ring.
+    #[inline]
+    pub(super) fn prefetch_header(&self, index: usize, ahead: usize) {
+        prefetch::prefetch(self.status((index + ahead) % self.count));
+    }
+
     /// The word that says whose slot it is.
     #[inline]
     pub(super) fn status(&self, index: usize) -> &AtomicU32 {
