@@ -15,9 +15,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use flow::FlowKey;
 use port::BURST_FRAMES_MAX;
 use session::{Lookup, Probe, TableV4, TableV6};
+use std::cell::RefCell;
 use std::time::Instant;
-use world::pairs::bench;
-use world::{CAPACITY_SESSIONS, Talk, World};
+use world::pairs::{bench, bench_prepared};
+use world::{CAPACITY_SESSIONS, INSIDE, Talk, World};
 
 /// Clients beyond this number never have a session when a bench begins.
 const STRANGERS_FROM: usize = 2_000_000;
@@ -42,6 +43,25 @@ fn turns(criterion: &mut Criterion) {
     established(criterion, "turn/1M ipv6", Talk::TcpV6, CAPACITY_SESSIONS);
     established(criterion, "turn/1k firewalls", Talk::CrossingV4, 1_000);
     established(criterion, "turn/1M firewalls", Talk::CrossingV4, CAPACITY_SESSIONS);
+    established(criterion, "turn/1M bridge", Talk::BridgeV4, CAPACITY_SESSIONS);
+    bridge_replies(criterion, "turn/1M bridge replies", CAPACITY_SESSIONS);
+    established(criterion, "turn/1M direct", Talk::DirectV4, CAPACITY_SESSIONS);
+}
+
+/// Packets of servers that a bridge switches on to their clients, under the VIP's address.
+fn bridge_replies(criterion: &mut Criterion, title: &str, sessions: usize) {
+    let talk = Talk::BridgeV4;
+    let make = || World::with_sessions(talk, sessions);
+    let replies = RefCell::new(Vec::new());
+    let prepare = |world: &mut World| {
+        let reply = |number| Some(talk.reply(&mut world.seat.reaches_server(number)?));
+        *replies.borrow_mut() = (0..sessions).filter_map(reply).collect();
+    };
+    bench_prepared(criterion, title, &mut None, make, prepare, |world, random| {
+        let replies = replies.borrow();
+        let frames = (0..BURST_FRAMES_MAX).map(|_| &replies[random.below(replies.len())]);
+        world.seat.forward_from(INSIDE, frames)
+    });
 }
 
 /// SYNs of clients that have no session, in a table that holds nine tenths of its sessions. The bench ends

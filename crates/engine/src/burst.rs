@@ -52,7 +52,7 @@ impl World<'_> {
         let lanes = self.lanes(only, ring, burst);
         let mut verdicts = Verdicts::new();
         let mut sent = Sent::default();
-        match only.filter(Door::is_of_leg) {
+        match only {
             Some(door) => {
                 for (place, (frame, lane)) in burst.iter_mut().zip(&lanes).enumerate() {
                     verdicts.push(self.verdict(scratch, &door, (place as u8, lane), frame, &mut sent));
@@ -60,7 +60,7 @@ impl World<'_> {
             }
             None => {
                 for (place, (frame, lane)) in burst.iter_mut().zip(&lanes).enumerate() {
-                    verdicts.push(match self.door(lane.ingress).filter(Door::is_of_leg) {
+                    verdicts.push(match self.door(lane.ingress) {
                         Some(door) => self.verdict(scratch, &door, (place as u8, lane), frame, &mut sent),
                         None => self.ordinary(scratch, Some(place as u8), lane, frame, &mut sent),
                     });

@@ -182,21 +182,22 @@ where
             return None;
         };
         let request = &expected.pair.request;
-        let is_usual = request.shape.is_routed()
-            && packet.header.hop_limit() > 1
+        let shape = request.shape;
+        let is_usual = packet.ethernet.destination() == door.own
+            && !shape.is_tunnelled()
+            && (!shape.takes_hop() || packet.header.hop_limit() > 1)
             && !matches!(self.world.plan.mss_clamp(request.member), MssClamp::Bytes(_));
         let index = self.link_index_of(request);
         let way = self.world.shared.links.get(index).filter(|_| is_usual).and_then(|link| {
-            let exit = self.world.plan.ports.exit(link.port)?;
-            (packet.frame_bytes <= usize::from(exit.frame_bytes_max)).then_some((link, exit))
+            self.world.departure(shape, &door, link, packet.ethernet.source(), packet.frame_bytes)
         });
-        let Some((link, exit)) = way else { return Some(Opened::Stored(client)) };
+        let Some(way) = way else { return Some(Opened::Stored(client)) };
         apply_plain(request, &mut packet);
-        packet.ethernet.set_destination(link.mac);
-        packet.ethernet.set_source(exit.mac);
+        packet.ethernet.set_destination(way.destination);
+        packet.ethernet.set_source(way.source);
         self.count_packet(request.member, request.direction, length_bytes);
-        self.world.count_sent_to(sent, link.port, packet.frame_bytes);
-        Some(Opened::Sent(PortIndex(exit.ring)))
+        self.world.count_sent_to(sent, way.port, packet.frame_bytes);
+        Some(Opened::Sent(PortIndex(way.ring)))
     }
 }
 

@@ -23,6 +23,7 @@ mod copies;
 mod counters;
 mod crossing;
 mod dead;
+mod departure;
 mod egress;
 mod expect;
 mod express;

@@ -32,9 +32,6 @@ pub const BRIDGES_MAX: usize = 16;
 const MOVES_MAX: u32 = 5;
 const MOVES_WINDOW_NS: u64 = 10_000_000_000;
 
-/// Separates the hash from the secret's other uses.
-const PURPOSE_MAC: u64 = 0x6d61_635f_7461_626c;
-
 /// One address in one VLAN of one bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Station {
@@ -85,8 +82,10 @@ pub struct MacTable {
 }
 
 impl Station {
+    #[inline(always)]
     fn key(self) -> u64 {
-        let mac = self.mac.0.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let [a, b, c, d, e, f] = self.mac.0;
+        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         mac << 16 | u64::from(self.vlan & 0xfff) << 4 | u64::from(self.bridge & 0xf)
     }
 
@@ -136,8 +135,9 @@ impl MacTable {
         Self { entries: self.entries.iter().map(entry).collect(), hasher: self.hasher }
     }
 
+    #[inline(always)]
     fn set(&self, key: u64) -> (&[Entry], u16) {
-        let hash = self.hasher.dispatch(PURPOSE_MAC, &key.to_le_bytes());
+        let hash = self.hasher.word(key);
         let first = (hash >> 16) as usize % SETS * SET_ENTRIES;
         // A set lies inside the table: its number was taken modulo the number of sets.
         (self.entries.get(first..first + SET_ENTRIES).unwrap_or_default(), hash as u16)
@@ -169,7 +169,20 @@ impl MacTable {
         Learned::Here
     }
 
+    /// Notes that a frame of `station` came by `port` if it is known to be there; false where there is more to it, and
+    /// [`Self::learn`] is to be asked.
+    #[inline]
+    pub(crate) fn hear(&self, station: Station, port: u16, tick: u32) -> bool {
+        let key = station.key();
+        let (set, check) = self.set(key);
+        let Some(entry) = set.iter().find(|entry| entry.key.load(Ordering::Relaxed) == key) else {
+            return false;
+        };
+        entry.is_here(Place::of(entry.place.load(Ordering::Relaxed)), Place { check, port, tick })
+    }
+
     /// The port that `station` is behind.
+    #[inline]
     pub(crate) fn find(&self, station: Station, tick: u32, ageing_ticks: u32) -> Option<u16> {
         let key = station.key();
         let (set, check) = self.set(key);
@@ -207,12 +220,19 @@ impl MacTable {
 }
 
 impl Entry {
+    /// Whether the entry's own station is where it was; then the time of its last frame is kept.
+    #[inline]
+    fn is_here(&self, known: Place, here: Place) -> bool {
+        let is_here = known.check == here.check && known.port == here.port;
+        if is_here && known.tick != here.tick {
+            self.place.store(here.word(), Ordering::Relaxed);
+        }
+        is_here
+    }
+
     /// A frame came from the entry's own station.
     fn see(&self, known: Place, here: Place, ageing_ticks: u32) -> Learned {
-        if known.check == here.check && known.port == here.port {
-            if known.tick != here.tick {
-                self.place.store(here.word(), Ordering::Relaxed);
-            }
+        if self.is_here(known, here) {
             return Learned::Here;
         }
         let is_move = known.check == here.check && known.is_fresh(here.tick, ageing_ticks);
@@ -276,6 +296,18 @@ mod tests {
         let later = 1_001 + (MOVES_WINDOW_NS / TICK_NS) as u32;
         assert_eq!(table.learn(station(1, 0), held_at, later - 2, AGEING), Learned::Here);
         assert_eq!(table.learn(station(1, 0), 1 - held_at, later, AGEING), Learned::Here);
+    }
+
+    #[test]
+    fn who_is_where_it_was_is_heard_and_everybody_else_is_learnt() {
+        let table = table();
+        assert!(!table.hear(station(1, 0), 7, 1_000), "nobody knows it");
+        table.learn(station(1, 0), 7, 1_000, AGEING);
+        assert!(table.hear(station(1, 0), 7, 1_050));
+        assert_eq!(table.find(station(1, 0), 1_050 + AGEING, AGEING), Some(7), "it was heard at 1050");
+        assert!(!table.hear(station(1, 0), 8, 1_050), "it has moved");
+        assert_eq!(table.find(station(1, 0), 1_050, AGEING), Some(7), "which is for `learn` to say");
+        assert!(!table.hear(station(1, 20), 7, 1_050), "each VLAN learns for itself");
     }
 
     #[test]

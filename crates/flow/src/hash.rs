@@ -90,6 +90,12 @@ impl FlowHasher {
         secret.finish(sum.wrapping_add(secret.product(4, ports, 0)))
     }
 
+    /// Where something that one word names is kept; another place under each secret, as for flows.
+    #[inline(always)]
+    pub fn word(&self, word: u64) -> u64 {
+        self.multilinear.finish(self.multilinear.product(0, word, 0))
+    }
+
     /// The hash of the sender of a fragmented datagram, which says where the fragment map keeps it.
     #[inline]
     pub fn source_hash(&self, datagram: &DatagramKey) -> u64 {

@@ -85,19 +85,19 @@ pub struct PortTable {
     exits: Box<[Exit]>,
 }
 
-/// How frames leave by a port that needs nothing but a MAC address for it: no tag, no bridge.
+/// How frames leave by a port that needs nothing but MAC addresses for it: no tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// Its own MAC address.
     pub mac: Mac,
-    /// The longest frame that it carries, Ethernet header included; 0 where more is needed.
+    /// The longest frame that it carries, Ethernet header included; 0 where more is needed, and for a bridge.
     pub frame_bytes_max: u16,
     /// Index of its ring.
     pub ring: u16,
 }
 
 impl PortTable {
-    /// The way out by a port, if nothing but a MAC address is needed.
+    /// The way out by a port.
     #[inline(always)]
     pub fn exit(&self, port: u16) -> Option<&Exit> {
         self.exits.get(usize::from(port))
@@ -110,7 +110,7 @@ impl FromIterator<PortPlan> for PortTable {
         let exit = |port: &PortPlan| {
             let nowhere = Exit { mac: port.mac, frame_bytes_max: 0, ring: 0 };
             match port.attachment {
-                Attachment::Ring { ring, vlan: 0 } if port.bridge.is_none() => {
+                Attachment::Ring { ring, vlan: 0 } => {
                     let frame_bytes_max = port.mtu_bytes.saturating_add(ethernet::LENGTH as u16);
                     Exit { frame_bytes_max, ring, ..nowhere }
                 }

@@ -132,6 +132,12 @@ impl Shape {
         self.0 & !(TO_FIREWALL_BIT | FROM_FIREWALL_BIT | 1 << CARRIAGE_SHIFT) == Self::ROUTED.0
     }
 
+    /// Whether the packet gets another header in front.
+    #[inline]
+    pub const fn is_tunnelled(self) -> bool {
+        matches!(self.carriage(), Carriage::IpInIp | Carriage::Gue)
+    }
+
     pub(crate) const fn to_bits(self) -> u16 {
         self.0
     }
@@ -166,6 +172,10 @@ mod tests {
         }
         assert!(
             Shape::ROUTED.is_routed() && Shape::ROUTED.carried(Carriage::Direct).to_firewall().is_routed()
+        );
+        assert_eq!(
+            carriages.map(|carriage| Shape::ROUTED.carried(carriage).is_tunnelled()),
+            [false, false, true, true, false]
         );
         let others = [Carriage::IpInIp, Carriage::Gue, Carriage::Marked { dscp: 1 }];
         assert!(!others.into_iter().any(|carriage| Shape::ROUTED.carried(carriage).is_routed()));

@@ -180,16 +180,18 @@ pub fn apply<F: Family>(translation: &Translation<F>, packet: &mut Packet<'_, F>
     }
 }
 
-/// The same for a plain packet of what a router does ([`Shape::is_routed`]).
+/// The same for a plain packet that gets no other header in front.
 #[inline(always)]
 pub fn apply_plain<'a, F: Family, T: PortHeader<'a>>(
     translation: &Translation<F>,
     packet: &mut PlainPacket<'a, F, T>,
 ) {
     if translation.shape.keeps_addresses() {
-        let header = &mut packet.header;
-        header.set_hop_limit(header.hop_limit().wrapping_sub(1));
-        header.update_checksum(F::hop_delta());
+        if translation.shape.takes_hop() {
+            let header = &mut packet.header;
+            header.set_hop_limit(header.hop_limit().wrapping_sub(1));
+            header.update_checksum(F::hop_delta());
+        }
         return;
     }
     apply_to_header(translation, &mut packet.header);

@@ -22,6 +22,7 @@ use port::{BURST_FRAMES_MAX, PortIndex};
 use session::Lookup;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use talk::Passage;
 pub use talk::Talk;
 
 pub const OUTSIDE: PortIndex = PortIndex(0);
@@ -70,7 +71,7 @@ impl Setup {
             buffers: BUFFERS,
             transmit_frames: BUFFERS,
             workers: 1,
-            plan: PlanSpec::default(),
+            plan: PlanSpec { passage: talk.passage(), ..PlanSpec::default() },
         }
     }
 }
@@ -143,7 +144,10 @@ impl World {
             seat.timed_turn();
             let mut answers = Vec::with_capacity(BURST_FRAMES_MAX);
             while let Some(mut opening) = seat.worker.ports_mut().take(INSIDE) {
-                answers.push(talk.answer(&mut opening));
+                // Who answers directly is not heard here.
+                if talk.passage() != Passage::Direct {
+                    answers.push(talk.answer(&mut opening));
+                }
             }
             seat.feed(INSIDE, answers);
             seat.timed_turn();
@@ -166,9 +170,7 @@ impl World {
     pub fn line_ns(&self, seed: u64) -> f64 {
         match self.talk {
             Talk::TcpV6 => calibration::line_ns(&self.shared.sessions_v6, seed),
-            Talk::TcpV4 | Talk::UdpV4 | Talk::CrossingV4 => {
-                calibration::line_ns(&self.shared.sessions_v4, seed)
-            }
+            _ => calibration::line_ns(&self.shared.sessions_v4, seed),
         }
     }
 }
@@ -213,13 +215,31 @@ impl Seat {
         [INSIDE, OUTSIDE].map(|port| self.worker.ports_mut().discard_sent(port))
     }
 
-    /// One turn over 64 frames, all of which must be forwarded but for the few whose session found no room.
+    /// One turn over 64 frames of clients, all of which must be forwarded but for the few whose session found no room.
     pub fn forward(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) -> Duration {
-        self.feed(OUTSIDE, frames);
+        self.forward_from(OUTSIDE, frames)
+    }
+
+    /// The same for frames that arrive at `port` and leave by the other one.
+    pub fn forward_from<F: AsRef<[u8]>>(
+        &mut self,
+        port: PortIndex,
+        frames: impl IntoIterator<Item = F>,
+    ) -> Duration {
+        self.feed(port, frames);
         let took = self.timed_turn();
-        let [inside, _] = self.discard_sent();
-        assert!(inside + 8 >= BURST_FRAMES_MAX, "{inside} frames of {BURST_FRAMES_MAX} were forwarded");
+        let sent = self.discard_sent()[port.index()];
+        assert!(sent + 8 >= BURST_FRAMES_MAX, "{sent} frames of {BURST_FRAMES_MAX} were forwarded");
         took
+    }
+
+    /// What reaches the server of a packet of the established session of client `number`, if that found room.
+    pub fn reaches_server(&mut self, number: usize) -> Option<Vec<u8>> {
+        self.feed(OUTSIDE, [self.talk.packet(number)]);
+        self.turn();
+        let reached = self.worker.ports_mut().take(INSIDE);
+        self.discard_sent();
+        reached
     }
 
     /// Ends the IPv4 session of client `number`.

@@ -1,6 +1,6 @@
 //! The plans that the worker works by.
 
-use super::talk::{BEYOND, GATEWAY, PORT_MACS, VIP_V4, VIP_V6, server_v4, server_v6};
+use super::talk::{BEYOND, BRIDGE_MAC, GATEWAY, PORT_MACS, Passage, VIP_V4, VIP_V6, server_v4, server_v6};
 use super::{INSIDE, OUTSIDE, hasher};
 use engine::Shared;
 use flow::{Family, V4, V6, Zone};
@@ -11,7 +11,6 @@ use plan::{
     RouteTableBuilder, RowMember, Scheduler, Service, ServiceMember, SourceNat, SourceNatPool, Timeouts,
     Wheel,
 };
-use port::PortIndex;
 use rewrite::{LinkIndex, MemberId};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -20,6 +19,10 @@ use wire::{Mac, protocol};
 const CLIENT_GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const CLIENT_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const FIREWALLS: u16 = 3;
+/// The bridge's port index, where there is one.
+const BRIDGE: u16 = 2;
+/// What a bridge has learnt stays for as long as a bench runs.
+const FOREVER_NS: u64 = 24 * 3_600_000_000_000;
 const HOUR_MS: u64 = 3_600_000;
 /// Addresses of the pool for source NAT: 198.18.3.0 and following.
 const POOL_ADDRESSES: u8 = 8;
@@ -83,6 +86,7 @@ pub struct PlanSpec {
     /// Of the servers, the first so many are dead.
     pub dead: u16,
     pub balancing: Balancing,
+    pub passage: Passage,
     /// Whether servers see an address of a pool.
     pub is_translated: bool,
     /// Whether clients come back to their servers.
@@ -102,6 +106,7 @@ impl Default for PlanSpec {
             servers: 8,
             dead: 0,
             balancing: Balancing::RoundRobin,
+            passage: Passage::Routed,
             is_translated: false,
             is_persistent: false,
             transitory_ms: HOUR_MS,
@@ -132,8 +137,20 @@ impl PlanSpec {
             address_v6: None,
             attachment: Attachment::Ring { ring: index as u16, vlan: 0 },
             host_ring: None,
-            bridge: None,
+            bridge: (self.passage == Passage::Bridge).then_some(BRIDGE),
         };
+        let bridge = PortPlan {
+            name: "bridge".to_owned(),
+            mac: BRIDGE_MAC,
+            attachment: Attachment::Bridge {
+                number: 0,
+                members: Box::new([OUTSIDE.0, INSIDE.0]),
+                ageing_ns: FOREVER_NS,
+            },
+            bridge: None,
+            ..port(0)
+        };
+        let ports = [port(0), port(1)].into_iter().chain((self.passage == Passage::Bridge).then_some(bridge));
         for row in 0..2 * self.servers {
             let id = MemberId { index: row, generation: 1 };
             shared.loads.note_response(id, 1_000_000 + u64::from(row) * 10_000);
@@ -144,7 +161,7 @@ impl PlanSpec {
             generation: self.generation,
             route_epoch: self.route_epoch,
             reset_epoch: self.reset_epoch,
-            ports: Arc::new([port(0), port(1)].into_iter().collect()),
+            ports: Arc::new(ports.collect()),
             rings: Arc::new([RingPlan::of(0), RingPlan::of(1)]),
             timeouts: Timeouts {
                 tcp_established_ms: self.established_ms,
@@ -213,18 +230,22 @@ impl PlanSpec {
         pool: Box<[F::Address]>,
     ) -> FamilyPlan<F> {
         let link = |place: u16| LinkIndex(1 + base * 2 + place);
-        shared.links.set(link(0), Some(Link { port: OUTSIDE.0, mac: GATEWAY }));
-        let mut links = LinksByNextHop::<F>::from_iter([((OUTSIDE.0, gateway), link(0))]);
+        let [outside, inside] = match self.passage {
+            Passage::Bridge => [BRIDGE; 2],
+            Passage::Routed | Passage::Direct => [OUTSIDE.0, INSIDE.0],
+        };
+        shared.links.set(link(0), Some(Link { port: outside, mac: GATEWAY }));
+        let mut links = LinksByNextHop::<F>::from_iter([((outside, gateway), link(0))]);
         for index in 0..self.servers {
             let mac = Mac([2, 0, 0, 0, 3, index as u8]);
-            shared.links.set(link(1 + index), Some(Link { port: INSIDE.0, mac }));
-            links.insert((INSIDE.0, server(index)), link(1 + index));
+            shared.links.set(link(1 + index), Some(Link { port: inside, mac }));
+            links.insert((inside, server(index)), link(1 + index));
         }
         let mut routes = RouteTableBuilder::new(Arc::new(links));
-        let route = |port: PortIndex, gateway| Route::Forward(Box::new([Hop { port: port.0, gateway }]));
-        routes.add(F::unspecified(), 0, route(OUTSIDE, Some(gateway)));
+        let route = |port, gateway| Route::Forward(Box::new([Hop { port, gateway }]));
+        routes.add(F::unspecified(), 0, route(outside, Some(gateway)));
         for index in 0..self.servers {
-            routes.add(server(index), 128, route(INSIDE, None));
+            routes.add(server(index), 128, route(inside, None));
         }
         let mut owned = OwnedAddresses::default();
         for (protocol, port) in [(protocol::TCP, 80), (protocol::UDP, 53)] {
@@ -271,7 +292,11 @@ impl PlanSpec {
             positions: (0..self.servers).map(|at| (member(at).id, at)).collect(),
             wheel: Wheel::new((self.dead..self.servers).map(share)),
             scheduler: scheduler.clone(),
-            mode: Mode::Routed,
+            mode: match self.passage {
+                Passage::Routed => Mode::Routed,
+                Passage::Bridge => Mode::Transparent,
+                Passage::Direct => Mode::L2Direct,
+            },
             source_nat: match self.is_translated {
                 true => SourceNat::Always(SourceNatPool { addresses: pool.into() }),
                 false => SourceNat::Never,

@@ -8,6 +8,8 @@ use wire::tcp::TcpFlags;
 use wire::{Mac, build, protocol};
 
 pub const PORT_MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 1, 0]), Mac([2, 0, 0, 0, 1, 1])];
+/// The appliance's MAC address where its ports are members of a bridge.
+pub const BRIDGE_MAC: Mac = Mac([2, 0, 0, 0, 1, 2]);
 pub const GATEWAY: Mac = Mac([2, 0, 0, 0, 2, 0]);
 pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
 pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
@@ -31,6 +33,18 @@ pub enum Talk {
     UdpV4,
     /// TCP with a host beyond firewalls.
     CrossingV4,
+    /// TCP over a bridge between clients and servers.
+    BridgeV4,
+    /// TCP with servers that hold the VIP themselves and answer past the appliance.
+    DirectV4,
+}
+
+/// How a packet passes the appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    Routed,
+    Bridge,
+    Direct,
 }
 
 impl Talk {
@@ -39,16 +53,25 @@ impl Talk {
         let [high, low] = host.to_be_bytes();
         match self {
             Talk::TcpV6 => (Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host), port).into(),
-            Talk::TcpV4 | Talk::UdpV4 | Talk::CrossingV4 => (Ipv4Addr::new(198, 19, high, low), port).into(),
+            _ => (Ipv4Addr::new(198, 19, high, low), port).into(),
         }
     }
 
     fn service(self) -> SocketAddr {
         match self {
-            Talk::TcpV4 => (VIP_V4, 80).into(),
+            Talk::TcpV4 | Talk::BridgeV4 | Talk::DirectV4 => (VIP_V4, 80).into(),
             Talk::TcpV6 => (VIP_V6, 80).into(),
             Talk::UdpV4 => (VIP_V4, 53).into(),
             Talk::CrossingV4 => (BEYOND, 80).into(),
+        }
+    }
+
+    /// How its packets pass the appliance.
+    pub fn passage(self) -> Passage {
+        match self {
+            Talk::BridgeV4 => Passage::Bridge,
+            Talk::DirectV4 => Passage::Direct,
+            _ => Passage::Routed,
         }
     }
 
@@ -59,12 +82,23 @@ impl Talk {
 
     /// The server's answer to an opening that the worker has forwarded to it.
     pub fn answer(self, opening: &mut [u8]) -> Vec<u8> {
+        self.server_says(opening, TcpFlags::SYN | TcpFlags::ACK, (SEQUENCE - 1, SEQUENCE))
+    }
+
+    /// A packet of the server's once the session is established.
+    pub fn reply(self, opening: &mut [u8]) -> Vec<u8> {
+        self.server_says(opening, TcpFlags::ACK, (SEQUENCE, SEQUENCE))
+    }
+
+    fn server_says(self, opening: &mut [u8], flags: TcpFlags, numbers: (u32, u32)) -> Vec<u8> {
         let (client, server) = ends(opening);
-        let flags = TcpFlags::SYN | TcpFlags::ACK;
-        let mut answer = self.frame(INSIDE, server, client, flags, (SEQUENCE - 1, SEQUENCE));
-        // It comes from where the opening went.
-        answer[6..12].copy_from_slice(&opening[..6]);
-        answer
+        let mut frame = self.frame(INSIDE, server, client, flags, numbers);
+        // It comes from where the opening went, and over a bridge it goes to where that came from.
+        frame[6..12].copy_from_slice(&opening[..6]);
+        if self == Talk::BridgeV4 {
+            frame[..6].copy_from_slice(&GATEWAY.0);
+        }
+        frame
     }
 
     /// A packet of the established session of client `number`: 60 bytes over IPv4, no data.
@@ -97,7 +131,8 @@ impl Talk {
         flags: TcpFlags,
         numbers: (u32, u32),
     ) -> Vec<u8> {
-        let ethernet = build::ethernet(GATEWAY, PORT_MACS[port.index()]);
+        let own = if self == Talk::BridgeV4 { BRIDGE_MAC } else { PORT_MACS[port.index()] };
+        let ethernet = build::ethernet(GATEWAY, own);
         let ip = match (from.ip(), to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from, to),
             (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from, to),

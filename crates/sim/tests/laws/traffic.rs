@@ -102,6 +102,20 @@ pub fn make(side: usize, seen: &Seen) -> Vec<u8> {
 }
 
 impl Seen {
+    /// A datagram of no flow.
+    pub fn datagram([source, destination]: [(IpAddr, u16); 2]) -> Seen {
+        Seen {
+            flow: 0,
+            protocol: protocol::UDP,
+            source,
+            destination,
+            flags: TcpFlags::NONE,
+            sequence: 0,
+            acknowledgement: 0,
+            data_bytes: 0,
+        }
+    }
+
     /// The answer to this packet, from `sequence` on.
     fn answer(&self, flags: TcpFlags, sequence: u32, data_bytes: u32) -> Seen {
         let phantoms = self.flags.contains(TcpFlags::SYN) as u32 + self.flags.contains(TcpFlags::FIN) as u32;
