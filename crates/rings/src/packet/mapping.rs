@@ -4,6 +4,7 @@
 //! to us, and its first word says to whom.
 
 use crate::Error;
+use prefetch::prefetch;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -96,10 +97,11 @@ impl Slots {
         unsafe { self.mapping.base.add(index * SLOT_BYTES) }
     }
 
-    /// Asks for the header of the slot `ahead` slots behind `index`, round the ring.
+    /// Asks for the header of the slot `ahead` slots behind `index`, round the ring, which has more than so many.
     #[inline]
     pub(super) fn prefetch_header(&self, index: usize, ahead: usize) {
-        prefetch::prefetch(self.status((index + ahead) % self.count));
+        let at = index + ahead;
+        prefetch(self.status(if at < self.count { at } else { at - self.count }));
     }
 
     /// The word that says whose slot it is.

@@ -6,7 +6,7 @@
 //!  └─ tp_status: kernel's (0) or ours └──────────────── the lent buffer ──────────────────────────┘
 //! ```
 
-use super::mapping::{SLOT_BYTES, Slots};
+use super::mapping::{BLOCK_SLOTS, SLOT_BYTES, Slots};
 use super::mend;
 use libc::{
     TP_STATUS_CSUMNOTREADY, TP_STATUS_KERNEL, TP_STATUS_USER, TP_STATUS_VLAN_TPID_VALID,
@@ -25,6 +25,7 @@ pub(super) const RESERVE_BYTES: u32 = 112;
 
 /// How many slots ahead headers are asked for: the kernel has written them on another CPU.
 const HEADERS_AHEAD: usize = 8;
+const _: () = assert!(HEADERS_AHEAD < BLOCK_SLOTS);
 
 /// Bytes of an Ethernet header.
 const ETHERNET_BYTES: usize = 14;

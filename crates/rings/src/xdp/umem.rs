@@ -216,6 +216,8 @@ mod tests {
         assert_eq!(umem.free_chunks(), 4);
         assert!(umem.take_over(4 * CHUNK_BYTES as u64, Holder::Receive).is_none(), "behind the end");
         assert!(umem.take_over(u64::MAX, Holder::Receive).is_none(), "far behind the end");
+        // What a kernel gone wrong names may be asked for as well: nothing is computed from it before it is bounded.
+        umem.prefetch(u64::MAX, u32::MAX);
     }
 
     #[test]
