@@ -41,6 +41,8 @@ pub(crate) struct Pair<F: Family> {
     pub reply: Translation<F>,
     /// What the reply is found by.
     pub reply_key: F::Key,
+    /// The hash of that key.
+    pub reply_hash: u64,
     /// What holds for it all its life.
     pub marks: Flags,
 }
@@ -117,7 +119,7 @@ where
                 self.prepare(scratch, at, packet, service, to_member, ethernet.source())
             {
                 holders.push(choice.member.id);
-                return self.expect(scratch, pair, holders, remembers);
+                return self.expect(scratch, packet.hash, pair, holders, remembers);
             }
         }
         let mut tried = 0;
@@ -416,7 +418,7 @@ where
     /// Tries to store the session; a step where a firewall that it needs does not take it.
     pub fn insert(&self, packet: &Packet<'_, F>, candidate: &Candidate<F>) -> Result<Insert<PAYLOAD>, Step> {
         let (pair, holders) = self.pair(packet, candidate)?;
-        let inserted = self.store(&packet.key, segment_of(&packet.transport).as_ref(), &pair);
+        let inserted = self.store((&packet.key, packet.hash), segment_of(&packet.transport).as_ref(), &pair);
         if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
             holders.iter().for_each(|firewall| self.world.shared.loads.release(*firewall));
         }
@@ -456,19 +458,20 @@ where
         let marks =
             marks.into_iter().filter(|(is_set, _)| *is_set).fold(Flags::NONE, |all, (_, one)| all.with(one));
         let holders = candidate.from.into_iter().chain(to).collect();
-        Ok((Pair { request, reply, reply_key, marks }, holders))
+        let reply_hash = reply_key.hash(&self.world.shared.hasher);
+        Ok((Pair { request, reply, reply_key, reply_hash, marks }, holders))
     }
 
     /// Tries to store a session, whose members all have a place for it.
-    pub fn store(&self, key: &F::Key, segment: Option<&Segment>, pair: &Pair<F>) -> Insert<PAYLOAD> {
-        let Pair { request, reply, reply_key, marks } = pair;
-        let hash = key.hash(&self.world.shared.hasher);
+    pub fn store(
+        &self,
+        (key, hash): (&F::Key, u64),
+        segment: Option<&Segment>,
+        pair: &Pair<F>,
+    ) -> Insert<PAYLOAD> {
+        let Pair { request, reply, reply_key, reply_hash, marks } = pair;
         let client = Entry { hash, key: *key.words(), payload: F::words(request) };
-        let server = Entry {
-            hash: reply_key.hash(&self.world.shared.hasher),
-            key: *reply_key.words(),
-            payload: F::words(reply),
-        };
+        let server = Entry { hash: *reply_hash, key: *reply_key.words(), payload: F::words(reply) };
         let opening = self.opening(key.protocol(), segment, *marks);
         let inserted = self.table.insert(&opening, &client, &server, |evicted| {
             self.world.counters.sessions_evicted.add(1);

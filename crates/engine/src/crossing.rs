@@ -240,13 +240,14 @@ where
                 Direction::Reply,
             ),
             reply_key: packet.key.swapped(),
+            reply_hash: packet.key.swapped().hash(&self.world.shared.hasher),
             marks: Flags::NONE,
         };
         if scratch.expectations.may_wait() {
             let holders = to.iter().chain(&from).map(|member| member.id).collect();
-            return self.expect(scratch, pair, holders, None);
+            return self.expect(scratch, packet.hash, pair, holders, None);
         }
-        let inserted = self.store(&packet.key, segment_of(&packet.transport).as_ref(), &pair);
+        let inserted = self.store((&packet.key, packet.hash), segment_of(&packet.transport).as_ref(), &pair);
         if !matches!(inserted, Insert::Inserted { .. } | Insert::Evicted) {
             release(to);
             release(from);

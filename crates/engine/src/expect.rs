@@ -20,7 +20,7 @@ use crate::scratch::Scratch;
 use crate::tally::Sent;
 use arrayvec::ArrayVec;
 use flow::plain::{PlainPacket, PortHeader};
-use flow::{Family, FlowKey, NetworkHeader, V4, V6};
+use flow::{Family, NetworkHeader, V4, V6};
 use plan::MssClamp;
 use port::{BURST_FRAMES_MAX, Burst, Frame, PortIndex, Verdict};
 use rewrite::{MemberId, apply_plain};
@@ -37,6 +37,8 @@ pub(crate) type Holders = ArrayVec<MemberId, 3>;
 pub(crate) struct Expected<F: Family> {
     /// The place of its frame in the burst.
     lane: u8,
+    /// The hash of its client's side.
+    hash: u64,
     pair: Pair<F>,
     /// Where its server's side will be.
     probe: Probe,
@@ -100,14 +102,15 @@ where
     pub fn expect(
         &self,
         scratch: &mut Scratch,
+        hash: u64,
         pair: Pair<F>,
         holders: Holders,
         memory: Option<Memory>,
     ) -> Step {
-        let probe = self.table.ask_for_tags(pair.reply_key.hash(&self.world.shared.hasher));
+        let probe = self.table.ask_for_tags(pair.reply_hash);
         let lane = scratch.expectations.lane.take().unwrap_or_default();
         // There is room for every frame of a burst.
-        let _kept = F::expected(scratch).try_push(Expected { lane, pair, probe, holders, memory });
+        let _kept = F::expected(scratch).try_push(Expected { lane, hash, pair, probe, holders, memory });
         Step::Expected
     }
 
@@ -119,8 +122,7 @@ where
         verdicts: &mut Verdicts,
         sent: &mut Sent,
     ) {
-        for expected in F::expected(scratch) {
-            expected.probe = self.table.look(expected.probe);
+        for expected in F::expected(scratch).iter() {
             self.table.ask_for_room(&expected.probe);
         }
         for at in 0..F::expected(scratch).len() {
@@ -178,7 +180,9 @@ where
         let length_bytes = packet.header.length_bytes();
         let key = packet.key(door.zone);
         let segment = packet.segment(length_bytes);
-        let Insert::Inserted { client, .. } = self.store(&key, segment.as_ref(), &expected.pair) else {
+        let Insert::Inserted { client, .. } =
+            self.store((&key, expected.hash), segment.as_ref(), &expected.pair)
+        else {
             return None;
         };
         let request = &expected.pair.request;

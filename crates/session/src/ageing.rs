@@ -4,6 +4,7 @@
 //! stamp odd for a few stores, so exactly one thread ends each session, and the server side needs no
 //! protection of its own.
 
+use arrayvec::ArrayVec;
 use prefetch::prefetch;
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use crate::{
     state::Timeouts,
     sync::{Ordering, WAIT_LOOKS, spin_loop},
     table::{Hit, Table},
-    tags::SLOTS_PER_SET,
+    tags::{Probe, SLOTS_PER_SET},
     view::{Session, Side},
     word::{Activity, Flags, Header, SlotIndex},
 };
@@ -23,6 +24,9 @@ const MARK_TRIES: usize = 64;
 
 /// Sets of a sweep whose far sides are asked for together: enough misses to keep the memory busy where all of them end.
 const SETS_AHEAD: usize = 4;
+
+/// Client sides of so many sets.
+type IdleSides = ArrayVec<SlotIndex, { SETS_AHEAD * SLOTS_PER_SET }>;
 
 /// What a visitor wants done with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,24 +126,32 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         timeouts: &Timeouts,
         mut ended: impl FnMut(&Session<KEY, PAYLOAD>),
     ) -> usize {
-        let shortest = timeouts.shortest();
         let mut count = 0;
         let end = sets.end;
         for start in sets.step_by(SETS_AHEAD) {
-            let sets = start..end.min(start + SETS_AHEAD);
-            self.ask_for_far_sides(sets.clone(), now_tick, shortest);
-            count += self.end_idle(sets, now_tick, timeouts, &mut ended);
+            for client in self.idle_sides(start..end.min(start + SETS_AHEAD), now_tick, timeouts.shortest()) {
+                let is_expired = |session: &Session<KEY, PAYLOAD>| session.is_expired(now_tick, timeouts);
+                let Some(session) = self.session_at(client).filter(is_expired) else { continue };
+                if let Some(session) = self.remove_if(client, session.birth, is_expired) {
+                    ended(&session);
+                    count += 1;
+                }
+            }
         }
         count
     }
 
-    /// Asks for what the end of every session of `sets` waits for that is silent for longer than `shortest`: its other side.
-    fn ask_for_far_sides(&self, sets: Range<usize>, now_tick: u32, shortest: u32) {
+    /// Client sides in a few sets that have been silent for longer than `shortest`. What the end of their sessions waits for
+    /// is asked for: the other side.
+    fn idle_sides(&self, sets: Range<usize>, now_tick: u32, shortest: u32) -> IdleSides {
+        let mut idle = IdleSides::new();
         for client in self.client_slots(sets) {
             let near = &self.slots[client.index()];
             if near.activity().idle_ticks(now_tick) <= shortest {
                 continue;
             }
+            // There is room for every slot of the sets.
+            let _kept = idle.try_push(client);
             // A slot that is being written may name any other.
             let peer = near.header().peer();
             if let (Some(far), Some(tags)) = (self.slot(peer), self.tags.get(peer.index() / SLOTS_PER_SET)) {
@@ -147,33 +159,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
                 prefetch(tags);
             }
         }
-    }
-
-    fn end_idle(
-        &self,
-        sets: Range<usize>,
-        now_tick: u32,
-        timeouts: &Timeouts,
-        ended: &mut impl FnMut(&Session<KEY, PAYLOAD>),
-    ) -> usize {
-        let shortest = timeouts.shortest();
-        let mut count = 0;
-        for client in self.client_slots(sets) {
-            let idle_ticks = self.slots[client.index()].activity().idle_ticks(now_tick);
-            if idle_ticks <= shortest {
-                continue;
-            }
-            let Some(session) = self.session_at(client).filter(|s| s.is_expired(now_tick, timeouts)) else {
-                continue;
-            };
-            let removed =
-                self.remove_if(client, session.birth, |session| session.is_expired(now_tick, timeouts));
-            if let Some(session) = removed {
-                ended(&session);
-                count += 1;
-            }
-        }
-        count
+        idle
     }
 
     /// Shows every session of `sets` to `decide` and does what it says; those that really end are shown to
@@ -213,12 +199,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
     /// Live client sides in `sets`; sets beyond the table are passed over.
     fn client_slots(&self, sets: Range<usize>) -> impl Iterator<Item = SlotIndex> {
         let sets = sets.start..sets.end.min(self.tags.len());
-        sets.flat_map(move |set| {
-            let taken = !self.tags[set].matches(0);
-            let places = (0..SLOTS_PER_SET).filter(move |place| taken & 1 << place != 0);
-            places.map(move |place| SlotIndex((set * SLOTS_PER_SET + place) as u32))
-        })
-        .filter(|&index| {
+        sets.flat_map(|set| Probe::whole(set as u32, !self.tags[set].matches(0)).slots()).filter(|&index| {
             let slot = &self.slots[index.index()];
             slot.header().is_even() && slot.activity().flags().contains(Flags::CLIENT)
         })

@@ -114,10 +114,11 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         };
         self.slots[server_slot.index()].prefetch();
         fence(Ordering::SeqCst);
-        let obstacle = match self.published(client_probe, &client.key) {
+        let own = [client_slot, server_slot];
+        let obstacle = match self.published(self.others(client_probe, own), &client.key) {
             Contest::Taken(hit) => Some(Insert::Duplicate(hit)),
             Contest::Undecided => Some(Insert::Busy),
-            Contest::Unopposed => match self.published(server_probe, &server.key) {
+            Contest::Unopposed => match self.published(self.others(server_probe, own), &server.key) {
                 Contest::Taken(_) => Some(Insert::ServerKeyTaken),
                 Contest::Undecided => Some(Insert::Busy),
                 Contest::Unopposed => None,
@@ -130,7 +131,7 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         }
         let (client_hit, server_hit) = self.publish(opening, (client_slot, client), (server_slot, server));
         fence(Ordering::SeqCst);
-        match self.judge((client_probe, client), (server_probe, server), client_hit) {
+        match self.judge((client_probe, client), (server_probe, server), &client_hit) {
             None => Insert::Inserted { client: client_hit, server: server_hit },
             Some(_) if self.remove(client_slot, client_hit.birth).is_none() => Insert::Evicted,
             Some(lost) => lost,
@@ -167,10 +168,26 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
         (free != 0).then(|| SlotIndex(set * SLOTS_PER_SET as u32 + free.trailing_zeros()))
     }
 
+    /// The slots that bear the key's tag now, but for these two: most keys have none.
+    #[inline(always)]
+    fn others(&self, probe: Probe, own: [SlotIndex; 2]) -> Probe {
+        let probe = self.look(probe);
+        Probe {
+            matches: own.into_iter().fold(probe.matches, |matches, index| matches & !probe.bit_of(index)),
+            ..probe
+        }
+    }
+
     /// The first look: is the key live already? Slots that other inserts have merely reserved are left to the
     /// second.
-    fn published(&self, probe: Probe, key: &[u64; KEY]) -> Contest<PAYLOAD> {
-        for index in self.look(probe).slots() {
+    #[inline(always)]
+    fn published(&self, others: Probe, key: &[u64; KEY]) -> Contest<PAYLOAD> {
+        if others.is_miss() { Contest::Unopposed } else { self.published_among(others, key) }
+    }
+
+    #[inline(never)]
+    fn published_among(&self, probe: Probe, key: &[u64; KEY]) -> Contest<PAYLOAD> {
+        for index in probe.slots() {
             let reserved = self.slot(index).is_none_or(|slot| slot.header().is_vacant());
             match self.examine_unless(reserved, index, probe.tag, key) {
                 Lookup::Miss => {}
@@ -228,11 +245,12 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
 
     /// The second look: how the published session `own` fares against others with the same keys. `None`: it
     /// stays.
+    #[inline(always)]
     fn judge(
         &self,
         client: (Probe, &Entry<KEY, PAYLOAD>),
         server: (Probe, &Entry<KEY, PAYLOAD>),
-        own: Hit<PAYLOAD>,
+        own: &Hit<PAYLOAD>,
     ) -> Option<Insert<PAYLOAD>> {
         match self.contest(client.0, &client.1.key, own) {
             Contest::Taken(hit) => return Some(Insert::Duplicate(hit)),
@@ -248,8 +266,15 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Table<KEY, PAYL
 
     /// Looks for a session with the same key and a lower client slot, waiting for slots that are still being
     /// written.
-    fn contest(&self, probe: Probe, key: &[u64; KEY], own: Hit<PAYLOAD>) -> Contest<PAYLOAD> {
-        for index in self.look(probe).slots().filter(|&index| index != own.slot && index != own.peer) {
+    #[inline(always)]
+    fn contest(&self, probe: Probe, key: &[u64; KEY], own: &Hit<PAYLOAD>) -> Contest<PAYLOAD> {
+        let others = self.others(probe, [own.slot, own.peer]);
+        if others.is_miss() { Contest::Unopposed } else { self.contest_among(others, key, own) }
+    }
+
+    #[inline(never)]
+    fn contest_among(&self, probe: Probe, key: &[u64; KEY], own: &Hit<PAYLOAD>) -> Contest<PAYLOAD> {
+        for index in probe.slots() {
             match self.examine(index, probe.tag, key) {
                 Lookup::Hit(hit) if hit.client_slot() < own.slot => return Contest::Taken(hit),
                 Lookup::Busy => return Contest::Undecided,

@@ -92,6 +92,12 @@ impl Probe {
         Self { sets, tag: tag.max(1), matches: 0 }
     }
 
+    /// The places of one set that `places` has a bit for, as if they matched.
+    #[inline]
+    pub(crate) fn whole(set: u32, places: u32) -> Self {
+        Self { sets: [set; 2], tag: 0, matches: places & ((1 << SLOTS_PER_SET) - 1) }
+    }
+
     /// How many slots bore the key's tag: zero says that the key was absent, and a few thousandths of all
     /// keys see more than one.
     pub fn candidates(self) -> u32 {
@@ -110,6 +116,14 @@ impl Probe {
         let bit = self.matches.trailing_zeros();
         let set = if bit < SLOTS_PER_SET as u32 { self.sets[0] } else { self.sets[1] };
         (self.matches != 0).then_some(SlotIndex(set * SLOTS_PER_SET as u32 + bit % SLOTS_PER_SET as u32))
+    }
+
+    /// The bits of [`Self::matches`] that stand for that slot: two where both sets are one, none where it is in neither.
+    #[inline(always)]
+    pub(crate) fn bit_of(&self, index: SlotIndex) -> u32 {
+        let (set, place) = (index.0 / SLOTS_PER_SET as u32, index.0 % SLOTS_PER_SET as u32);
+        let bit = |number: usize| u32::from(self.sets[number] == set) << (number * SLOTS_PER_SET) << place;
+        bit(0) | bit(1)
     }
 
     /// The slots whose tag matches, the first set before the second.
@@ -161,6 +175,18 @@ mod tests {
         assert_eq!(set.matches(107), 1 << places[5] | 1 << places[7]);
         places.sort();
         assert_eq!(places, (0..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slot_is_left_out_wherever_it_may_be() {
+        let probe = Probe { sets: [3, 8], tag: 1, matches: u32::MAX };
+        let [first, second, none] =
+            [3 * 16 + 2, 8 * 16 + 15, 4 * 16].map(|slot| probe.bit_of(SlotIndex(slot)));
+        assert_eq!([first, second, none], [1 << 2, 1 << 31, 0]);
+        let twice = Probe { sets: [3, 3], ..probe };
+        assert_eq!(twice.bit_of(SlotIndex(3 * 16 + 2)), 1 << 2 | 1 << 18);
+        let slots: Vec<u32> = Probe::whole(3, 0x8001).slots().map(|slot| slot.0).collect();
+        assert_eq!(slots, [48, 63]);
     }
 
     #[test]
