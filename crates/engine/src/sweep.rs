@@ -4,12 +4,17 @@
 use crate::path::World;
 use crate::scratch::Scratch;
 use port::Ports;
-use session::{Timeouts, ticks_in};
+use session::{TICK_NS, Timeouts, ticks_in};
 use std::ops::Range;
 use std::time::Duration;
 
 /// How long one walk for age over the whole table takes, when turns come often enough.
 const AGE_WALK_NS: u64 = 2_000_000_000;
+/// The same for a worker under load whose walks end next to nothing: each passes through the caches what traffic needs
+/// there. Sessions end later by the difference, or an eighth of the shortest timeout if that is less.
+const AGE_WALK_FRUITLESS_NS: u64 = 8_000_000_000;
+/// A walk has not been fruitless once it has ended a session in one of so many of its sets.
+const SETS_PER_END: usize = 64;
 /// Sets of a busy and of an idle turn at the most: 64 sets in which nothing ends cost a loaded worker a few microseconds.
 const AGE_SETS_BUSY_MAX: u64 = 64;
 const AGE_SETS_IDLE_MAX: u64 = 4_096;
@@ -34,6 +39,10 @@ const RESET_STALLS_MAX: u32 = 64;
 #[derive(Default)]
 struct Walk {
     next: usize,
+    /// Sessions that ended since it last began.
+    ended: usize,
+    /// Whether the last one had ended next to nothing when it was through.
+    fruitless: bool,
 }
 
 impl Walk {
@@ -44,6 +53,11 @@ impl Walk {
         let is_last = end == share.end;
         self.next = if is_last { share.start } else { end };
         (start..end, is_last)
+    }
+
+    /// How long it takes. An idle worker has the time to look twice.
+    fn lasts_ns(&self, busy: bool, fruitless_ns: u64) -> u64 {
+        if busy && self.fruitless { fruitless_ns } else { AGE_WALK_NS }
     }
 
     /// Has `sweep` end what is too old in the next `due` sets, one at least; false when it was stopped before that, since
@@ -57,8 +71,17 @@ impl Walk {
         let (mut left, mut ended) = (due.max(1), 0);
         while left > 0 && ended < ENDS_ENOUGH {
             let count = left.min(AGE_SETS);
-            let (slice, _) = self.slice(share, count);
-            ended += sweep(slice);
+            let (slice, is_last) = self.slice(share, count);
+            let more = sweep(slice);
+            (ended, self.ended) = (ended + more, self.ended + more);
+            // At once when it is worth while, else when it is through.
+            let fruitless = self.ended.saturating_mul(SETS_PER_END) <= share.len();
+            if is_last || !fruitless {
+                self.fruitless = fruitless;
+            }
+            if is_last {
+                self.ended = 0;
+            }
             left -= count;
         }
         left == 0
@@ -100,19 +123,26 @@ impl Sweep {
     /// Ends what has been idle for too long in the slices that are due; true when so much has ended that the rest is left to
     /// the next turn.
     pub fn age(&mut self, world: &World<'_>, busy: bool) -> bool {
-        let elapsed_ns = world.now_ns.saturating_sub(self.aged_at_ns).min(AGE_WALK_NS);
+        let elapsed_ns = world.now_ns.saturating_sub(self.aged_at_ns);
         let most = if busy { AGE_SETS_BUSY_MAX } else { AGE_SETS_IDLE_MAX };
         let timeouts = timeouts(&world.plan.timeouts);
-        let due = |sets: usize| (sets as u64 * elapsed_ns / AGE_WALK_NS).min(most) as usize;
         let shares = self.shares(world);
-        if shares.iter().all(|share| due(share.len()) == 0) {
+        let fruitless_ns = fruitless_walk_ns(&timeouts);
+        let due = |walk: &Walk, share: &Range<usize>| {
+            let walk_ns = walk.lasts_ns(busy, fruitless_ns);
+            (share.len() as u64 * elapsed_ns.min(walk_ns) / walk_ns).min(most) as usize
+        };
+        let [v4, v6] = &mut self.age;
+        let (due_v4, due_v6) = (due(v4, &shares[0]), due(v6, &shares[1]));
+        // Some sets at once, or all of a small table: the rest of a division is forgotten.
+        let is_enough = |due: usize, share: &Range<usize>| due > 0 && due >= share.len().min(AGE_SETS);
+        if !is_enough(due_v4, &shares[0]) && !is_enough(due_v6, &shares[1]) {
             return false;
         }
-        let [v4, v6] = &mut self.age;
-        let is_through = v4.age(&shares[0], due(shares[0].len()), |slice| {
+        let is_through = v4.age(&shares[0], due_v4, |slice| {
             let path = world.v4();
             path.table.sweep(slice, world.tick, &timeouts, |ended| path.release(ended))
-        }) & v6.age(&shares[1], due(shares[1].len()), |slice| {
+        }) & v6.age(&shares[1], due_v6, |slice| {
             let path = world.v6();
             path.table.sweep(slice, world.tick, &timeouts, |ended| path.release(ended))
         });
@@ -193,6 +223,11 @@ pub(crate) enum Resets {
     Stalled,
 }
 
+/// How long a fruitless walk of a loaded worker takes.
+fn fruitless_walk_ns(timeouts: &Timeouts) -> u64 {
+    (u64::from(timeouts.shortest()) * TICK_NS / 8).clamp(AGE_WALK_NS, AGE_WALK_FRUITLESS_NS)
+}
+
 fn timeouts(plan: &plan::Timeouts) -> Timeouts {
     let ticks = |ms| ticks_in(Duration::from_millis(ms));
     Timeouts {
@@ -201,5 +236,56 @@ fn timeouts(plan: &plan::Timeouts) -> Timeouts {
         tcp_closing_ticks: ticks(plan.tcp_closing_ms),
         udp_ticks: ticks(plan.udp_ms),
         icmp_ticks: ticks(plan.icmp_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARE: Range<usize> = 0..256;
+    const SLOW_NS: u64 = 7_000_000_000;
+
+    #[test]
+    fn a_loaded_worker_takes_its_time_once_a_whole_walk_has_ended_next_to_nothing() {
+        let mut walk = Walk::default();
+        assert!(walk.age(&SHARE, SHARE.len() - AGE_SETS, |_| 0));
+        assert_eq!(walk.lasts_ns(true, SLOW_NS), AGE_WALK_NS, "it is not through");
+        assert!(walk.age(&SHARE, AGE_SETS, |_| 0));
+        assert_eq!(walk.lasts_ns(true, SLOW_NS), SLOW_NS);
+        assert_eq!(walk.lasts_ns(false, SLOW_NS), AGE_WALK_NS, "an idle one has time");
+    }
+
+    #[test]
+    fn a_walk_that_ends_sessions_is_quick_at_once_and_for_one_walk_more() {
+        let mut walk = Walk { fruitless: true, ..Walk::default() };
+        walk.age(&SHARE, AGE_SETS, |_| SHARE.len() / SETS_PER_END);
+        assert!(walk.fruitless, "as few as are next to nothing");
+        walk.age(&SHARE, AGE_SETS, |_| 1);
+        assert!(!walk.fruitless, "in the midst of a walk");
+        walk.age(&SHARE, SHARE.len() - 2 * AGE_SETS, |_| 0);
+        assert!(!walk.fruitless, "what that walk ended counts for the next");
+        walk.age(&SHARE, SHARE.len(), |_| 0);
+        assert!(walk.fruitless, "which ended nothing");
+    }
+
+    #[test]
+    fn no_session_outlives_its_timeout_by_more_than_an_eighth_or_two_seconds() {
+        let after = |ticks| fruitless_walk_ns(&Timeouts { tcp_closing_ticks: ticks, ..Timeouts::default() });
+        assert_eq!(after(ticks_in(Duration::from_secs(4))), AGE_WALK_NS);
+        let between = after(ticks_in(Duration::from_secs(32)));
+        assert!((4_000_000_000..4_100_000_000).contains(&between), "{between}");
+        assert_eq!(fruitless_walk_ns(&longest()), AGE_WALK_FRUITLESS_NS);
+    }
+
+    fn longest() -> Timeouts {
+        let ticks = u32::MAX;
+        Timeouts {
+            tcp_established_ticks: ticks,
+            tcp_transitory_ticks: ticks,
+            tcp_closing_ticks: ticks,
+            udp_ticks: ticks,
+            icmp_ticks: ticks,
+        }
     }
 }

@@ -14,7 +14,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ("prefetch", &[], &[]),
     ("flow", &["wire"], &["loom", "siphasher"]),
     ("rewrite", &["wire", "flow"], &[]),
-    ("session", &["flow", "prefetch"], &["bytemuck", "crossbeam", "loom", "wide"]),
+    ("session", &["flow", "prefetch"], &["arrayvec", "bytemuck", "crossbeam", "loom", "wide"]),
     ("plan", &["wire", "flow", "rewrite"], &["hashbrown", "loom"]),
     (
         "engine",
@@ -43,7 +43,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
             "smoltcp",
         ],
     ),
-    ("rings", &["port"], &["libc"]),
+    ("rings", &["port", "prefetch"], &["libc"]),
     ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
     (
         "generator",

@@ -4,6 +4,7 @@
 //! to us, and its first word says to whom.
 
 use crate::Error;
+use prefetch::prefetch;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -94,6 +95,13 @@ impl Slots {
         assert!(index < self.count, "slot {index} of {}", self.count);
         // SAFETY: the mapping holds `count` slots.
         unsafe { self.mapping.base.add(index * SLOT_BYTES) }
+    }
+
+    /// Asks for the header of the slot `ahead` slots behind `index`, round the ring, which has more than so many.
+    #[inline]
+    pub(super) fn prefetch_header(&self, index: usize, ahead: usize) {
+        let at = index + ahead;
+        prefetch(self.status(if at < self.count { at } else { at - self.count }));
     }
 
     /// The word that says whose slot it is.

@@ -6,13 +6,14 @@
 //!  └─ tp_status: kernel's (0) or ours └──────────────── the lent buffer ──────────────────────────┘
 //! ```
 
-use super::mapping::{SLOT_BYTES, Slots};
+use super::mapping::{BLOCK_SLOTS, SLOT_BYTES, Slots};
 use super::mend;
 use libc::{
     TP_STATUS_CSUMNOTREADY, TP_STATUS_KERNEL, TP_STATUS_USER, TP_STATUS_VLAN_TPID_VALID,
     TP_STATUS_VLAN_VALID, tpacket2_hdr,
 };
 use port::{BURST_FRAMES_MAX, Burst, FRAME_BYTES_MAX, Frame, HEAD_ROOM_BYTES};
+use prefetch::prefetch;
 use std::sync::atomic::Ordering;
 
 /// Where the lent buffer begins in its slot: behind the header, which stays ours, on a cache line of its own.
@@ -21,6 +22,13 @@ const BUFFER_OFFSET: usize = 64;
 /// Bytes that the kernel is told to leave free before a frame. With its own 80 they put the network header on
 /// a cache line and leave 114 bytes of head room: [`HEAD_ROOM_BYTES`], a VLAN tag and some.
 pub(super) const RESERVE_BYTES: u32 = 112;
+
+/// How many slots ahead headers are asked for: the kernel has written them on another CPU.
+const HEADERS_AHEAD: usize = 8;
+const _: () = assert!(HEADERS_AHEAD < BLOCK_SLOTS);
+
+/// Bytes of an Ethernet header.
+const ETHERNET_BYTES: usize = 14;
 
 /// Bytes of one VLAN tag.
 const TAG_BYTES: usize = 4;
@@ -82,6 +90,7 @@ impl ReceiveRing {
             if status & TP_STATUS_USER == 0 {
                 break;
             }
+            self.slots.prefetch_header(index, HEADERS_AHEAD);
             let address = self.slots.address(index);
             // SAFETY: the header lies at the head of a slot that is ours since the acquiring load above.
             let header = unsafe { address.cast::<tpacket2_hdr>().read() };
@@ -97,6 +106,8 @@ impl ReceiveRing {
             match make_ready(&header, status, buffer) {
                 Ok((start, length)) => {
                     if let Some(frame) = Frame::new(buffer, start, length) {
+                        // A frame begins at the end of a line, and its network header with the next one.
+                        frame.bytes().get(ETHERNET_BYTES).into_iter().for_each(prefetch);
                         self.lent[self.lent_count] = index as u32;
                         self.lent_count += 1;
                         burst.push(frame);

@@ -255,7 +255,9 @@ impl Lane {
         self.socket.fill.publish();
     }
 
-    /// Moves up to a burst of received frames to `lent`.
+    /// Moves up to a burst of received frames to `lent`, and asks for their headers: another CPU has written them, and
+    /// whoever looks at them one by one would wait for each. Under load the next burst is there already; asked for now, it
+    /// comes while this one is sent.
     #[inline]
     fn collect(&mut self, umem: &mut Umem, lent: &mut Vec<Held>, refusals: &mut Refusals) {
         let taken = self.socket.receive.take(BURST_FRAMES_MAX as u32);
@@ -272,6 +274,7 @@ impl Lane {
             let length = descriptor.length as usize;
             let room = CHUNK_BYTES - usize::from(start);
             if descriptor.options == 0 && length <= FRAME_BYTES_MAX.min(room) {
+                umem.prefetch(descriptor.address, descriptor.length);
                 lent.push(Held { chunk, start, length: length as u16 });
                 continue;
             }
@@ -284,6 +287,9 @@ impl Lane {
         }
         self.receiving = self.receiving.saturating_sub(received);
         self.socket.receive.release();
+        for next in self.socket.receive.peek(BURST_FRAMES_MAX as u32) {
+            umem.prefetch(next.address, next.length);
+        }
     }
 
     /// Frees the chunks that the kernel has sent.

@@ -208,6 +208,13 @@ impl<T: Entry> Consumer<T> {
         Taken { words: &self.words, next, end: self.index }
     }
 
+    /// The oldest entries that are known to wait and were not taken, at most `most`. They stay where they are.
+    #[inline]
+    pub(super) fn peek(&self, most: u32) -> Taken<'_, T> {
+        let known = self.produced.wrapping_sub(self.index);
+        Taken { words: &self.words, next: self.index, end: self.index.wrapping_add(known.min(most)) }
+    }
+
     /// Gives the slots of all taken entries back to the kernel.
     #[inline]
     pub(super) fn release(&mut self) {
@@ -215,7 +222,7 @@ impl<T: Entry> Consumer<T> {
     }
 }
 
-/// Entries that were taken out of a ring, oldest first.
+/// Entries of a ring that the kernel has filled, oldest first.
 pub(super) struct Taken<'a, T> {
     words: &'a Words<T>,
     next: u32,
@@ -288,6 +295,21 @@ mod tests {
             consumer.release();
             assert_eq!(producer.pending(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_peeked_at_is_still_there_to_be_taken() {
+        let (mut producer, mut consumer) = pair(4, u32::MAX - 1);
+        for entry in 0..4 {
+            assert!(producer.push(entry));
+        }
+        producer.publish();
+        assert_eq!(consumer.peek(4).len(), 0, "nobody has looked yet");
+        assert_eq!(consumer.take(1).collect::<Vec<_>>(), [0]);
+        assert_eq!(consumer.peek(2).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(consumer.peek(64).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(consumer.take(4).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(consumer.peek(4).len(), 0);
     }
 
     #[test]
