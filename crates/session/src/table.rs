@@ -74,10 +74,18 @@ impl<const KEY: usize, const PAYLOAD: usize, const LINES: usize> Found<'_, KEY, 
         self.header.birth()
     }
 
-    /// Notes one packet, as [`Table::record`] does. False when its activity changes with it, which is left to that.
+    /// Notes one packet, as [`Table::record`] does, which shows no new flag. False when that did not succeed at once, and is
+    /// left to [`Table::record`].
     #[inline(always)]
     pub fn note(&self, now_tick: u32, seen: Observation) -> bool {
-        if self.direction.activity.would_change(now_tick, seen.flags) || self.slot.header() != self.header {
+        let current = self.direction.activity;
+        if current.would_change(current.last_seen_tick(), seen.flags) || self.slot.header() != self.header {
+            return false;
+        }
+        // Where a million sessions share a core, most packets are the first of their tick.
+        let is_of_this_tick = !current.would_change(now_tick, seen.flags);
+        if !is_of_this_tick && self.slot.swap_activity(current, current.after(now_tick, seen.flags)).is_err()
+        {
             return false;
         }
         self.slot.set_progress(self.direction.progress.after(seen));

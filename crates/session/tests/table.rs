@@ -5,8 +5,8 @@ mod fixture;
 
 use fixture::{CLIENT, Connection, SERVER, entry, find, hit, insert, insert_answered, opening};
 use session::{
-    Insert, LOAD_PER_MILLE, Lookup, Protocol, SLOTS_PER_SET, State, Table, TableV4, TableV6, Timeouts, Visit,
-    tcp,
+    Entry, Flags, Insert, LOAD_PER_MILLE, Lookup, Protocol, SLOTS_PER_SET, State, Table, TableV4, TableV6,
+    Timeouts, Visit, tcp,
 };
 
 const UDP_TICKS: u32 = 10;
@@ -45,6 +45,22 @@ fn either_side_is_found_and_names_the_other() {
     assert_eq!(table.peer_direction(&client), Some(server.direction));
     assert_eq!(find(&table, CLIENT, 8), Lookup::Miss);
     assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_packet_in_a_hurry_is_noted_with_its_tick_and_leaves_new_flags_to_others() {
+    let table = TableV4::with_capacity(100);
+    insert(&table, 5, 7);
+    let Entry { hash, key, .. } = entry::<2, 3>(SERVER, 7);
+    let note = |tick, flags| {
+        let found = table.find_first(&table.probe(hash), &key).unwrap();
+        found.note(tick, tcp::Observation { flags, sequence_end: None })
+    };
+    assert!(note(5, Flags::NONE) && note(9, Flags::NONE), "the tick may be the same or a new one");
+    let noted = hit(find(&table, SERVER, 7)).direction;
+    assert_eq!((noted.activity.last_seen_tick(), noted.progress.packets()), (9, 2));
+    assert!(!note(9, Flags::FIN), "whoever closes is looked at");
+    assert_eq!(hit(find(&table, SERVER, 7)).direction, noted);
 }
 
 #[test]
