@@ -7,7 +7,7 @@
 //! It refuses what it does not know, and what it knows but this version does not do: a value that parses has
 //! an effect. What only the machine can tell (does the interface exist, does the kernel hold the VIP) is not
 //! asked here; such checks point into the text through the [`Position`]s of the model and [`Source::error`].
-//! No finding ever shows the hash key.
+//! No finding ever shows the hash key. How a misspelt word is answered ([`nearest()`]) serves other files too.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -48,6 +48,7 @@ pub use model::{
     Probe, ProbeResponder, Protocol, ReturnPath, SOURCE_NAT_DEFAULT, Scheduler, Server, Service, SourceNat,
     StatusRange, Timeouts, TlsRequest, UdpRequest, Workers,
 };
+pub use nearest::nearest;
 pub use source::{Position, Source};
 
 /// Longest file that [`Config::load`] reads. All limits at once (4096 services, 65 535 servers) fit in half

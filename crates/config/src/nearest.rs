@@ -5,7 +5,7 @@
 const WORD_CHARS_MAX: usize = 32;
 
 /// The word of `known` nearest to `word`, if it is near: at most a third of its letters differ.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if word.chars().count() > WORD_CHARS_MAX {
         return None;
     }

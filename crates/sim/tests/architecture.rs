@@ -44,7 +44,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("rings", &["port", "prefetch"], &["libc"]),
-    ("bench", &[], &["serde", "serde_json", "toml", "annotate-snippets"]),
+    ("bench", &["config"], &["serde", "serde_json", "toml", "annotate-snippets"]),
     (
         "generator",
         &["wire", "rings", "port", "metrics"],

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use config::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Word;
 use super::error::ProfileError;
-use super::nearest::nearest;
 use crate::units;
 
 /// What was found wrong so far.

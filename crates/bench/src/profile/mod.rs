@@ -5,7 +5,6 @@
 
 mod error;
 mod fields;
-mod nearest;
 mod read;
 mod trial;
 
