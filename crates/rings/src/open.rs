@@ -194,7 +194,8 @@ fn queue_count(gate: &Gate, workers: usize) -> Result<u32, Error> {
             what: format!("{}: workers on AF_XDP", gate.interface()),
             value: workers as u64,
             bound: u64::from(queues),
-            advice: "each needs a queue of its own; raise the queues with `ethtool -L`, or start fewer",
+            advice: "each needs a queue of its own; raise the queues with `ethtool -L`, start fewer, or use \
+                     AF_PACKET, where workers share queues (fanout) and may be more than those",
         });
     }
     Ok(queues)

@@ -211,6 +211,8 @@ fn what_cannot_be_opened_says_why() {
         let ports = [spec("eth0", Driver::AfXdp, Attach::Auto)];
         let error = open(&steering, &ports, &[], 2, &RingLengths::default()).unwrap_err();
         assert!(matches!(error, Error::OutOfBounds { value: 2, bound: 1, .. }), "{error}");
+        // The way out that needs no other hardware.
+        assert!(error.to_string().contains("use AF_PACKET, where workers share queues (fanout)"), "{error}");
         let odd = RingLengths { xdp_entries: 1_000, ..RingLengths::default() };
         assert!(matches!(
             open(&steering, &ports, &[], 1, &odd),
