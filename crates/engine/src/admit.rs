@@ -174,14 +174,11 @@ where
         at: &Arrival,
         packet: &Packet<'_, F>,
         service: &Service<F>,
-        (member, is_remembered): (&ServiceMember<F>, bool),
+        member: (&ServiceMember<F>, bool),
         source_mac: Mac,
     ) -> Option<(Pair<F>, Holders)> {
-        let mut candidate = self.candidate((&packet.key, packet.hash), service, member).ok()?;
-        candidate.is_remembered = is_remembered;
-        candidate.from = self.firewall_before(at, source_mac, packet);
-        if let Some(pool) = self.pool(at, packet, service, &candidate, member).ok()? {
-            candidate.shapes = service.mode.shapes(member, true);
+        let (mut candidate, pool) = self.propose(at, packet, service, member, source_mac).ok()?;
+        if let Some(pool) = pool {
             self.lend_at_first_try(scratch, packet, pool, &mut candidate)?;
         }
         self.pair(packet, &candidate).ok()
@@ -194,19 +191,35 @@ where
         at: &Arrival,
         packet: &Packet<'_, F>,
         service: &Service<F>,
-        (member, is_remembered): (&ServiceMember<F>, bool),
+        member: (&ServiceMember<F>, bool),
         source_mac: Mac,
     ) -> Result<Insert<PAYLOAD>, Step> {
+        let (mut candidate, pool) = self.propose(at, packet, service, member, source_mac)?;
+        match pool {
+            None => self.insert(packet, &candidate),
+            Some(pool) => self.insert_with_port(scratch, packet, pool, &mut candidate),
+        }
+    }
+
+    /// A session with `member` as this packet asks for it, and the pool that its source is still to come from, if it needs
+    /// one.
+    #[inline]
+    fn propose<'s>(
+        &self,
+        at: &Arrival,
+        packet: &Packet<'_, F>,
+        service: &'s Service<F>,
+        (member, is_remembered): (&ServiceMember<F>, bool),
+        source_mac: Mac,
+    ) -> Result<(Candidate<F>, Option<&'s SourceNatPool<F>>), Step> {
         let mut candidate = self.candidate((&packet.key, packet.hash), service, member)?;
         candidate.is_remembered = is_remembered;
         candidate.from = self.firewall_before(at, source_mac, packet);
-        match self.pool(at, packet, service, &candidate, member)? {
-            None => self.insert(packet, &candidate),
-            Some(pool) => {
-                candidate.shapes = service.mode.shapes(member, true);
-                self.insert_with_port(scratch, packet, pool, &mut candidate)
-            }
+        let pool = self.pool(at, packet, service, &candidate, member)?;
+        if pool.is_some() {
+            candidate.shapes = service.mode.shapes(member, true);
         }
+        Ok((candidate, pool))
     }
 
     /// The pool that the session's source is to come from, if it needs one.
