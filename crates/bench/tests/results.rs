@@ -283,6 +283,12 @@ proptest! {
 }
 
 #[test]
+fn of_two_in_the_middle_the_mean_counts() {
+    let spread = Spread::of(&[1.0, 9.0, 3.0, 2.0]).unwrap();
+    assert_eq!((spread.median, spread.min, spread.max, spread.spread), (2.5, 1.0, 9.0, 3.2));
+}
+
+#[test]
 fn without_numbers_there_is_no_spread() {
     assert_eq!(Spread::of(&[]), None);
     assert_eq!(Spread::of(&[f64::NAN, f64::INFINITY]), None);

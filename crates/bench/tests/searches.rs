@@ -66,9 +66,73 @@ fn a_generator_that_falls_short_is_named_as_the_limit() {
 
 #[test]
 fn a_device_that_passes_nothing_ends_the_search() {
-    let result = search(settings(1e6, 0.02), |trial| TrialOutcome { received: 0, ..forwards(1e9, trial) });
+    let verified = ThroughputSettings { verify: Some(Duration::from_secs(10)), ..settings(1e6, 0.02) };
+    // Nothing is left to be verified either.
+    let result = search(verified, |trial| TrialOutcome { received: 0, ..forwards(1e9, trial) });
     assert_eq!(result.passed_pps, 0.0);
     assert!(result.failed_pps.unwrap() <= 1e3, "{:?}", result.failed_pps);
+    assert!(result.resolved, "below a thousandth there is nothing to look for");
+}
+
+#[test]
+fn the_resolution_is_a_share_of_the_rate_that_failed() {
+    // The bounds are three quarters and all of a million: a quarter of the upper one lies between.
+    let result = search(settings(1e6, 0.25), |trial| forwards(7.5e5, trial));
+    assert_eq!((result.passed_pps, result.failed_pps, result.resolved), (7.5e5, Some(1e6), true));
+    assert_eq!(result.trials.len(), 2);
+}
+
+#[test]
+fn what_passes_is_never_more_than_was_asked() {
+    let hasty = |trial: Trial| forwards(1e9, Trial { rate_pps: trial.rate_pps * 1.01, ..trial });
+    assert_eq!(search(settings(1e6, 0.02), hasty).passed_pps, 1e6);
+}
+
+#[test]
+fn a_generator_that_was_faster_before_is_not_the_limit() {
+    let mut search = Throughput::new(settings(1e6, 0.02));
+    search.note(TrialOutcome { reached_pps: 1e6, transmitted: 1_000, received: 800 });
+    let asked = search.next().unwrap().rate_pps;
+    search.note(TrialOutcome { reached_pps: asked * 0.9, transmitted: 1_000, received: 1_000 });
+    let result = search.result();
+    assert!(!result.limited_by_generator && !result.resolved);
+    assert_eq!((result.passed_pps, result.failed_pps), (asked * 0.9, Some(1e6)));
+    assert!(search.next().unwrap().rate_pps > asked * 0.9);
+}
+
+#[test]
+fn a_slower_run_takes_no_pass_back() {
+    let mut search = Throughput::new(settings(1e6, 0.02));
+    search.note(TrialOutcome { reached_pps: 1e6, transmitted: 1_000, received: 500 });
+    search.note(TrialOutcome { reached_pps: 5e5, transmitted: 1_000, received: 1_000 });
+    search.note(TrialOutcome { reached_pps: 4e5, transmitted: 1_000, received: 1_000 });
+    assert_eq!(search.result().passed_pps, 5e5);
+    assert!(search.next().is_some_and(|trial| trial.rate_pps > 5e5));
+}
+
+#[test]
+fn a_device_that_fails_what_the_generator_reached_is_the_limit_after_all() {
+    let verified = ThroughputSettings { verify: Some(Duration::from_secs(10)), ..settings(5e6, 0.02) };
+    let result = search(verified, |trial| {
+        let rate_pps = trial.rate_pps.min(3e6);
+        forwards(if trial.verifies { 2e6 } else { 4e6 }, Trial { rate_pps, ..trial })
+    });
+    assert!(!result.limited_by_generator, "{result:?}");
+    assert!(result.passed_pps > 0.0 && result.failed_pps.is_some_and(|failed| failed <= 3e6), "{result:?}");
+}
+
+#[test]
+fn from_a_device_that_collapses_the_search_climbs_in_growing_steps() {
+    let mut search = Throughput::new(settings(1e6, 0.02));
+    // A tenth comes out under overload, and that much passes.
+    search.note(TrialOutcome { reached_pps: 1e6, transmitted: 1_000, received: 100 });
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let Trial { rate_pps, .. } = search.next().unwrap();
+        asked.push(rate_pps.round() as u64);
+        search.note(TrialOutcome { reached_pps: rate_pps, transmitted: 1_000, received: 1_000 });
+    }
+    assert_eq!(asked, [100_000, 102_000, 106_080, 114_566], "2, 4 and 8 % up");
 }
 
 #[test]
@@ -304,4 +368,144 @@ fn the_buffer_is_what_the_burst_is_less_what_was_forwarded_meanwhile() {
     // RFC 9004, 6.4: 30,000 packets at 1.5 Mpps are 20 ms, of which a throughput of 0.75 Mpps takes half.
     assert!((result.buffer_time_s(1.5e6, 0.75e6).unwrap() - 0.01).abs() < 1e-12);
     assert_eq!(result.buffer_time_s(1.5e6, 0.0), None);
+}
+
+#[test]
+fn a_generator_may_miss_a_rate_by_two_in_a_hundred() {
+    for (reach, is_limit) in [(0.985, false), (0.975, true)] {
+        let result = search(settings(1e6, 0.02), |trial| {
+            forwards(1e9, Trial { rate_pps: trial.rate_pps * reach, ..trial })
+        });
+        assert_eq!(result.limited_by_generator, is_limit, "{reach}");
+    }
+}
+
+#[test]
+fn loss_is_of_what_was_sent() {
+    let loss = |transmitted, received| TrialOutcome { reached_pps: 1.0, transmitted, received }.loss();
+    assert_eq!([loss(0, 0), loss(4, 3), loss(4, 4)], [1.0, 0.25, 0.0]);
+    assert_eq!(loss(4, 5), 0.0, "a duplicate is no loss");
+}
+
+#[test]
+fn on_its_way_down_the_search_never_leaves_out_more_than_half() {
+    let mut asked = Vec::new();
+    // Whatever the rate, a packet is lost, so that what comes out says nothing of where to look.
+    search(settings(1e6, 0.02), |trial| {
+        asked.push(trial.rate_pps);
+        TrialOutcome { reached_pps: trial.rate_pps, transmitted: 1_000_000, received: 999_999 }
+    });
+    assert!(asked.windows(2).all(|pair| pair[1] >= pair[0] * 0.499), "{asked:?}");
+}
+
+fn bursts(searches: u32, longest_packets: u64, resolution: f64) -> BackToBack {
+    BackToBack::new(BackToBackSettings { searches, longest_packets, resolution, settle: Duration::ZERO })
+}
+
+#[test]
+fn searches_for_bursts_end_at_their_resolution_and_at_one_packet() {
+    let mut search = bursts(1, 1_000, 0.5);
+    assert!(!search.result().limited_by_longest, "nothing is known yet");
+    let mut sent = Vec::new();
+    while let Some(burst) = search.next() {
+        sent.push(burst.packets);
+        search.note(BurstOutcome { transmitted: burst.packets, received: burst.packets.min(700) });
+    }
+    assert_eq!((sent, search.result().bursts_packets), (vec![1_000, 500], vec![500]));
+    // Even one packet alone is lost.
+    let mut search = bursts(1, 8, 0.02);
+    let mut sent = Vec::new();
+    while let Some(burst) = search.next() {
+        sent.push(burst.packets);
+        search.note(BurstOutcome { transmitted: burst.packets, received: 0 });
+    }
+    assert_eq!((sent, search.result().bursts_packets), (vec![8, 4, 2, 1], vec![0]));
+}
+
+#[test]
+fn bursts_have_a_mean_and_a_deviation() {
+    let mut search = bursts(2, 1_000, 0.5);
+    for (transmitted, received) in [(1_000, 1_000), (1_000, 999), (500, 500)] {
+        search.note(BurstOutcome { transmitted, received });
+    }
+    let result = search.result();
+    assert_eq!(result.bursts_packets, [1_000, 500], "each search begins anew");
+    assert_eq!((result.mean_packets, result.deviation_packets), (750.0, 250.0));
+    assert!(!result.limited_by_longest, "one of them failed");
+    // A device that keeps up has no need of a buffer.
+    assert_eq!(result.buffer_time_s(1e6, 2e6), Some(0.0));
+    assert_eq!(result.buffer_time_s(0.0, 1e6), None);
+}
+
+fn connected(reached_per_s: f64, attempted: u64, failed: u64) -> ConnectionOutcome {
+    ConnectionOutcome { reached_per_s, attempted, failed }
+}
+
+#[test]
+fn the_highest_rate_of_connections_ends_the_search() {
+    let settings = ConnectionRateSettings { highest_per_s: 3_000.0, ..connection_settings(1_000.0) };
+    let mut search = ConnectionRate::new(settings);
+    let mut asked = Vec::new();
+    while let Some(step) = search.next() {
+        asked.push(step.rate_per_s);
+        search.note(connected(step.rate_per_s, 1_000, 0));
+    }
+    assert_eq!(asked, [1_000.0, 2_000.0, 3_000.0]);
+    let result = search.result();
+    assert_eq!((result.passed_per_s, result.failed_per_s), (3_000.0, None));
+    assert!(!result.limited_by_client);
+}
+
+#[test]
+fn a_step_without_connections_says_nothing() {
+    assert_eq!(connected(0.0, 0, 0).failures(), 1.0);
+    let mut search = ConnectionRate::new(connection_settings(1_000.0));
+    search.note(connected(0.0, 0, 0));
+    assert_eq!(search.next().unwrap().rate_per_s, 1_000.0);
+    let result = search.result();
+    assert_eq!((result.passed_per_s, result.failed_per_s, result.limited_by_client), (0.0, None, false));
+    assert!(!result.steps[0].passed);
+}
+
+#[test]
+fn a_client_that_falls_short_ends_the_search_where_nothing_fails() {
+    let mut search = ConnectionRate::new(connection_settings(1e6));
+    // Even at the highest rate that may be asked for.
+    search.note(connected(3e5, 1_000, 0));
+    assert!(search.next().is_none());
+    let result = search.result();
+    assert_eq!((result.passed_per_s, result.limited_by_client), (3e5, true));
+}
+
+#[test]
+fn a_failure_counts_at_the_rate_that_the_client_reached() {
+    let mut search = ConnectionRate::new(connection_settings(1_000.0));
+    search.note(connected(1_000.0, 1_000, 0));
+    // Asked for twice as many, it tried fewer than before, and some failed: the pass is taken back.
+    search.note(connected(900.0, 1_000, 100));
+    let result = search.result();
+    assert_eq!((result.passed_per_s, result.failed_per_s), (0.0, Some(900.0)));
+    assert_eq!(search.next().unwrap().rate_per_s, 450.0);
+}
+
+#[test]
+fn below_one_connection_a_second_there_is_nothing_to_find() {
+    let mut search = ConnectionRate::new(connection_settings(8.0));
+    let mut asked = Vec::new();
+    while let Some(step) = search.next() {
+        asked.push(step.rate_per_s);
+        search.note(connected(step.rate_per_s, 1_000, 1_000));
+    }
+    assert_eq!(asked, [8.0, 4.0, 2.0, 1.0]);
+}
+
+#[test]
+fn a_loss_curve_is_drawn_over_what_was_sent() {
+    let mut curve = LossCurve::new(1e6, 0.3, Duration::from_secs(1));
+    while curve.next().is_some() {
+        curve.note(TrialOutcome { reached_pps: 5e5, transmitted: 10, received: 9 });
+    }
+    let asked: Vec<u64> = curve.points().iter().map(|point| point.asked_pps.round() as u64).collect();
+    assert_eq!(asked, [1_000_000, 700_000, 400_000, 100_000]);
+    assert!(curve.points().iter().all(|point| point.offered_pps == 5e5));
 }
