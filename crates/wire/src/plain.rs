@@ -152,6 +152,53 @@ mod tests {
         assert!((4..8).all(|number| plain(&frame(number, b"hello")).is_none()));
     }
 
+    /// A frame with a byte changed, and a right header checksum over it where it is IPv4.
+    fn changed(kind: u8, at: usize, byte: u8) -> Vec<u8> {
+        let mut frame = frame(kind, b"hello");
+        frame[at] = byte;
+        if frame[12..14] == [8, 0] {
+            let mut header = Ipv4::over(frame[14..].first_chunk_mut().unwrap());
+            let checksum = header.compute_checksum(&[]);
+            header.set_checksum(checksum);
+        }
+        frame
+    }
+
+    #[test]
+    fn what_most_frames_also_carry_does_no_harm() {
+        // The class of service, and that a packet must not be cut.
+        assert_eq!(plain(&changed(1, 15, 0xb8)), Some(Plain::UdpV4));
+        assert_eq!(plain(&changed(1, 20, 0x40)), Some(Plain::UdpV4));
+        assert_eq!(plain(&changed(3, 14, 0x6b)), Some(Plain::UdpV6));
+        // Longer headers of TCP, and a datagram that ends before its packet does.
+        assert_eq!(plain(&changed(2, 54 + 12, 6 << 4)), Some(Plain::TcpV6));
+        assert_eq!(plain(&changed(3, 54 + 5, 8)), Some(Plain::UdpV6));
+    }
+
+    #[test]
+    fn pieces_other_versions_and_lengths_that_lie_are_not_plain() {
+        for (kind, at, byte) in [
+            // More fragments; an offset of one unit, of the most in its upper byte.
+            (1, 20, 0x20),
+            (1, 21, 1),
+            (1, 20, 0x1f),
+            (1, 14, 0x55),
+            (3, 14, 0x40),
+            (3, 14, 0x70),
+            // A TCP header of less than 20 bytes, and of more than there are.
+            (0, 34 + 12, 4 << 4),
+            (2, 54 + 12, 4 << 4),
+            (2, 54 + 12, 15 << 4),
+            // A datagram of less than its header, and of more than there is.
+            (1, 34 + 5, 7),
+            (3, 54 + 5, 14),
+        ] {
+            let mut frame = changed(kind, at, byte);
+            assert_eq!(plain(&frame), None, "{kind} {at} {byte}");
+            assert_eq!(by_splitting(&mut frame), None, "{kind} {at} {byte}");
+        }
+    }
+
     proptest! {
         /// Of a frame with a few broken bytes, cut anywhere, both say the same.
         #[test]
