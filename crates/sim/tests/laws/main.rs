@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::time::Duration;
-use traffic::{Called, INSIDE, OUTSIDE, Traffic, look};
+use traffic::{Called, INSIDE, OUTSIDE, Stage, Traffic, look};
 use wire::check::{Fault, frame_checksums};
 use wire::tcp::TcpFlags;
 use wire::{Refusal, protocol};
@@ -199,65 +199,13 @@ impl Observed {
         )
     }
 
-    fn push(&mut self, side: usize, frame: &[u8]) {
-        let worker = self.traffic.random.below(WORKERS);
-        self.wrong_in += usize::from(!Self::is_right(frame));
-        assert!(self.world.push(worker, side, frame));
-    }
-
     fn step(&mut self) {
         if self.traffic.random.once_in(2) {
             self.traffic.open();
         }
-        for _ in 0..self.traffic.random.below(24) {
-            let Some((side, frame)) = self.traffic.next() else { break };
-            self.push(side, &frame);
-        }
-        if self.traffic.random.once_in(3) {
-            self.intrude();
-        }
-        if self.traffic.random.once_in(100) {
-            self.change();
-        }
-        let time = Duration::from_micros(self.traffic.random.below(20_000) as u64);
+        let time = self.play(24);
         self.world.pass(time);
         self.turn();
-    }
-
-    /// A stranger sends one of his frames, or one of ours with a byte changed.
-    fn intrude(&mut self) {
-        let random = &mut self.traffic.random;
-        let (side, frame) = if random.once_in(2) && !self.strangers.is_empty() {
-            (OUTSIDE, self.strangers[random.below(self.strangers.len())].clone())
-        } else if !self.traffic.waiting.is_empty() {
-            let (side, mut frame) = self.traffic.waiting[random.below(self.traffic.waiting.len())].clone();
-            // Not in the identification that the observer goes by, nor in the address that names the flow.
-            let place = 34 + random.below(frame.len() - 34);
-            frame[place] ^= 1 << random.below(8);
-            (side, frame)
-        } else {
-            return;
-        };
-        self.push(side, &frame);
-    }
-
-    /// Health flaps, the operator drains, the file changes.
-    fn change(&mut self) {
-        let servers = 1 + self.traffic.random.below(SERVERS);
-        let Kind { name, network, .. } = &kinds()[self.traffic.random.below(9)];
-        let Some(key) = self.world.manager.server(&format!("{name}/{network}{servers}")) else { return };
-        match self.traffic.random.below(5) {
-            0 | 1 => self.set_health(&key, Health::Down),
-            2 => self.set_health(&key, Health::Up),
-            3 => {
-                let wish = if self.traffic.random.once_in(2) { Wish::Draining } else { Wish::Enabled };
-                self.world.manager.set_wish(&key, wish);
-            }
-            _ => {
-                self.world.manager.reload(&config(servers)).unwrap();
-                self.world.manager.release_empty();
-            }
-        }
     }
 
     fn set_health(&mut self, key: &ServerKey, health: Health) {
@@ -339,6 +287,54 @@ impl Observed {
         self.world.check_loads().unwrap();
         self.world.check_buffers().unwrap();
         (self.trace.finish(), self.forwarded)
+    }
+}
+
+impl Stage for Observed {
+    fn traffic(&mut self) -> &mut Traffic {
+        &mut self.traffic
+    }
+
+    fn push(&mut self, side: usize, frame: &[u8]) {
+        let worker = self.traffic.random.below(WORKERS);
+        self.wrong_in += usize::from(!Self::is_right(frame));
+        assert!(self.world.push(worker, side, frame));
+    }
+
+    /// A stranger sends one of his frames, or one of ours with a byte changed.
+    fn intrude(&mut self) {
+        let random = &mut self.traffic.random;
+        let (side, frame) = if random.once_in(2) && !self.strangers.is_empty() {
+            (OUTSIDE, self.strangers[random.below(self.strangers.len())].clone())
+        } else if !self.traffic.waiting.is_empty() {
+            let (side, mut frame) = self.traffic.waiting[random.below(self.traffic.waiting.len())].clone();
+            // Not in the identification that the observer goes by, nor in the address that names the flow.
+            let place = 34 + random.below(frame.len() - 34);
+            frame[place] ^= 1 << random.below(8);
+            (side, frame)
+        } else {
+            return;
+        };
+        self.push(side, &frame);
+    }
+
+    /// Health flaps, the operator drains, the file changes.
+    fn change(&mut self) {
+        let servers = 1 + self.traffic.random.below(SERVERS);
+        let Kind { name, network, .. } = &kinds()[self.traffic.random.below(9)];
+        let Some(key) = self.world.manager.server(&format!("{name}/{network}{servers}")) else { return };
+        match self.traffic.random.below(5) {
+            0 | 1 => self.set_health(&key, Health::Down),
+            2 => self.set_health(&key, Health::Up),
+            3 => {
+                let wish = if self.traffic.random.once_in(2) { Wish::Draining } else { Wish::Enabled };
+                self.world.manager.set_wish(&key, wish);
+            }
+            _ => {
+                self.world.manager.reload(&config(servers)).unwrap();
+                self.world.manager.release_empty();
+            }
+        }
     }
 }
 

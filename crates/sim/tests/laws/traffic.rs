@@ -3,6 +3,7 @@
 use sim::Random;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use wire::ethernet::{self, Ethernet};
 use wire::ipv4::Ipv4;
 use wire::ipv6::Ipv6;
@@ -237,5 +238,33 @@ impl Traffic {
             _ => seen.answer(TcpFlags::PSH | TcpFlags::ACK, next, 50),
         };
         self.send(OUTSIDE, &answer);
+    }
+}
+
+/// Whoever hears the traffic, and what else befalls it.
+pub trait Stage {
+    fn traffic(&mut self) -> &mut Traffic;
+
+    fn push(&mut self, side: usize, frame: &[u8]);
+
+    /// A frame comes that nobody meant.
+    fn intrude(&mut self);
+
+    /// Health, wishes or the file change.
+    fn change(&mut self);
+
+    /// Plays a step: fewer than `frames_max` frames, now and then one that nobody meant, seldom a change. How long it takes.
+    fn play(&mut self, frames_max: usize) -> Duration {
+        for _ in 0..self.traffic().random.below(frames_max) {
+            let Some((side, frame)) = self.traffic().next() else { break };
+            self.push(side, &frame);
+        }
+        if self.traffic().random.once_in(3) {
+            self.intrude();
+        }
+        if self.traffic().random.once_in(100) {
+            self.change();
+        }
+        Duration::from_micros(self.traffic().random.below(20_000) as u64)
     }
 }

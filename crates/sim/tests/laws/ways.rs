@@ -1,7 +1,7 @@
 //! The law of the two ways: what goes the short way goes as it would go the ordinary one. Two appliances hear the same, but
 //! the second hears it with a priority tag (IEEE 802.1Q-2022, 6.9: VLAN 0), and no tagged frame is plain.
 
-use crate::traffic::{Called, INSIDE, OUTSIDE, Seen, Traffic, look, make};
+use crate::traffic::{Called, INSIDE, OUTSIDE, Seen, Stage, Traffic, look, make};
 use crate::{BUFFERS, INSIDE_MACS, PORTS, SERVERS, WORKERS, config, facts, kinds};
 use control::facts::Facts;
 use control::members::{Health, Member, ServerKey, Wish};
@@ -9,7 +9,6 @@ use sim::frame::Scope;
 use sim::{Manager, Sizes, World, apply_fact};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 use wire::protocol;
 use wire::tcp::TcpFlags;
 
@@ -225,6 +224,71 @@ impl Twins {
         twins
     }
 
+    fn step(&mut self) {
+        if !self.traffic.random.once_in(3) {
+            self.traffic.open();
+        }
+        let time = self.play(40);
+        for world in [&mut self.plain, &mut self.tagged] {
+            world.pass(time);
+            world.turn();
+            world.check_books().unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
+        self.compare();
+        self.said.clear();
+    }
+
+    /// What came out of both is the same, and everybody answers it.
+    fn compare(&mut self) {
+        // Beyond both there is the host, where a bridge has one.
+        for side in OUTSIDE..self.plain.manager.rings() {
+            while let Some(frame) = self.plain.take(side) {
+                let other = self.tagged.take(side).map(untagged);
+                assert_eq!(Some(&frame), other.as_ref(), "the two ways differ: {:?}", look(&frame));
+                self.forwarded += 1;
+                let flow = look(&frame).map(|seen| seen.flow);
+                self.known.extend(self.said.iter().filter(|(_, own)| **own == flow).map(|(ends, _)| *ends));
+                match look(&frame) {
+                    Some(seen) if side == OUTSIDE => self.traffic.take(&seen),
+                    Some(seen) if side == INSIDE => self.serve(&frame, &seen),
+                    _ => {}
+                }
+            }
+            assert_eq!(self.tagged.take(side), None, "the ordinary way sends more");
+        }
+        for reason in engine::DropReason::all() {
+            let (short, ordinary) = (self.plain.dropped(reason.name()), self.tagged.dropped(reason.name()));
+            assert_eq!(short, ordinary, "dropped as {}", reason.name());
+        }
+        assert_eq!(self.plain.sessions(), self.tagged.sessions(), "sessions");
+        let [short, ordinary] = [&self.plain, &self.tagged].map(|world| {
+            let loads = &world.manager.shared().loads;
+            let of = |(server, member): (&ServerKey, &Member)| (server.clone(), loads.sessions(member.id));
+            world.manager.members().map(of).collect::<HashMap<_, _>>()
+        });
+        assert_eq!(short, ordinary, "sessions of each member");
+    }
+
+    /// A server answers over where the packet came from, to whom it came from.
+    fn serve(&mut self, frame: &[u8], seen: &Seen) {
+        let mut seen = *seen;
+        let direct = self.place.direct(seen.destination.1);
+        let called = direct.filter(|called| called.is_ipv4() == seen.destination.0.is_ipv4());
+        seen.destination.0 = called.unwrap_or(seen.destination.0);
+        let before = self.traffic.waiting.len();
+        self.traffic.serve(&seen);
+        for (_, answer) in &mut self.traffic.waiting[before..] {
+            answer[..6].copy_from_slice(&frame[6..12]);
+            answer[6..12].copy_from_slice(&frame[..6]);
+        }
+    }
+}
+
+impl Stage for Twins {
+    fn traffic(&mut self) -> &mut Traffic {
+        &mut self.traffic
+    }
+
     fn push(&mut self, side: usize, frame: &[u8]) {
         // A flow whose first packet comes twice in a burst is chosen for twice, since the burst opens its sessions together:
         // the next flow's turn would be another.
@@ -284,75 +348,6 @@ impl Twins {
                     world.manager.release_empty();
                 }
             }
-        }
-    }
-
-    fn step(&mut self) {
-        if !self.traffic.random.once_in(3) {
-            self.traffic.open();
-        }
-        for _ in 0..self.traffic.random.below(40) {
-            let Some((side, frame)) = self.traffic.next() else { break };
-            self.push(side, &frame);
-        }
-        if self.traffic.random.once_in(3) {
-            self.intrude();
-        }
-        if self.traffic.random.once_in(100) {
-            self.change();
-        }
-        let time = Duration::from_micros(self.traffic.random.below(20_000) as u64);
-        for world in [&mut self.plain, &mut self.tagged] {
-            world.pass(time);
-            world.turn();
-            world.check_books().unwrap_or_else(|wrong| panic!("{wrong}"));
-        }
-        self.compare();
-        self.said.clear();
-    }
-
-    /// What came out of both is the same, and everybody answers it.
-    fn compare(&mut self) {
-        // Beyond both there is the host, where a bridge has one.
-        for side in OUTSIDE..self.plain.manager.rings() {
-            while let Some(frame) = self.plain.take(side) {
-                let other = self.tagged.take(side).map(untagged);
-                assert_eq!(Some(&frame), other.as_ref(), "the two ways differ: {:?}", look(&frame));
-                self.forwarded += 1;
-                let flow = look(&frame).map(|seen| seen.flow);
-                self.known.extend(self.said.iter().filter(|(_, own)| **own == flow).map(|(ends, _)| *ends));
-                match look(&frame) {
-                    Some(seen) if side == OUTSIDE => self.traffic.take(&seen),
-                    Some(seen) if side == INSIDE => self.serve(&frame, &seen),
-                    _ => {}
-                }
-            }
-            assert_eq!(self.tagged.take(side), None, "the ordinary way sends more");
-        }
-        for reason in engine::DropReason::all() {
-            let (short, ordinary) = (self.plain.dropped(reason.name()), self.tagged.dropped(reason.name()));
-            assert_eq!(short, ordinary, "dropped as {}", reason.name());
-        }
-        assert_eq!(self.plain.sessions(), self.tagged.sessions(), "sessions");
-        let [short, ordinary] = [&self.plain, &self.tagged].map(|world| {
-            let loads = &world.manager.shared().loads;
-            let of = |(server, member): (&ServerKey, &Member)| (server.clone(), loads.sessions(member.id));
-            world.manager.members().map(of).collect::<HashMap<_, _>>()
-        });
-        assert_eq!(short, ordinary, "sessions of each member");
-    }
-
-    /// A server answers over where the packet came from, to whom it came from.
-    fn serve(&mut self, frame: &[u8], seen: &Seen) {
-        let mut seen = *seen;
-        let direct = self.place.direct(seen.destination.1);
-        let called = direct.filter(|called| called.is_ipv4() == seen.destination.0.is_ipv4());
-        seen.destination.0 = called.unwrap_or(seen.destination.0);
-        let before = self.traffic.waiting.len();
-        self.traffic.serve(&seen);
-        for (_, answer) in &mut self.traffic.waiting[before..] {
-            answer[..6].copy_from_slice(&frame[6..12]);
-            answer[6..12].copy_from_slice(&frame[..6]);
         }
     }
 }
