@@ -1,6 +1,6 @@
 //! Every interleaving of the fragment map's races, in a model of two sets of one datagram each.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p flow --test loom --release`.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p flow --test loom --profile loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 

@@ -1,6 +1,6 @@
 //! Publishing, and choosing by shared counts, under every interleaving that loom can find.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p plan --test loom --release`.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p plan --test loom --profile loom`.
 #![cfg(loom)]
 
 use flow::{Family, FlowHasher, FlowKey, V4, Zone};

@@ -1,7 +1,7 @@
 //! Every interleaving of the table's races, each in a model of one set: with two preemptions, with three
 //! where it takes three, and with none where the model is large and stale loads alone show the fault.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --release`.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p session --test loom --profile loom`.
 #![cfg(loom)]
 
 mod sticky;
