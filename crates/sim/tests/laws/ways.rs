@@ -5,6 +5,7 @@ use crate::traffic::{Called, INSIDE, OUTSIDE, Seen, Stage, Traffic, look, make};
 use crate::{BUFFERS, INSIDE_MACS, PORTS, SERVERS, WORKERS, config, facts, kinds};
 use control::facts::Facts;
 use control::members::{Health, Member, ServerKey, Wish};
+use engine::MemberCounters;
 use sim::frame::Scope;
 use sim::{Manager, Sizes, World, apply_fact};
 use std::collections::{HashMap, HashSet};
@@ -261,12 +262,32 @@ impl Twins {
             assert_eq!(short, ordinary, "dropped as {}", reason.name());
         }
         assert_eq!(self.plain.sessions(), self.tagged.sessions(), "sessions");
+    }
+
+    /// Each member carries and has counted the same.
+    fn compare_members(&self) {
         let [short, ordinary] = [&self.plain, &self.tagged].map(|world| {
-            let loads = &world.manager.shared().loads;
-            let of = |(server, member): (&ServerKey, &Member)| (server.clone(), loads.sessions(member.id));
+            let of = |(server, member): (&ServerKey, &Member)| {
+                let counted = |count: fn(&MemberCounters) -> u64| -> u64 {
+                    let rows = world.manager.counters();
+                    rows.filter_map(|row| row.members.get(usize::from(member.id.index))).map(count).sum()
+                };
+                let told = [
+                    world.manager.shared().loads.sessions(member.id),
+                    counted(|row| row.packets_in.get()),
+                    counted(|row| row.packets_out.get()),
+                    counted(|row| row.bytes_in.get()),
+                    counted(|row| row.bytes_out.get()),
+                    counted(|row| row.sessions_created.get()),
+                    counted(|row| row.sessions_ended.get()),
+                    counted(|row| row.connects_made.get()),
+                    counted(|row| row.connects_failed.get()),
+                ];
+                (server.clone(), told)
+            };
             world.manager.members().map(of).collect::<HashMap<_, _>>()
         });
-        assert_eq!(short, ordinary, "sessions of each member");
+        assert_eq!(short, ordinary, "sessions, packets and bytes of each member");
     }
 
     /// A server answers over where the packet came from, to whom it came from.
@@ -377,8 +398,11 @@ fn right_header_checksum(frame: &mut [u8]) {
 fn both_ways(place: Place, seeds: std::ops::RangeInclusive<u64>) {
     for seed in seeds {
         let mut twins = Twins::new(place, seed);
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             twins.step();
+            if step % 50 == 0 {
+                twins.compare_members();
+            }
         }
         println!("seed {seed}: {} frames the same both ways", twins.forwarded);
         assert!(twins.forwarded > 3 * STEPS, "seed {seed}: only {} frames", twins.forwarded);
