@@ -99,6 +99,9 @@ impl World<'_> {
         sent: &mut Sent,
     ) -> Verdict {
         scratch.expectations.take_in_hand(place.map(|place| (place, lane)));
+        if scratch.expectations.keep_follower() {
+            return Verdict::Drop;
+        }
         let step = self.decide(scratch, lane, frame.bytes_mut());
         scratch.expectations.take_in_hand(None);
         match step {

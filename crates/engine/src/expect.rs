@@ -8,8 +8,9 @@
 //!   each: choose, compile, ask for tags      each: compare tags, ask for slot      each: store, send the packet on
 //! ```
 //!
-//! What cannot be stored after all (another packet of the burst was faster, the key is taken, the table is full) gives
-//! back what was taken for it and is decided about anew, at once and alone.
+//! A packet of a flow whose session is about to be stored follows it: it is decided about when that is done. What cannot be
+//! stored after all (another worker was faster, the key is taken, the table is full) gives back what was taken for it and is
+//! decided about anew, at once and alone.
 
 use crate::admit::Pair;
 use crate::burst::{Lane, Verdicts};
@@ -37,7 +38,8 @@ pub(crate) type Holders = ArrayVec<MemberId, 3>;
 pub(crate) struct Expected<F: Family> {
     /// The place of its frame in the burst.
     lane: u8,
-    /// The hash of its client's side.
+    /// Where its client's side will be, and its hash.
+    asked: Probe,
     hash: u64,
     pair: Pair<F>,
     /// Where its server's side will be.
@@ -52,18 +54,28 @@ pub(crate) struct Expected<F: Family> {
 pub(crate) struct Expectations {
     pub v4: ArrayVec<Expected<V4>, BURST_FRAMES_MAX>,
     pub v6: ArrayVec<Expected<V6>, BURST_FRAMES_MAX>,
-    /// The place in the burst of the frame in hand, if its session may be stored later.
-    lane: Option<u8>,
+    /// The place in the burst of the frame in hand, if its session may be stored later, and where that will be.
+    lane: Option<(u8, Probe)>,
+    /// One bit for each value of a tag's low byte that is expected: most flows are told apart by that.
+    tags: [u64; 4],
+    /// Places in the burst of frames that follow.
+    followers: ArrayVec<u8, BURST_FRAMES_MAX>,
 }
 
 impl Expectations {
     pub fn new() -> Self {
-        Self { v4: ArrayVec::new(), v6: ArrayVec::new(), lane: None }
+        Self {
+            v4: ArrayVec::new(),
+            v6: ArrayVec::new(),
+            lane: None,
+            tags: [0; 4],
+            followers: ArrayVec::new(),
+        }
     }
 
     /// Says that the frame in hand is that of `lane`, which can wait if it is plain; none can outside a burst.
     pub fn take_in_hand(&mut self, lane: Option<(u8, &Lane)>) {
-        self.lane = lane.filter(|(_, lane)| lane.plain.is_some()).map(|(place, _)| place);
+        self.lane = lane.filter(|(_, lane)| lane.plain.is_some()).map(|(place, lane)| (place, lane.probe));
     }
 
     /// Whether the session of the frame in hand may be stored later.
@@ -71,9 +83,29 @@ impl Expectations {
         self.lane.is_some()
     }
 
+    /// Whether the frame in hand is of a flow whose session is about to be stored. Then it is kept until that is done.
+    pub fn keep_follower(&mut self) -> bool {
+        let Some((place, asked)) = self.lane else { return false };
+        let follows = self.tags[word_of(&asked)] & bit_of(&asked) != 0
+            && (self.v4.iter().any(|expected| expected.asked.is_at(&asked))
+                || self.v6.iter().any(|expected| expected.asked.is_at(&asked)));
+        // There is room for every frame of a burst.
+        let is_kept = follows && self.followers.try_push(place).is_ok();
+        self.lane = self.lane.filter(|_| !is_kept);
+        is_kept
+    }
+
     fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
+}
+
+fn word_of(asked: &Probe) -> usize {
+    usize::from(asked.tag() as u8 >> 6)
+}
+
+fn bit_of(asked: &Probe) -> u64 {
+    1 << (asked.tag() & 63)
 }
 
 impl World<'_> {
@@ -89,6 +121,16 @@ impl World<'_> {
         if !scratch.expectations.is_empty() {
             self.v4().meet(scratch, burst, lanes, verdicts, sent);
             self.v6().meet(scratch, burst, lanes, verdicts, sent);
+            scratch.expectations.tags = [0; 4];
+            for at in 0..scratch.expectations.followers.len() {
+                let place = scratch.expectations.followers.get(at).map_or(0, |place| usize::from(*place));
+                if let (Some(frame), Some(lane), Some(verdict)) =
+                    (burst.get_mut(place), lanes.get(place), verdicts.get_mut(place))
+                {
+                    *verdict = self.ordinary(scratch, None, lane, frame, sent);
+                }
+            }
+            scratch.expectations.followers.clear();
         }
     }
 }
@@ -108,9 +150,11 @@ where
         memory: Option<Memory>,
     ) -> Step {
         let probe = self.table.ask_for_tags(pair.reply_hash);
-        let lane = scratch.expectations.lane.take().unwrap_or_default();
+        let (lane, asked) = scratch.expectations.lane.take().unwrap_or_default();
+        scratch.expectations.tags[word_of(&asked)] |= bit_of(&asked);
+        let expected = Expected { lane, asked, hash, pair, probe, holders, memory };
         // There is room for every frame of a burst.
-        let _kept = F::expected(scratch).try_push(Expected { lane, hash, pair, probe, holders, memory });
+        let _kept = F::expected(scratch).try_push(expected);
         Step::Expected
     }
 

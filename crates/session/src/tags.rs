@@ -104,6 +104,18 @@ impl Probe {
         self.matches.count_ones()
     }
 
+    /// The tag, never zero.
+    #[inline(always)]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Whether both look for their keys in the same places under the same tag, as they do for one key, and hardly for two.
+    #[inline(always)]
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.sets, self.tag) == (other.sets, other.tag)
+    }
+
     /// Whether no slot bore the key's tag: the key was absent.
     #[inline(always)]
     pub fn is_miss(&self) -> bool {
