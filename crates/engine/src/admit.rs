@@ -203,7 +203,7 @@ where
 
     /// A session with `member` as this packet asks for it, and the pool that its source is still to come from, if it needs
     /// one.
-    #[inline]
+    #[inline(always)]
     fn propose<'s>(
         &self,
         at: &Arrival,
