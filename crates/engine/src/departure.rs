@@ -26,13 +26,11 @@ impl World<'_> {
     /// Whether a frame that came in by a member of a bridge needs no more than to be heard: its sender is known to be there.
     #[inline(never)]
     pub fn hears(&self, door: &Door, ethernet: &Ethernet<'_>) -> bool {
-        let (source, destination) = (ethernet.source(), ethernet.destination());
         let Some(bridge) = self.bridge(door.leg) else { return false };
+        let (source, destination) = (ethernet.source(), ethernet.destination());
         let station = Station { bridge: bridge.number, vlan: 0, mac: source };
-        !source.is_multicast()
-            && !destination.is_multicast()
-            && source != door.own
-            && self.shared.macs.hear(station, door.ingress.port, self.tick)
+        // What must not be learnt, a group or the appliance's own address, is nowhere.
+        !destination.is_multicast() && self.shared.macs.hear(station, door.ingress.port, self.tick)
     }
 
     /// The way out by a port for a frame of `frame_bytes` bytes, if nothing but MAC addresses is needed.

@@ -231,8 +231,7 @@ where
         };
         let request = &expected.pair.request;
         let shape = request.shape;
-        let is_usual = packet.ethernet.destination() == door.own
-            && !shape.is_tunnelled()
+        let is_usual = !shape.is_tunnelled()
             && (!shape.takes_hop() || packet.header.hop_limit() > 1)
             && !matches!(self.world.plan.mss_clamp(request.member), MssClamp::Bytes(_));
         let index = self.link_index_of(request);

@@ -310,12 +310,15 @@ impl Stage for Twins {
         }
         let random = &mut self.traffic.random;
         let (side, mut frame) = self.traffic.waiting[random.below(self.traffic.waiting.len())].clone();
-        match random.below(9) {
+        match random.below(12) {
             0 => frame = long(side, &frame),
             1 => frame.truncate(14 + random.below(frame.len() - 14)),
             2 => frame.extend([0; 9]),
             3 => frame[random.below(12)] ^= 1 << random.below(8),
-            // From whom it is for, which may be the appliance.
+            // To a group, to the appliance, to a server, and from whom it is for.
+            5 => frame[0] |= 1,
+            6 => frame[..6].copy_from_slice(&[2, 0, 0, 0, 1, 1]),
+            7 => frame[..6].copy_from_slice(&[2, 0, 0, 0, 2, 0x11 + random.below(SERVERS) as u8]),
             4 if side == OUTSIDE => frame.copy_within(..6, 6),
             _ => {
                 // The flow label and the identification name the flow.
