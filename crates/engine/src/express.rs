@@ -43,6 +43,9 @@ where
     F: Family + Fits<KEY, PAYLOAD>,
 {
     /// What a router would pass on, by a port of its own: most packets by far.
+    ///
+    /// It shares its beginning with [`Self::otherwise`] in writing only: what one would hand to the other must lie in memory,
+    /// which cost every packet sixty instructions.
     #[inline(always)]
     fn routed<'a, T: PortHeader<'a>>(
         &self,
